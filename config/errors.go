@@ -1,0 +1,62 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Error is one thing that is wrong with a configuration or with a file that it
+// refers to.
+type Error struct {
+	Pos     Pos    // zero when no place can be named
+	Path    string // path in the document, "pools[0].preferred"; empty for other files
+	Text    string // what is wrong and what is allowed, lower case, one line
+	Hint    string // `did you mean "topology"?`; may be empty
+	Snippet string // the source lines with a caret, "\n"-separated; may be empty
+	Warning bool   // does not stop the configuration from being used
+}
+
+// Error prints file:line:col: path: text, on one line.
+func (e *Error) Error() string {
+	var b strings.Builder
+	if e.Pos.File != "" {
+		b.WriteString(e.Pos.String())
+		b.WriteString(": ")
+	}
+	if e.Path != "" {
+		b.WriteString(e.Path)
+		b.WriteString(": ")
+	}
+	b.WriteString(e.Text)
+	return b.String()
+}
+
+// String prints file:line:col, leaving out what is unknown.
+func (p Pos) String() string {
+	switch {
+	case p.Line == 0:
+		return p.File
+	case p.Col == 0:
+		return fmt.Sprintf("%s:%d", p.File, p.Line)
+	default:
+		return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Col)
+	}
+}
+
+// Errors is every error and warning of one run, in the order of the files.
+type Errors []*Error
+
+// Error prints one line an error.
+func (es Errors) Error() string {
+	lines := make([]string, len(es))
+	for i, e := range es {
+		lines[i] = e.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Failed says whether any of them is more than a warning.
+func (es Errors) Failed() bool {
+	return slices.ContainsFunc(es, func(e *Error) bool { return !e.Warning })
+}
