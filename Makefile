@@ -1,0 +1,34 @@
+PREFIX ?= /usr/local
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+.PHONY: build run test e2e check bench install clean
+
+# The version is Go's own build information: portolan version reads it.
+build:
+	go build -trimpath -o bin/portolan ./cmd/portolan
+
+run: build
+	./bin/portolan demo
+
+# Every test that needs no root; those that do skip with a clear line.
+test:
+	go test ./...
+
+# The tests whose names end in _Root, as root; what is missing is a failure.
+e2e:
+	PORTOLAN_CI=1 go test -count=1 -run '_Root$$' ./...
+
+check:
+	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+	go test -race -shuffle=on ./...
+
+bench:
+	go test -run '^$$' -bench . -benchmem ./...
+
+install: build
+	install -D -m 755 bin/portolan $(DESTDIR)$(PREFIX)/bin/portolan
+
+clean:
+	rm -rf bin
