@@ -18,8 +18,14 @@ type Board struct {
 	mu      sync.Mutex // guards everything that makes a new table
 	holds   map[ID]*Hold
 	expiry  map[ID]*time.Timer
-	prepare []func(*Table, []ID)
+	prepare []*preparer
 	onHolds func(map[ID]Hold)
+}
+
+// preparer is one registration with Prepare; a pointer, so that it can be
+// found again among others that registered the same function.
+type preparer struct {
+	f func(next *Table, changed []ID)
 }
 
 // NewBoard gives an empty board that remembers the last events of it.
@@ -39,12 +45,12 @@ func (b *Board) Table() *Table { return b.table.Load() }
 func (b *Board) Prepare(f func(next *Table, changed []ID)) (cancel func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	i := len(b.prepare)
-	b.prepare = append(b.prepare, f)
+	p := &preparer{f}
+	b.prepare = append(b.prepare, p)
 	return func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		b.prepare[i] = nil
+		b.prepare = slices.DeleteFunc(b.prepare, func(o *preparer) bool { return o == p })
 	}
 }
 
@@ -65,36 +71,48 @@ func (b *Board) change(rows []Row, gone []ID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
+	// Most updates change nothing, so the table is copied only when one does.
 	cur := b.table.Load()
-	next := cur.clone()
+	next := cur
 	var changed []ID
+	edit := func(id ID) *Table {
+		if next == cur {
+			next = cur.clone()
+		}
+		changed = append(changed, id)
+		return next
+	}
 	for i := range rows {
-		r := rows[i]
-		r.Hold = b.holds[r.ID]
-		old, known := next.Lookup(r.ID)
-		if r.Since.IsZero() {
-			r.Since = now
-			if known && old.Health == r.Health {
-				r.Since = old.Since
-			}
+		old, _ := next.Lookup(rows[i].ID)
+		r := b.complete(rows[i], old, now)
+		if old == nil || !old.same(r) {
+			edit(r.ID).set(r)
+			b.note(old, r, now)
 		}
-		if known && old.same(&r) {
-			continue
-		}
-		next.set(&r)
-		changed = append(changed, r.ID)
-		b.note(old, &r, now)
 	}
 	for _, id := range gone {
-		if i, ok := next.index[id]; ok && next.rows[i] != nil {
-			next.rows[i] = nil
-			changed = append(changed, id)
+		if _, ok := next.Lookup(id); ok {
+			t := edit(id)
+			t.rows[t.index[id]] = nil
 		}
 	}
-	if len(gone) > 0 {
+	if len(gone) > 0 && next != cur {
 		next.compact()
 	}
 	b.publish(next, changed)
+}
+
+// complete fills in what the board itself knows of a row that is written over
+// old, which is nil for a new one.
+func (b *Board) complete(r Row, old *Row, now time.Time) *Row {
+	r.Hold = b.holds[r.ID]
+	if r.Since.IsZero() {
+		r.Since = now
+		if old != nil && old.Health == r.Health {
+			r.Since = old.Since
+		}
+	}
+	return &r
 }
 
 // compact drops the slots of removed rows, so that churn leaves nothing behind.
@@ -115,10 +133,8 @@ func (b *Board) publish(next *Table, changed []ID) {
 		return
 	}
 	next.gen = b.table.Load().gen + 1
-	for _, f := range b.prepare {
-		if f != nil {
-			f(next, changed)
-		}
+	for _, p := range b.prepare {
+		p.f(next, changed)
 	}
 	b.table.Store(next)
 }
@@ -150,10 +166,14 @@ func (r *Row) describe() string {
 }
 
 // Hold puts an operator's word on a row; the row need not exist yet. A hold
-// whose Until has passed is refused.
+// whose Until has passed is refused. A zero At means now.
 func (b *Board) Hold(id ID, h Hold) error {
-	if !h.Until.IsZero() && !h.Until.After(time.Now()) {
+	now := time.Now()
+	if !h.Until.IsZero() && !h.Until.After(now) {
 		return fmt.Errorf("hold on %s would end in the past, at %s", id, h.Until.Format(time.RFC3339))
+	}
+	if h.At.IsZero() {
+		h.At = now
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -225,7 +245,7 @@ func (b *Board) copyHolds() map[ID]Hold {
 }
 
 // OnHolds registers the one keeper of holds: f is called with all of them
-// after each change, under the board's lock.
+// after each change, under the board's lock, so it must not wait for a disk.
 func (b *Board) OnHolds(f func(map[ID]Hold)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

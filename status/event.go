@@ -36,6 +36,9 @@ func (r *ring) add(e Event) {
 func (r *ring) list(after uint64) []Event {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if after >= r.next {
+		return nil // nothing came after it; also keeps after+1 from wrapping
+	}
 	first := uint64(1)
 	if n := uint64(len(r.buf)); r.next > n {
 		first = r.next - n
