@@ -1,0 +1,311 @@
+package pick
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sync/atomic"
+
+	"github.com/portolan-lb/portolan/status"
+)
+
+// activeSet is who takes part, for the rows it was made from.
+type activeSet struct {
+	members []*Member
+	reason  Reason // Chosen when members is not empty
+	lapsed  bool
+	waiting bool // a member's first result is still to come
+
+	rows  []*status.Row                // of Group.needs, in that order
+	valid atomic.Pointer[status.Table] // the last table in which these rows stood
+}
+
+// Active gives the members that take part and are not left out as busy or
+// full, in stable order. The slice is shared.
+func (g *Group) Active(t *status.Table) []*Member { return g.active(t).members }
+
+// State gives how a choice that no algorithm declines would end, and whether a
+// member's first result is still to come.
+func (g *Group) State(t *status.Table) (reason Reason, waiting bool) {
+	a := g.active(t)
+	return a.reason, a.waiting
+}
+
+// Use makes the set for t the one that Active gives without work. The owner
+// calls it when a row of Needs changes, so that no query has to.
+func (g *Group) Use(t *status.Table) {
+	for _, m := range g.members {
+		if m.Group != nil {
+			m.Group.Use(t)
+		}
+	}
+	g.current.Store(g.evaluate(t, nil))
+}
+
+// active gives the set for t: the current one if no row that it was made from
+// has moved (T25), else a new one.
+func (g *Group) active(t *status.Table) *activeSet {
+	a := g.current.Load()
+	if a != nil {
+		if a.valid.Load() == t {
+			return a
+		}
+		if a.standsIn(t, g.needs) {
+			a.valid.Store(t)
+			return a
+		}
+	}
+	fresh := g.evaluate(t, nil)
+	if a == nil {
+		g.current.CompareAndSwap(nil, fresh)
+	}
+	return fresh
+}
+
+func (a *activeSet) standsIn(t *status.Table, needs []status.ID) bool {
+	for i, id := range needs {
+		if t.Row(id) != a.rows[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// standing is one member's state, from the rows it needs.
+type standing struct {
+	*Member
+	down, held, busy, full bool
+	row                    *status.Row // the one to blame; nil if usable
+}
+
+func (s standing) out() bool { return s.down || s.held }
+
+// stand combines the rows of a member: the first bad one speaks for it, an
+// operator's word before a probe's.
+func (m *Member) stand(t *status.Table) (s standing, waiting bool) {
+	s.Member = m
+	for _, id := range m.Needs {
+		r := t.Row(id)
+		waiting = waiting || r.Waiting
+		s.busy, s.full = s.busy || r.Busy, s.full || r.Full
+		switch {
+		case r.Held() && !s.held:
+			s.held, s.row = true, r
+		case !r.Usable() && !s.out():
+			s.down, s.row = true, r
+		case (r.Busy || r.Full) && s.row == nil:
+			s.row = r
+		}
+	}
+	if m.Group != nil && !s.out() {
+		a := m.Group.active(t)
+		waiting = waiting || a.waiting
+		s.busy = s.busy || a.lapsed
+		s.full = s.full || a.reason == Full
+		s.down, s.held = a.reason == Down, a.reason == Held
+	}
+	return s, waiting
+}
+
+// evaluate says who takes part:
+//
+//	all members ── held or down? ──────────────── out, unless panic ignores health
+//	     │ usable
+//	weight 0? ──── reserve: only if no other member is usable
+//	     │
+//	levels, highest priority first; whole levels until min, cut at max (1.1.14)
+//	     │            spill decides whether down, busy, full members hold their
+//	     │            place in a level or make room (1.2.13, 1.2.14, C3)
+//	     ├─ full ── out; all full: Full, no lower level (T24)
+//	     └─ busy ── out; all busy: protection lapses, all in (1.2.26)
+func (g *Group) evaluate(t *status.Table, tr *Trace) *activeSet {
+	a := &activeSet{rows: make([]*status.Row, len(g.needs))}
+	for i, id := range g.needs {
+		a.rows[i] = t.Row(id)
+	}
+	a.valid.Store(t)
+	e := evaluation{group: g, set: a, all: make([]standing, len(g.members))}
+	for i, m := range g.members {
+		var waiting bool
+		e.all[i], waiting = m.stand(t)
+		a.waiting = a.waiting || waiting
+	}
+	e.panicked = g.ignoreHealth(e.all)
+	first, reserve := splitReserve(e.all)
+	if !slices.ContainsFunc(first, usable) && slices.ContainsFunc(reserve, usable) {
+		first, e.reserve = reserve, true
+	}
+	e.part = g.participants(first)
+	a.members, a.reason, a.lapsed = g.filter(e.part)
+	if tr != nil {
+		tr.standings(t, &e)
+	}
+	return a
+}
+
+// evaluation is the work of one evaluate, for the trace.
+type evaluation struct {
+	group    *Group
+	set      *activeSet
+	all      []standing
+	part     []standing // those that take part, before filter
+	panicked bool       // health was ignored
+	reserve  bool       // the reserves serve
+}
+
+func usable(s standing) bool { return !s.out() }
+
+// ignoreHealth applies panic: with fewer usable members than the share, all
+// that nobody holds count as up.
+func (g *Group) ignoreHealth(all []standing) bool {
+	up, free := 0, 0
+	for _, s := range all {
+		if !s.held {
+			free++
+		}
+		if !s.out() {
+			up++
+		}
+	}
+	if g.rules.Panic == 0 || free == 0 || up*100 >= g.rules.Panic*free {
+		return false
+	}
+	for i := range all {
+		all[i].down = false
+	}
+	return true
+}
+
+func splitReserve(all []standing) (first, reserve []standing) {
+	for _, s := range all {
+		if s.Weight == 0 {
+			reserve = append(reserve, s)
+		} else {
+			first = append(first, s)
+		}
+	}
+	return first, reserve
+}
+
+// participants takes whole levels until min is reached and cuts at max. A
+// member that its state makes room for (spill) takes no place; busy ones make
+// room only while somebody else is there to serve.
+func (g *Group) participants(all []standing) []standing {
+	var part []standing
+	for _, s := range all {
+		switch {
+		case s.out() && g.rules.Spill&SpillDown != 0:
+		case s.full && g.rules.Spill&SpillFull != 0:
+		default:
+			part = append(part, s)
+		}
+	}
+	if g.rules.Spill&SpillBusy != 0 && g.rules.BusyProtection {
+		idle := slices.DeleteFunc(slices.Clone(part), func(s standing) bool { return s.busy && !s.out() })
+		if slices.ContainsFunc(idle, func(s standing) bool { return !s.out() && !s.full }) {
+			part = idle
+		}
+	}
+	if len(part) == 0 {
+		part = slices.Clone(all) // so that filter can say why
+	}
+	slices.SortStableFunc(part, func(a, b standing) int { return cmp.Compare(b.Priority, a.Priority) })
+	n := 0
+	for n < len(part) && (n < max(g.rules.Min, 1) || part[n].Priority == part[n-1].Priority) {
+		n++
+	}
+	if g.rules.Max > 0 {
+		n = min(n, g.rules.Max)
+	}
+	return part[:n]
+}
+
+// filter leaves out what is down, full or busy among those that take part.
+func (g *Group) filter(part []standing) (members []*Member, reason Reason, lapsed bool) {
+	reason = Held // Full outranks Down outranks Held
+	var free, busy []*Member
+	for _, s := range part {
+		switch {
+		case s.held:
+		case s.down:
+			reason = min(reason, Down)
+		case s.full:
+			reason = min(reason, Full)
+		case s.busy && g.rules.BusyProtection:
+			busy = append(busy, s.Member)
+		default:
+			free = append(free, s.Member)
+		}
+	}
+	switch {
+	case len(free) > 0:
+		return free, Chosen, false
+	case len(busy) > 0:
+		return busy, Chosen, true
+	case len(part) == 0:
+		return nil, Down, false
+	default:
+		return nil, reason, false
+	}
+}
+
+// Free gives the leaves that no operator holds, nested ones included: who may
+// answer when health is to be ignored.
+func (g *Group) Free(t *status.Table) []*Member { return g.appendFree(nil, t) }
+
+func (g *Group) appendFree(into []*Member, t *status.Table) []*Member {
+	for _, m := range g.members {
+		if slices.ContainsFunc(m.Needs, func(id status.ID) bool { return t.Row(id).Held() }) {
+			continue
+		}
+		if m.Group != nil {
+			into = m.Group.appendFree(into, t)
+		} else {
+			into = append(into, m)
+		}
+	}
+	return into
+}
+
+// why says in one sentence whether a member takes part.
+func (e *evaluation) why(s standing) (active bool, why string) {
+	active = slices.Contains(e.set.members, s.Member)
+	inPart := slices.ContainsFunc(e.part, func(p standing) bool { return p.Member == s.Member })
+	switch {
+	case active && e.set.lapsed:
+		return true, s.blame("busy, but all that take part are")
+	case active && e.panicked && s.row != nil:
+		return true, s.blame("health ignored")
+	case active:
+		return true, ""
+	case s.held:
+		return false, s.blame("held")
+	case s.down:
+		return false, s.blame("down")
+	case inPart && s.full, s.full && e.group.rules.Spill&SpillFull != 0:
+		return false, s.blame("full")
+	case inPart && s.busy, s.busy && e.group.rules.Spill&SpillBusy != 0:
+		return false, s.blame("busy")
+	case s.Weight == 0 && !e.reserve:
+		return false, "a reserve (weight 0): others are usable"
+	case s.Weight != 0 && e.reserve:
+		return false, "not usable: the reserves serve"
+	default:
+		return false, fmt.Sprintf("priority %d: enough members of higher priority take part", s.Priority)
+	}
+}
+
+// blame adds the row that speaks against a member.
+func (s standing) blame(what string) string {
+	r := s.row
+	switch {
+	case r == nil || r.ID == "":
+		return what
+	case s.held && r.Hold != nil:
+		return fmt.Sprintf("%s: %s is held %s by %s: %s", what, r.ID, r.Hold.State, r.Hold.By, r.Hold.Reason)
+	case s.out() || r.Health == status.Down:
+		return fmt.Sprintf("%s: %s is %s: %s", what, r.ID, r.Health, r.Why)
+	default:
+		return fmt.Sprintf("%s: %s: %s", what, r.ID, r.Why)
+	}
+}

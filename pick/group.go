@@ -1,0 +1,166 @@
+package pick
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"github.com/portolan-lb/portolan/status"
+)
+
+// Member is one thing that can be chosen. It is not changed after NewGroup.
+type Member struct {
+	Index    int         // its place in the owner's own list
+	Name     string      // what explain calls it; also its identity for hashing
+	Weight   int         // share among equals; 0 is a reserve: takes part only when nothing else can
+	Priority int         // higher goes first
+	Needs    []status.ID // every row that must be usable
+	Group    *Group      // a nested group; nil for a leaf
+
+	hash uint64 // of Name
+}
+
+// share is the member's weight among equals; a reserve that takes part counts
+// as one.
+func (m *Member) share() uint64 { return uint64(max(m.Weight, 1)) }
+
+// Spill is a set of reasons for which the next lower priority takes part.
+type Spill uint8
+
+// The reasons (FAQ 1.2.13, 1.2.14, C3).
+const (
+	SpillDown Spill = 1 << iota // members are down or held
+	SpillBusy                   // members are busy
+	SpillFull                   // members are at their limits
+)
+
+// Rules say who takes part.
+type Rules struct {
+	Name           string // what explain calls the group
+	Min            int    // at least so many take part, by adding whole lower levels; 0 is 1
+	Max            int    // at most so many; 0: no bound
+	Spill          Spill
+	BusyProtection bool // busy members are left out, unless all are (FAQ 1.2.26)
+	Panic          int  // percent; below this share of usable members health is ignored; 0: never
+}
+
+// Slot is a named algorithm of a chain.
+type Slot struct {
+	Name string // what explain calls it, "preferred: topology"
+	Algorithm
+}
+
+// Group chooses among members. It is safe for concurrent use.
+type Group struct {
+	members []*Member
+	rules   Rules
+	chain   []Slot
+	needs   []status.ID // of all members, nested ones included
+	nested  bool
+
+	current atomic.Pointer[activeSet]
+}
+
+// NewGroup compiles a group. The chain's slots are tried in order; a slot that
+// declines passes on (FAQ 1.4.2).
+func NewGroup(members []*Member, rules Rules, chain ...Slot) *Group {
+	g := &Group{members: members, rules: rules, chain: chain}
+	for _, m := range members {
+		m.hash = hashString(m.Name)
+		g.needs = append(g.needs, m.Needs...)
+		if m.Group != nil {
+			g.nested = true
+			g.needs = append(g.needs, m.Group.needs...)
+		}
+	}
+	return g
+}
+
+// Members gives all members in the owner's order. The slice is shared.
+func (g *Group) Members() []*Member { return g.members }
+
+// Needs gives every row that the group's choice may depend on.
+func (g *Group) Needs() []status.ID { return g.needs }
+
+// Name gives the group's name, as in Rules.
+func (g *Group) Name() string { return g.rules.Name }
+
+// Client is what is known of who asks.
+type Client struct {
+	Addr  netip.Addr // unmapped
+	Class uint32     // what the owner's score functions know of Addr, looked up once
+}
+
+// Input is all that a choice may depend on, besides what the group was
+// compiled with.
+type Input struct {
+	Table   *status.Table
+	Client  Client
+	Draw    uint64 // round robin advances with it by one place, random draws anew
+	Answers int    // how many distinct members are wanted; 0 is 1
+
+	scratch *scratch
+	trace   *SlotTrace
+}
+
+// Reason is how a choice ended.
+type Reason uint8
+
+// The reasons. Only Chosen comes with members.
+const (
+	Chosen   Reason = iota
+	Declined        // members stand ready, but no slot chose
+	Full            // all that take part are at their limits (FAQ 1.2.13)
+	Down            // no usable member
+	Held            // an operator holds every member
+)
+
+var reasonNames = [...]string{"chosen", "declined", "full", "down", "held"}
+
+func (r Reason) String() string { return reasonNames[r] }
+
+// Choice is what Pick chose.
+type Choice struct {
+	Members []*Member // leaves, in answer order
+	Width   int       // leading client bits that mattered beyond Client.Class; 0: none
+	Slot    int       // which slot of the chain chose
+	Lapsed  bool      // busy protection lapsed: all that take part are busy
+}
+
+// scratch is memory that a choice needs and nobody keeps.
+type scratch struct {
+	shares []Share   // of Pick and Among
+	equals []*Member // of Best
+}
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
+// Pick chooses up to in.Answers distinct members, appending to into. It
+// allocates nothing if into has room and tr is nil.
+func (g *Group) Pick(in Input, into []*Member, tr *Trace) (Choice, Reason) {
+	s := scratches.Get().(*scratch)
+	defer scratches.Put(s)
+	d, reason := g.Shares(in, s.shares[:0], tr)
+	s.shares = d.Shares[:0]
+	if reason != Chosen {
+		return Choice{Members: into}, reason
+	}
+	members := d.draw(in.Draw, in.answers(), into)
+	tr.chose(members[len(into):])
+	return Choice{Members: members, Width: d.Width, Slot: d.Slot, Lapsed: d.Lapsed}, Chosen
+}
+
+// Among is Pick by round robin over the given members: for the owner's rungs
+// below the algorithms (all, last good, any). Nested members are not opened.
+func Among(in Input, members []*Member, into []*Member) []*Member {
+	s := scratches.Get().(*scratch)
+	defer scratches.Put(s)
+	d, ok := byWeight(members, s.shares[:0], Smooth)
+	s.shares = d.Shares[:0]
+	if !ok {
+		return into
+	}
+	return d.draw(in.Draw, in.answers(), into)
+}
+
+func (in *Input) answers() int { return max(in.Answers, 1) }

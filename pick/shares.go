@@ -1,0 +1,187 @@
+package pick
+
+// Share is a member's part of the answers, in proportion to the other shares
+// of its distribution.
+type Share struct {
+	Member *Member
+	Weight uint64 // more than 0
+}
+
+// Mode says how draws follow from shares.
+type Mode uint8
+
+// The modes.
+const (
+	Smooth  Mode = iota // each run of total-weight draws gives every member exactly its weight, evenly spread
+	Scatter             // each draw is on its own
+	Ordered             // the first always, the others only as further answers
+)
+
+// Distribution is who would get how much. Two clients with equal
+// distributions cannot be told apart by their answers.
+type Distribution struct {
+	Shares []Share
+	Mode   Mode
+	Width  int  // it holds for all clients of this Class whose addresses agree in so many leading bits
+	Slot   int  // which slot of the chain it comes from
+	Lapsed bool // busy protection lapsed
+}
+
+// Equal says whether two distributions give the same answers. Shares must be
+// of the same groups.
+func (d Distribution) Equal(o Distribution) bool {
+	if len(d.Shares) != len(o.Shares) || len(d.Shares) > 1 && d.Mode != o.Mode {
+		return false
+	}
+	for i, s := range d.Shares {
+		if s.Member != o.Shares[i].Member || len(d.Shares) > 1 && s.Weight != o.Shares[i].Weight {
+			return false
+		}
+	}
+	return true
+}
+
+// Shares gives who would get how much of the answers, appending to into. Only
+// leaves appear: the share of a nested group is split by its own shares.
+func (g *Group) Shares(in Input, into []Share, tr *Trace) (Distribution, Reason) {
+	a := g.active(in.Table)
+	if tr != nil {
+		a = g.evaluate(in.Table, tr)
+	}
+	if a.reason != Chosen {
+		return tr.ended(Distribution{Shares: into}, a.reason)
+	}
+	in.scratch = scratches.Get().(*scratch)
+	defer scratches.Put(in.scratch)
+	members := a.members
+	if g.nested {
+		members = willing(in, members, tr)
+	}
+	for i, slot := range g.chain {
+		in.trace = tr.slot(slot.Name)
+		d, ok := slot.Shares(in, members, into)
+		if !ok {
+			in.trace.declined()
+			continue
+		}
+		if g.nested {
+			d = open(in, d)
+		}
+		d.Slot, d.Lapsed = i, a.lapsed
+		d.reduce()
+		in.trace.took(d)
+		return tr.ended(d, Chosen)
+	}
+	return tr.ended(Distribution{Shares: into}, Declined)
+}
+
+// willing leaves out nested groups whose own slots decline this client.
+func willing(in Input, members []*Member, tr *Trace) []*Member {
+	kept := make([]*Member, 0, len(members))
+	for _, m := range members {
+		if m.Group != nil {
+			if _, reason := m.Group.Shares(in, nil, tr.nest()); reason != Chosen {
+				continue
+			}
+		}
+		kept = append(kept, m)
+	}
+	return kept
+}
+
+// open replaces each nested group by its own shares, scaled so that all stay
+// whole numbers.
+func open(in Input, d Distribution) Distribution {
+	inner := make([]Distribution, len(d.Shares))
+	scale := uint64(1)
+	for i, s := range d.Shares {
+		if s.Member.Group != nil {
+			inner[i], _ = s.Member.Group.Shares(in, nil, nil)
+			d.Width = max(d.Width, inner[i].Width)
+			scale = lcm(scale, total(inner[i].Shares))
+		}
+	}
+	flat := make([]Share, 0, len(d.Shares)*2)
+	for i, s := range d.Shares {
+		if s.Member.Group == nil {
+			flat = addShare(flat, s.Member, s.Weight*scale)
+			continue
+		}
+		part := scale / max(total(inner[i].Shares), 1)
+		for _, leaf := range inner[i].Shares {
+			flat = addShare(flat, leaf.Member, max(s.Weight*part*leaf.Weight, 1))
+		}
+	}
+	d.Shares = flat
+	return d
+}
+
+// addShare adds to a leaf's share; the same leaf can be reached twice.
+func addShare(shares []Share, m *Member, w uint64) []Share {
+	for i := range shares {
+		if shares[i].Member == m {
+			shares[i].Weight += w
+			return shares
+		}
+	}
+	return append(shares, Share{m, w})
+}
+
+func total(shares []Share) (sum uint64) {
+	for _, s := range shares {
+		sum += s.Weight
+	}
+	return sum
+}
+
+// reduce divides the weights by what they have in common, so that equal
+// distributions have equal numbers.
+func (d Distribution) reduce() {
+	common := uint64(0)
+	for _, s := range d.Shares {
+		common = gcd(common, s.Weight)
+	}
+	if common > 1 {
+		for i := range d.Shares {
+			d.Shares[i].Weight /= common
+		}
+	}
+}
+
+func gcd(a, b uint64) uint64 {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
+}
+
+// maxScale bounds the numbers that nesting multiplies up; beyond it shares are
+// rounded to one part in a million.
+const maxScale = 1 << 20
+
+func lcm(a, b uint64) uint64 {
+	if b == 0 {
+		return a
+	}
+	return min(a/gcd(a, b)*b, maxScale)
+}
+
+// draw appends n distinct members for draw number draw. It uses up d.Shares.
+func (d Distribution) draw(draw uint64, n int, into []*Member) []*Member {
+	shares := d.Shares
+	for i := 0; i < n && len(shares) > 0; i++ {
+		at := 0
+		switch {
+		case d.Mode == Scatter:
+			at = drawRandom(shares, mix(draw^mix(uint64(i))))
+		case d.Mode == Smooth:
+			at = drawSmooth(shares, draw)
+		}
+		into = append(into, shares[at].Member)
+		shares = append(shares[:at], shares[at+1:]...)
+		if d.Mode == Smooth && equal(shares) {
+			draw = uint64(at) // rotation goes on with the next one
+		}
+	}
+	return into
+}

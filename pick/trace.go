@@ -1,0 +1,143 @@
+package pick
+
+import (
+	"time"
+
+	"github.com/portolan-lb/portolan/status"
+)
+
+// Trace collects why a group chose as it did. All its methods do nothing on a
+// nil Trace.
+type Trace struct {
+	Group   string        `json:"pool"`
+	Members []MemberTrace `json:"members"`
+	Panic   bool          `json:"panic,omitempty"`  // too few usable members: health was ignored
+	Lapsed  bool          `json:"lapsed,omitempty"` // all busy: busy protection lapsed
+	Nested  []*Trace      `json:"nested,omitempty"`
+	Slots   []*SlotTrace  `json:"slots,omitempty"`
+	Reason  string        `json:"reason"`
+	Chosen  []string      `json:"chosen,omitempty"`
+}
+
+// MemberTrace says whether a member takes part, and why not.
+type MemberTrace struct {
+	Member string     `json:"member"`
+	Active bool       `json:"active"`
+	Why    string     `json:"why,omitempty"`
+	Rows   []RowTrace `json:"rows,omitempty"` // what it needs, with the evidence
+}
+
+// RowTrace is a row as the choice saw it.
+type RowTrace struct {
+	ID       status.ID    `json:"id"`
+	Health   string       `json:"health"`
+	Busy     bool         `json:"busy,omitempty"`
+	Full     bool         `json:"full,omitempty"`
+	Evidence string       `json:"evidence,omitempty"`
+	Since    time.Time    `json:"since,omitzero"`
+	Hold     *status.Hold `json:"hold,omitempty"`
+}
+
+// SlotTrace says what one slot made of the active members.
+type SlotTrace struct {
+	Slot       string           `json:"slot"`
+	Declined   bool             `json:"declined,omitempty"`
+	Candidates []CandidateTrace `json:"candidates,omitempty"`
+	Shares     []ShareTrace     `json:"shares,omitempty"`
+}
+
+// CandidateTrace is a member that a slot scored.
+type CandidateTrace struct {
+	Member  string `json:"member"`
+	Score   int    `json:"score,omitempty"`
+	Matched bool   `json:"matched"` // false: the slot has no score for it
+
+	member *Member
+}
+
+// ShareTrace is a member's share of the answers, in percent.
+type ShareTrace struct {
+	Member  string  `json:"member"`
+	Percent float64 `json:"percent"`
+}
+
+// Index gives the owner's number of a candidate.
+func (c CandidateTrace) Index() int { return c.member.Index }
+
+func (tr *Trace) nest() *Trace {
+	if tr == nil {
+		return nil
+	}
+	n := &Trace{}
+	tr.Nested = append(tr.Nested, n)
+	return n
+}
+
+func (tr *Trace) slot(name string) *SlotTrace {
+	if tr == nil {
+		return nil
+	}
+	s := &SlotTrace{Slot: name}
+	tr.Slots = append(tr.Slots, s)
+	return s
+}
+
+func (tr *Trace) ended(d Distribution, r Reason) (Distribution, Reason) {
+	if tr != nil {
+		tr.Reason = r.String()
+	}
+	return d, r
+}
+
+func (tr *Trace) chose(members []*Member) {
+	if tr == nil {
+		return
+	}
+	for _, m := range members {
+		tr.Chosen = append(tr.Chosen, m.Name)
+	}
+}
+
+func (s *SlotTrace) score(m *Member, score int, ok bool) {
+	if s != nil {
+		s.Candidates = append(s.Candidates, CandidateTrace{Member: m.Name, Score: score, Matched: ok, member: m})
+	}
+}
+
+func (s *SlotTrace) declined() {
+	if s != nil {
+		s.Declined = true
+	}
+}
+
+func (s *SlotTrace) took(d Distribution) {
+	if s == nil {
+		return
+	}
+	sum := total(d.Shares)
+	for i, sh := range d.Shares {
+		percent := 100 * float64(sh.Weight) / float64(sum)
+		if d.Mode == Ordered {
+			percent = 0
+			if i == 0 {
+				percent = 100
+			}
+		}
+		s.Shares = append(s.Shares, ShareTrace{sh.Member.Name, percent})
+	}
+}
+
+// standings records each member's state: what evaluate decided, in words.
+func (tr *Trace) standings(t *status.Table, e *evaluation) {
+	tr.Group, tr.Panic, tr.Lapsed = e.group.rules.Name, e.panicked, e.set.lapsed
+	for _, s := range e.all {
+		m := MemberTrace{Member: s.Name}
+		m.Active, m.Why = e.why(s)
+		for _, id := range s.Needs {
+			r := t.Row(id)
+			m.Rows = append(m.Rows, RowTrace{ID: id, Health: r.Health.String(), Busy: r.Busy, Full: r.Full,
+				Evidence: r.Why, Since: r.Since, Hold: r.Hold})
+		}
+		tr.Members = append(tr.Members, m)
+	}
+}
