@@ -3,6 +3,7 @@ package pick
 import (
 	"cmp"
 	"math"
+	"math/bits"
 	"net/netip"
 	"slices"
 	"testing"
@@ -165,7 +166,8 @@ func TestSmoothConvergesForLargeWeights(t *testing.T) {
 		counts := make([]float64, len(shares))
 		sum := total(shares)
 		for i := range uint64(n) {
-			counts[drawSmooth(shares, max(sum/n, 1)*i)]++
+			place, _ := bits.Mul64(i*0x9e3779b97f4a7c15, sum) // spread over the round without a period
+			counts[drawSmooth(shares, place)]++
 		}
 		for i, w := range weights {
 			if want := float64(w) / float64(sum); math.Abs(counts[i]/n-want) > 0.01 {
