@@ -45,8 +45,8 @@ func drawSmooth(shares []Share, draw uint64) int {
 	return turnWithin(shares, lo, place-turnsOf(shares, lo))
 }
 
-// A round is divided into so many steps. Up to this weight a member has at
-// most one turn in a step, and the order is exact.
+// A round is divided into so many steps. Up to this weight, which reduce keeps,
+// a member has at most one turn in a step, and so the order is exact.
 const (
 	stepBits = 24
 	steps    = 1 << stepBits
@@ -76,11 +76,7 @@ func turns(w, moment uint64) uint64 {
 // turnWithin gives the member whose turn comes after skip others within the
 // step that begins at moment.
 func turnWithin(shares []Share, moment, skip uint64) int {
-	heaviest := 0
 	for i, s := range shares {
-		if s.Weight > shares[heaviest].Weight {
-			heaviest = i
-		}
 		if !hasTurn(s, moment) {
 			continue
 		}
@@ -94,7 +90,7 @@ func turnWithin(shares []Share, moment, skip uint64) int {
 			return i
 		}
 	}
-	return heaviest // weights beyond the exact range
+	panic("pick: a weight beyond the exact range") // reduce sees to it
 }
 
 func hasTurn(s Share, moment uint64) bool {

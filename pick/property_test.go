@@ -3,7 +3,6 @@ package pick
 import (
 	"cmp"
 	"math"
-	"math/bits"
 	"net/netip"
 	"slices"
 	"testing"
@@ -155,23 +154,41 @@ func TestSmoothOrderIsExact(t *testing.T) {
 	})
 }
 
-func TestSmoothConvergesForLargeWeights(t *testing.T) {
+func TestARoundGivesEveryWeightExactly(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		weights := rapid.SliceOfN(rapid.Uint64Range(1, 1<<40), 2, 6).Draw(t, "weights")
 		var shares []Share
-		for i, w := range weights {
+		for i, w := range rapid.SliceOfN(rapid.Uint64Range(1, 5000), 2, 6).Draw(t, "weights") {
 			shares = append(shares, Share{&Member{Index: i}, w})
 		}
-		const n = 2000
-		counts := make([]float64, len(shares))
-		sum := total(shares)
-		for i := range uint64(n) {
-			place, _ := bits.Mul64(i*0x9e3779b97f4a7c15, sum) // spread over the round without a period
+		counts := make([]uint64, len(shares))
+		for place := range total(shares) {
 			counts[drawSmooth(shares, place)]++
 		}
+		for i, s := range shares {
+			if counts[i] != s.Weight {
+				t.Fatalf("member %d of %v got %d turns", i, shares, counts[i])
+			}
+		}
+	})
+}
+
+// Nesting multiplies weights; they stay within what drawSmooth can tell apart,
+// in proportion within 1 %.
+func TestReduceKeepsProportions(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		weights := rapid.SliceOfN(rapid.Uint64Range(1, 1<<50), 2, 6).Draw(t, "weights")
+		var d Distribution
 		for i, w := range weights {
-			if want := float64(w) / float64(sum); math.Abs(counts[i]/n-want) > 0.01 {
-				t.Fatalf("weights %v: member %d got %.4f, want %.4f", weights, i, counts[i]/n, want)
+			d.Shares = append(d.Shares, Share{&Member{Index: i}, w})
+		}
+		was := float64(total(d.Shares))
+		d.reduce()
+		for i, s := range d.Shares {
+			if s.Weight == 0 || s.Weight > steps {
+				t.Fatalf("%v became %d", weights, s.Weight)
+			}
+			if diff := float64(s.Weight)/float64(total(d.Shares)) - float64(weights[i])/was; math.Abs(diff) > 0.01 {
+				t.Fatalf("%v became %v", weights, d.Shares)
 			}
 		}
 	})

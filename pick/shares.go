@@ -1,5 +1,7 @@
 package pick
 
+import "math/bits"
+
 // Share is a member's part of the answers, in proportion to the other shares
 // of its distribution.
 type Share struct {
@@ -135,15 +137,17 @@ func total(shares []Share) (sum uint64) {
 }
 
 // reduce divides the weights by what they have in common, so that equal
-// distributions have equal numbers.
+// distributions have equal numbers, and rounds what nesting made too large for
+// drawSmooth to tell apart.
 func (d Distribution) reduce() {
-	common := uint64(0)
+	common, largest := uint64(0), uint64(0)
 	for _, s := range d.Shares {
-		common = gcd(common, s.Weight)
+		common, largest = gcd(common, s.Weight), max(largest, s.Weight)
 	}
-	if common > 1 {
-		for i := range d.Shares {
-			d.Shares[i].Weight /= common
+	shift := max(bits.Len64(largest/max(common, 1))-stepBits, 0)
+	if common > 1 || shift > 0 {
+		for i, s := range d.Shares {
+			d.Shares[i].Weight = max(s.Weight/common>>shift, 1)
 		}
 	}
 }
