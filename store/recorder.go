@@ -1,0 +1,69 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"path"
+	"sync"
+)
+
+// Recorder is a file system that remembers what was read through it, so that
+// whoever compiles a configuration ends with the files of a [Bundle]. A file
+// that is read twice gives the same bytes twice, even if it changed on disk in
+// between. It is safe for concurrent use.
+type Recorder struct {
+	under fs.FS
+
+	mu    sync.Mutex
+	size  int64
+	files map[string][]byte
+}
+
+// Record gives a recorder over a file system.
+func Record(under fs.FS) *Recorder { return &Recorder{under: under, files: map[string][]byte{}} }
+
+// Files gives what was read until now. The contents must not be changed.
+func (r *Recorder) Files() map[string][]byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.files)
+}
+
+// Open implements [fs.FS]. Folders are passed on as they are; files are read
+// whole, at most as much as a bundle may hold.
+func (r *Recorder) Open(name string) (fs.File, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	text, ok := r.files[name]
+	if !ok {
+		f, err := r.under.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		st, err := f.Stat()
+		if err == nil && st.IsDir() {
+			return f, nil
+		}
+		if err == nil {
+			text, err = r.read(f)
+		}
+		if err := errors.Join(err, f.Close()); err != nil {
+			return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+		}
+		r.size += int64(len(text))
+		r.files[name] = text
+	}
+	return &openFile{bytes.NewReader(text), info{name: path.Base(name), size: int64(len(text))}}, nil
+}
+
+func (r *Recorder) read(f fs.File) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(f, maxBundle-r.size+1))
+	if err == nil && r.size+int64(len(text)) > maxBundle {
+		err = fmt.Errorf("with it the configuration has more than %d bytes", maxBundle)
+	}
+	return text, err
+}
