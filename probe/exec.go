@@ -1,0 +1,89 @@
+package probe
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	maxOutput = 4 << 10                // bytes of a program's output that are kept
+	pipeGrace = 100 * time.Millisecond // for what the program left behind with its pipes
+)
+
+// probeExec runs a program without a shell: %h and %p in its arguments become
+// the target's address and port (0 if it has none). Exit status 0 passes; the
+// first line of its output is the evidence. At the timeout its whole process
+// group is killed. It sees no environment but PATH, LC_ALL=C and
+// PORTOLAN_SOURCE, the source address if one is set.
+func probeExec(ctx context.Context, t *Task) Result {
+	if len(t.Probe.Command) == 0 {
+		return t.void("no command to run")
+	}
+	args := t.arguments()
+	var out output
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.Env = t.environment()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = pipeGrace
+	if err := cmd.Start(); err != nil {
+		return t.void("cannot run %s: %s", args[0], plain(err))
+	}
+	err := cmd.Wait()
+	if errors.Is(err, exec.ErrWaitDelay) {
+		// It ended well but left children that hold its pipes: they go too.
+		// An error means that they went by themselves.
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		err = nil
+	}
+	switch {
+	case ctx.Err() != nil:
+		return t.fail("%s did not end within %s and was killed", args[0], time.Duration(t.Probe.Timeout))
+	case err != nil:
+		return t.fail("%s%s", err, out.evidence())
+	default:
+		return t.pass("exit status 0%s", out.evidence())
+	}
+}
+
+func (t *Task) arguments() []string {
+	r := strings.NewReplacer("%h", t.Target.Addr().String(), "%p", strconv.Itoa(int(t.Target.Port())))
+	args := make([]string, len(t.Probe.Command))
+	for i, a := range t.Probe.Command {
+		args[i] = r.Replace(a)
+	}
+	return args
+}
+
+func (t *Task) environment() []string {
+	env := []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
+	if t.Source.IsValid() {
+		env = append(env, "PORTOLAN_SOURCE="+t.Source.String())
+	}
+	return env
+}
+
+// output keeps the first bytes that are written to it.
+type output struct{ buf []byte }
+
+func (o *output) Write(b []byte) (int, error) {
+	o.buf = append(o.buf, b[:min(len(b), maxOutput-len(o.buf))]...)
+	return len(b), nil
+}
+
+// evidence is ": " and the first line, or nothing if nothing was said.
+func (o *output) evidence() string {
+	line, _, _ := bytes.Cut(bytes.TrimSpace(o.buf), []byte("\n"))
+	if len(line) == 0 {
+		return ""
+	}
+	return ": " + string(line)
+}

@@ -1,0 +1,194 @@
+package probe
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/net/icmp"
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
+	"golang.org/x/sys/unix"
+)
+
+// protocol numbers (IANA), as icmp.ParseMessage wants them.
+const (
+	protoICMP   = 1
+	protoICMPv6 = 58
+)
+
+// probeICMP sends one echo request and waits for its own reply.
+//
+// Each probe has a socket of its own, connected to its target, so the kernel
+// already keeps other peers' packets away. A raw socket still sees every reply
+// of its peer, ours or not: what is not ours is dropped without a word (1.2.7,
+// T53). Without CAP_NET_RAW a ping socket is tried.
+func probeICMP(ctx context.Context, t *Task) Result {
+	conn, ping, err := t.openICMP(ctx)
+	if err != nil {
+		return t.failed(err)
+	}
+	defer conn.Close()
+	e := newEcho(t.Target.Addr(), t.Probe.Size)
+	e.anyID = ping
+	start := time.Now()
+	if _, err := conn.Write(e.request()); err != nil {
+		return t.failed(err)
+	}
+	// A read error may come from an ICMP error that another prober's packet
+	// met, so only many of them in a row end the wait.
+	buf := make([]byte, 2048)
+	for errs := 0; errs < 16; {
+		n, peer, err := conn.(net.PacketConn).ReadFrom(buf)
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return t.silent()
+		case err != nil:
+			errs++
+		case e.matches(buf[:n], addrOf(peer)):
+			return t.pass("reply in %s", took(time.Since(start)))
+		}
+	}
+	return t.fail("no reply, only errors from the socket")
+}
+
+// echo is one request, and what its reply must look like.
+type echo struct {
+	peer    netip.Addr
+	id, seq uint16
+	payload []byte // begins with 16 random bytes, the nonce
+	anyID   bool   // a ping socket: the kernel sets the id and matches it
+}
+
+func newEcho(peer netip.Addr, size int) *echo {
+	if size == 0 {
+		size = 56
+	}
+	e := &echo{peer: peer, payload: make([]byte, max(size, 24))}
+	var ids [4]byte
+	rand.Read(ids[:]) // never fails: crypto/rand ends the program instead
+	rand.Read(e.payload[:16])
+	e.id, e.seq = binary.BigEndian.Uint16(ids[:2]), binary.BigEndian.Uint16(ids[2:])
+	return e
+}
+
+// request is the packet from its ICMP header on. The kernel fills in the
+// ICMPv6 checksum.
+func (e *echo) request() []byte {
+	m := icmp.Message{Type: ipv4.ICMPTypeEcho, Body: &icmp.Echo{ID: int(e.id), Seq: int(e.seq), Data: e.payload}}
+	if e.peer.Is6() {
+		m.Type = ipv6.ICMPTypeEchoRequest
+	}
+	b, err := m.Marshal(nil)
+	if err != nil {
+		panic("marshal of an echo request: " + err.Error()) // its fields cannot be wrong
+	}
+	return b
+}
+
+// matches says whether a packet is the reply to this request: id, sequence,
+// nonce and peer all agree (T53).
+func (e *echo) matches(packet []byte, peer netip.Addr) bool {
+	proto, reply := protoICMP, icmp.Type(ipv4.ICMPTypeEchoReply)
+	if e.peer.Is6() {
+		proto, reply = protoICMPv6, ipv6.ICMPTypeEchoReply
+	}
+	m, err := icmp.ParseMessage(proto, packet)
+	if err != nil || m.Type != reply || peer.WithZone("") != e.peer.WithZone("") {
+		return false
+	}
+	body, ok := m.Body.(*icmp.Echo)
+	return ok && body.Seq == int(e.seq) && (e.anyID || body.ID == int(e.id)) && bytes.Equal(body.Data, e.payload)
+}
+
+// addrOf gives the address of what ReadFrom calls the sender.
+func addrOf(a net.Addr) netip.Addr {
+	var ip net.IP
+	switch a := a.(type) {
+	case *net.IPAddr:
+		ip = a.IP
+	case *net.UDPAddr:
+		ip = a.IP
+	}
+	addr, _ := netip.AddrFromSlice(ip)
+	return addr.Unmap()
+}
+
+// openICMP opens a raw socket or, where that is not allowed, a ping socket.
+func (t *Task) openICMP(ctx context.Context) (conn net.Conn, ping bool, err error) {
+	conn, err = t.dial(ctx, "icmp")
+	if !errors.Is(err, syscall.EPERM) {
+		return conn, false, err
+	}
+	conn, err = t.dialPing(ctx)
+	if errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM) {
+		return nil, false, voidError("icmp needs the capability CAP_NET_RAW, or a group in net.ipv4.ping_group_range")
+	}
+	return conn, true, err
+}
+
+// dialPing opens a ping socket (a datagram socket for ICMP echo, Linux), which
+// package net has no name for.
+func (t *Task) dialPing(ctx context.Context) (net.Conn, error) {
+	family, proto := unix.AF_INET, protoICMP
+	if t.Target.Addr().Is6() {
+		family, proto = unix.AF_INET6, protoICMPv6
+	}
+	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, proto)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), "ping")
+	defer f.Close() // FileConn works on a copy
+	if err := t.prepare(f); err != nil {
+		return nil, err
+	}
+	conn, err := net.FileConn(f)
+	if err != nil {
+		return nil, err
+	}
+	deadline, _ := ctx.Deadline()
+	return conn, conn.SetDeadline(deadline)
+}
+
+// prepare does to a bare socket what the dialer does to its own: pin, bind,
+// connect.
+func (t *Task) prepare(f *os.File) error {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	if t.control != nil {
+		if err := t.control(raw); err != nil {
+			return err
+		}
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		if t.Source.IsValid() {
+			failed = unix.Bind(int(fd), sockaddr(t.Source))
+		}
+		if failed == nil {
+			failed = unix.Connect(int(fd), sockaddr(t.Target.Addr()))
+		}
+	})
+	return errors.Join(err, failed)
+}
+
+func sockaddr(a netip.Addr) unix.Sockaddr {
+	if a.Is4() {
+		return &unix.SockaddrInet4{Addr: a.As4()}
+	}
+	sa := &unix.SockaddrInet6{Addr: a.As16()}
+	if i, err := net.InterfaceByName(a.Zone()); err == nil {
+		sa.ZoneId = uint32(i.Index)
+	}
+	return sa
+}

@@ -1,0 +1,211 @@
+package probe
+
+import (
+	"net/netip"
+	"reflect"
+
+	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/status"
+)
+
+// Plan is what should be probed, and what follows from it. [Compile] makes it;
+// nobody changes it afterwards.
+type Plan struct {
+	Checks   []Check   // in the order of the configuration, each once
+	Verdicts []Verdict // one for each thing that owns a row
+}
+
+// Check is one probe of one target from one source, made once however many
+// refer to it.
+type Check struct {
+	ID     status.ID // probe/TARGET/PROBE, or probe/TARGET@SOURCE/PROBE where a link gave the source
+	Target netip.AddrPort
+	Source netip.Addr   // the probe's own, else the link's; zero: the kernel's choice
+	Probe  config.Probe // its Pos is zero: moving a line changes no check
+}
+
+// equal says whether two checks would do the same.
+func (c *Check) equal(o *Check) bool {
+	return c.ID == o.ID && c.Target == o.Target && c.Source == o.Source && reflect.DeepEqual(&c.Probe, &o.Probe)
+}
+
+// Verdict says how a row follows from checks.
+type Verdict struct {
+	ID      status.ID
+	Probes  []Need // in the order of the configuration; none: not probed
+	AtLeast int    // how many of Probes must succeed; 0: all
+	Note    string // why there are no Probes
+}
+
+// Need is one probe of a verdict. It succeeds when all of its checks do: a
+// virtual server with two addresses is probed on each, and a client may be
+// given either.
+type Need struct {
+	Probe  string
+	Checks []status.ID
+}
+
+// Compile works out the plan of a model. It is pure.
+//
+// Rows: virtualServer/X, link/L and site/S always; pool/P/MEMBER only where
+// the member or its pool has probes, the member's own taking the place of the
+// pool's (semantics B.9). Members that are pools get none. A host name is
+// never resolved, so a CNAME member counts only probes with an address of
+// their own; without one it is not probed.
+func Compile(m *config.Model) Plan {
+	c := compiler{probes: map[string]*config.Probe{}, checks: map[status.ID]bool{}}
+	for _, p := range m.Probes {
+		c.probes[p.Name] = p
+	}
+	servers := map[string]*config.VirtualServer{}
+	for _, vs := range m.VirtualServers {
+		servers[vs.Name] = vs
+		c.add(owner{
+			id: status.MakeID(status.KindVirtualServer, vs.Name), targets: targetsOf(vs),
+			probes: vs.Probes, criteria: vs.Criteria,
+		})
+	}
+	for _, l := range m.Links {
+		c.add(owner{
+			id: status.MakeID(status.KindLink, l.Name), targets: one(l.NextHop), source: l.Source,
+			probes: l.Probes, criteria: l.Criteria,
+		})
+	}
+	for _, s := range m.Sites {
+		c.add(owner{id: status.MakeID(status.KindSite, s.Name), probes: s.Probes, criteria: s.Criteria})
+	}
+	for _, p := range m.Pools {
+		for _, member := range p.Members {
+			c.member(p, member, servers)
+		}
+	}
+	return c.plan
+}
+
+// owner is a thing that owns a verdict row.
+type owner struct {
+	id       status.ID
+	targets  []netip.AddrPort // where probes without an address of their own go
+	source   netip.Addr       // for probes without a source of their own
+	probes   []string
+	criteria config.Criteria
+}
+
+type compiler struct {
+	plan   Plan
+	probes map[string]*config.Probe
+	checks map[status.ID]bool
+}
+
+// member adds the row of a pool member, if it has one.
+func (c *compiler) member(p *config.Pool, m *config.Member, servers map[string]*config.VirtualServer) {
+	o := owner{id: status.MakeID(status.KindPool, p.Name, m.Target()), probes: m.Probes, criteria: m.Criteria}
+	if len(o.probes) == 0 {
+		o.probes = p.Probes
+		if m.Criteria == (config.Criteria{}) {
+			o.criteria = p.Criteria
+		}
+	}
+	if m.Pool != "" || len(o.probes) == 0 {
+		return
+	}
+	if vs := servers[m.VirtualServer]; vs != nil {
+		o.targets = targetsOf(vs)
+	} else {
+		o.targets = one(m.Address)
+	}
+	c.add(o)
+}
+
+// add adds a verdict and those of its checks that are not in the plan yet.
+func (c *compiler) add(o owner) {
+	v := Verdict{ID: o.id, AtLeast: o.criteria.AtLeast, Note: "not probed"}
+	for _, name := range o.probes {
+		p := c.probes[name]
+		if p == nil {
+			continue // Validate has refused it
+		}
+		need := Need{Probe: name}
+		for _, target := range o.resolve(p) {
+			need.Checks = append(need.Checks, c.check(p, target, o.source))
+		}
+		if len(need.Checks) > 0 {
+			v.Probes = append(v.Probes, need)
+		} else {
+			v.Note = "not probed: there is no address to probe, and names are not resolved"
+		}
+	}
+	c.plan.Verdicts = append(c.plan.Verdicts, v)
+}
+
+// check finds or adds the check of one probe and target.
+func (c *compiler) check(p *config.Probe, target netip.AddrPort, source netip.Addr) status.ID {
+	shown := showTarget(target)
+	if p.Source.IsValid() {
+		source = p.Source
+	} else if source.IsValid() {
+		// Evidence gathered from one link's address says nothing about
+		// another link (T52), so the source is part of the name.
+		shown += "@" + source.String()
+	}
+	id := status.MakeID(status.KindProbe, shown, p.Name)
+	if !c.checks[id] {
+		c.checks[id] = true
+		def := *p
+		def.Pos = config.Pos{}
+		c.plan.Checks = append(c.plan.Checks, Check{ID: id, Target: target, Source: source, Probe: def})
+	}
+	return id
+}
+
+// resolve gives the targets of a probe: its own address or else the owner's,
+// its own port or else the owner's or else the kind's usual one.
+func (o *owner) resolve(p *config.Probe) []netip.AddrPort {
+	attached := o.targets
+	if p.Target.Addr.IsValid() {
+		var port uint16
+		if len(attached) > 0 {
+			port = attached[0].Port()
+		}
+		attached = []netip.AddrPort{netip.AddrPortFrom(p.Target.Addr, port)}
+	}
+	k := kinds[p.Kind]
+	targets := make([]netip.AddrPort, 0, len(attached))
+	for _, a := range attached {
+		port := a.Port()
+		switch {
+		case k.bare:
+			port = 0
+		case p.Target.Port != 0:
+			port = p.Target.Port
+		case port == 0:
+			port = k.port
+		}
+		targets = append(targets, netip.AddrPortFrom(a.Addr().Unmap(), port))
+	}
+	return targets
+}
+
+func targetsOf(vs *config.VirtualServer) []netip.AddrPort {
+	targets := make([]netip.AddrPort, len(vs.Addresses))
+	for i, a := range vs.Addresses {
+		targets[i] = netip.AddrPortFrom(a, vs.Port)
+	}
+	return targets
+}
+
+// one is the target list of a thing with one address, or none.
+func one(a netip.Addr) []netip.AddrPort {
+	if !a.IsValid() {
+		return nil
+	}
+	return []netip.AddrPort{netip.AddrPortFrom(a, 0)}
+}
+
+// showTarget prints 10.0.0.7:80, [2001:db8::1]:80, or the address alone.
+func showTarget(t netip.AddrPort) string {
+	if t.Port() == 0 {
+		return t.Addr().String()
+	}
+	return t.String()
+}
