@@ -1,6 +1,10 @@
 package config
 
-import "net/netip"
+import (
+	"net/netip"
+	"reflect"
+	"slices"
+)
 
 // Pool chooses among members: three slots in strict order (FAQ 1.4.2), the
 // set that takes part by priority, min and max (FAQ 1.1.14).
@@ -9,17 +13,17 @@ type Pool struct {
 	Preferred Slot    `yaml:"preferred" json:"preferred"` // default round-robin
 	Alternate Slot    `yaml:"alternate" json:"alternate,omitzero"`
 	Fallback  Slot    `yaml:"fallback" json:"fallback,omitzero"`
-	Min       int     `yaml:"min" json:"min,omitempty"` // at least so many take part; 0: the highest level, whatever its size
-	Max       int     `yaml:"max" json:"max,omitempty"` // at most so many; 0: no bound
-	Spill     []Spill `yaml:"spill" json:"spill"`       // what lets lower priorities in: down, busy, full (default [down])
-	Answers   int     `yaml:"answers" json:"answers"`   // distinct members in one answer (default 1, at most 32)
+	Min       int     `yaml:"min" json:"min,omitempty"`         // at least so many take part; 0: the highest level, whatever its size
+	Max       int     `yaml:"max" json:"max,omitempty"`         // at most so many; 0: no bound
+	Spill     []Spill `yaml:"spill" json:"spill" words:"spill"` // what lets lower priorities in: down, busy, full (default [down])
+	Answers   int     `yaml:"answers" json:"answers"`           // distinct members in one answer (default 1, at most 32)
 
 	BusyProtection bool      `yaml:"busyProtection" json:"busyProtection,omitempty"` // busy members leave the answers
-	OnDecline      OnDecline `yaml:"onDecline" json:"onDecline"`                     // default refused (FAQ 1.4.5)
+	OnDecline      OnDecline `yaml:"onDecline" json:"onDecline" words:"onDecline"`   // default refused (FAQ 1.4.5)
 	OnDown         []Rung    `yaml:"onDown" json:"onDown"`                           // default [last-good, all]
 	Panic          Percent   `yaml:"panic" json:"panic,omitempty"`                   // below this share of usable members health is ignored; 0 = off
 
-	Probes   []string  `yaml:"probes" json:"probes,omitempty"`    // inherited by members that have none of their own
+	Probes   []string  `yaml:"probes" json:"probes,omitempty"`    // inherited by members that have an address and no probes of their own; see ProbesOf
 	Criteria Criteria  `yaml:"criteria" json:"criteria,omitzero"` // over Probes
 	Members  []*Member `yaml:"members" json:"members"`
 	Pos      Pos       `yaml:"-" json:"-"`
@@ -28,15 +32,16 @@ type Pool struct {
 // Slot names an algorithm. In YAML it is a bare name or
 // {algorithm, weighted, mask, tie}.
 type Slot struct {
-	Algorithm string `yaml:"algorithm" json:"algorithm,omitempty"` // empty: the slot is not set
-	Weighted  *bool  `yaml:"weighted" json:"weighted,omitempty"`   // nil: as the algorithm has it (FAQ 1.1.15)
-	Mask      Mask   `yaml:"mask" json:"mask,omitzero"`            // source-hash: network bits that count
-	Tie       string `yaml:"tie" json:"tie,omitempty"`             // topology, proximity, ...: who breaks a tie (default round-robin)
+	Algorithm string `yaml:"algorithm" json:"algorithm,omitempty" words:"algorithm"` // empty: the slot is not set
+	Weighted  *bool  `yaml:"weighted" json:"weighted,omitempty"`                     // nil: as the algorithm has it (FAQ 1.1.15)
+	Mask      Mask   `yaml:"mask" json:"mask,omitzero"`                              // source-hash: network bits that count (default 32 and 128)
+	Tie       string `yaml:"tie" json:"tie,omitempty" words:"tie"`                   // topology, proximity, ...: who breaks a tie (default round-robin)
 	Pos       Pos    `yaml:"-" json:"-"`
 }
 
 // Mask gives how many leading bits of a client address count, per family.
-// Default 32 and 128. In YAML it is a number (IPv4) or {v4, v6}.
+// 0 to 32 and 0 to 128, default 32 and 128. In YAML it is a number (IPv4) or
+// {v4, v6}.
 type Mask struct {
 	V4 int `yaml:"v4" json:"v4"`
 	V6 int `yaml:"v6" json:"v6"`
@@ -67,7 +72,7 @@ const (
 // Rung is one step of the onDown ladder. Exactly one of its fields is set; in
 // YAML it is a bare action or {addresses: [...]}, {cname: X}, {pool: P}.
 type Rung struct {
-	Action    RungAction   `yaml:"action" json:"action,omitempty"`
+	Action    RungAction   `yaml:"action" json:"action,omitempty" words:"rung"`
 	Addresses []netip.Addr `yaml:"addresses" json:"addresses,omitempty"`
 	CNAME     string       `yaml:"cname" json:"cname,omitempty"`
 	Pool      string       `yaml:"pool" json:"pool,omitempty"`
@@ -92,32 +97,253 @@ type Criteria struct {
 	AtLeast int `yaml:"atLeast" json:"atLeast,omitempty"`
 }
 
-// Member is an entry of a pool. Exactly one of VirtualServer, Pool, CNAME and
-// Address is set.
-type Member struct {
-	VirtualServer string     `yaml:"virtualServer" json:"virtualServer,omitempty"`
-	Pool          string     `yaml:"pool" json:"pool,omitempty"`
-	CNAME         string     `yaml:"cname" json:"cname,omitempty"` // canonical after Load
-	Address       netip.Addr `yaml:"address" json:"address,omitzero"`
-
-	Weight   int      `yaml:"weight" json:"weight"`     // share among equals, 0 to 65535 (default 1); 0 is a reserve
-	Priority int      `yaml:"priority" json:"priority"` // higher goes first, 0 to 255 (default 0)
-	Probes   []string `yaml:"probes" json:"probes,omitempty"`
-	Criteria Criteria `yaml:"criteria" json:"criteria,omitzero"`
-	Pos      Pos      `yaml:"-" json:"-"`
+func (p *Pool) defaults() {
+	*p = Pool{
+		Preferred: Slot{Algorithm: "round-robin"},
+		Spill:     []Spill{SpillDown},
+		Answers:   1,
+		OnDecline: DeclineRefused,
+		OnDown:    []Rung{{Action: RungLastGood}, {Action: RungAll}},
+	}
 }
 
-// Target is what the member names: "web-telecom", "pool web", an address or a
-// host name. It is unique within its pool.
-func (m *Member) Target() string {
-	switch {
-	case m.VirtualServer != "":
-		return m.VirtualServer
-	case m.Pool != "":
-		return "pool:" + m.Pool
-	case m.CNAME != "":
-		return m.CNAME
-	default:
-		return m.Address.String()
+func (s *Slot) decodeShort(d *decoder, p *place) {
+	if word, _, _ := scalarText(p.node); d.word(p, word, "algorithm") {
+		s.Algorithm = word
 	}
+}
+
+func (m *Mask) defaults() { *m = Mask{V4: 32, V6: 128} }
+
+func (m *Mask) decodeShort(d *decoder, p *place) { d.value(p, reflect.ValueOf(&m.V4).Elem(), "") }
+
+func (r *Rung) decodeShort(d *decoder, p *place) {
+	if word, _, _ := scalarText(p.node); d.word(p, word, "rung") {
+		r.Action = RungAction(word)
+	}
+}
+
+func (cr *Criteria) decodeShort(d *decoder, p *place) {
+	word, _, _ := scalarText(p.node)
+	d.word(p, word, "criteria")
+}
+
+// ProbesOf gives the probes a member has in its pool, and how many must
+// succeed: its own, else, when it has an address to probe, those of the pool.
+// A nested pool has the health of its members, and a CNAME none.
+func (p *Pool) ProbesOf(m *Member) ([]string, Criteria) {
+	if m.Probes == nil && (m.VirtualServer != "" || m.Address.IsValid()) {
+		return p.Probes, p.Criteria
+	}
+	return m.Probes, m.Criteria
+}
+
+func (p *Pool) check(c *checker) {
+	p.checkSlots(c)
+	p.checkSet(c)
+	p.checkProbes(c)
+	p.checkMembers(c)
+	p.checkLadder(c)
+}
+
+// checkSet checks who takes part.
+func (p *Pool) checkSet(c *checker) {
+	between(c, &p.Min, 0, 65535)
+	between(c, &p.Max, 0, 65535)
+	between(c, &p.Answers, 1, 32)
+	if p.Max > 0 && p.Min > p.Max {
+		c.bad(&p.Min, "min %d is larger than max %d", p.Min, p.Max)
+	}
+	if p.BusyProtection {
+		c.warn(&p.BusyProtection, "has no effect yet: nothing meters links before module link is there")
+	}
+	distinct(c, p.Spill)
+	for i, s := range p.Spill {
+		if s == SpillBusy || s == SpillFull {
+			c.warn(&p.Spill[i], "has no effect yet: nothing meters links before module link is there")
+		}
+	}
+}
+
+// declines says whether an algorithm may choose nobody, so that the next slot
+// has its turn (FAQ 1.4.2). The others always choose.
+func declines(algorithm string) bool { return algorithm == "topology" }
+
+func (p *Pool) checkSlots(c *checker) {
+	slots := []*Slot{&p.Preferred, &p.Alternate, &p.Fallback}
+	names := []string{"preferred", "alternate", "fallback"}
+	last := -1 // the slot that ends the chain
+	for i, s := range slots {
+		s.check(c)
+		switch {
+		case s.Algorithm == "":
+			continue
+		case last >= 0:
+			c.bad(s, "is never reached: %s is %s, which always chooses", names[last], slots[last].Algorithm)
+		case i > 0 && declines(s.Algorithm) && p.before(i, slots):
+			c.bad(s, "is never of use: %s declines here too", s.Algorithm)
+		}
+		if last < 0 && !declines(s.Algorithm) {
+			last = i
+		}
+	}
+}
+
+// before says whether a slot before i has the same algorithm.
+func (p *Pool) before(i int, slots []*Slot) bool {
+	return slices.ContainsFunc(slots[:i], func(s *Slot) bool { return s.Algorithm == slots[i].Algorithm })
+}
+
+func (s *Slot) check(c *checker) {
+	if s.Algorithm == "" {
+		if c.given(s) {
+			c.bad(s, "algorithm is missing")
+		}
+		return
+	}
+	weighs := s.Algorithm == "round-robin" || s.Algorithm == "random" || s.Algorithm == "source-hash"
+	if c.given(&s.Weighted) && !weighs {
+		c.bad(&s.Weighted, "belongs to round-robin, random and source-hash, not to %s", s.Algorithm)
+	}
+	if c.given(&s.Mask) && s.Algorithm != "source-hash" {
+		c.bad(&s.Mask, "belongs to source-hash, not to %s", s.Algorithm)
+	}
+	if c.given(&s.Tie) && !declines(s.Algorithm) {
+		c.bad(&s.Tie, "belongs to topology, not to %s", s.Algorithm)
+	}
+	if s.Algorithm == "source-hash" && !c.given(&s.Mask) {
+		s.Mask.defaults()
+	}
+	if s.Algorithm == "topology" && s.Tie == "" {
+		s.Tie = "round-robin"
+	}
+	if s.Algorithm == "topology" && len(c.m.Topology) == 0 && !c.broken {
+		c.warn(s, "always declines: there are no topology rules")
+	}
+	between(c, &s.Mask.V4, 0, 32)
+	between(c, &s.Mask.V6, 0, 128)
+}
+
+// ends says whether a rung always answers, so that none after it is reached.
+// last-good and all can be empty, and a pool can be down itself.
+func (r *Rung) ends() bool {
+	switch r.Action {
+	case RungNodata, RungServfail, RungRefused, RungDrop:
+		return true
+	}
+	return len(r.Addresses) > 0 || r.CNAME != ""
+}
+
+func (r *Rung) String() string {
+	switch {
+	case r.Action != "":
+		return string(r.Action)
+	case r.CNAME != "":
+		return "cname " + r.CNAME
+	case r.Pool != "":
+		return "pool " + r.Pool
+	default:
+		return "addresses"
+	}
+}
+
+func (p *Pool) checkLadder(c *checker) {
+	c.empty(&p.OnDown, len(p.OnDown))
+	end, seen := -1, map[string]bool{}
+	for i := range p.OnDown {
+		r := &p.OnDown[i]
+		r.check(c)
+		switch {
+		case end >= 0:
+			c.bad(r, "is never reached: %s before it always answers", &p.OnDown[end])
+		case seen[r.String()]:
+			c.bad(r, "%s stands here twice", r)
+		case r.ends():
+			end = i
+		}
+		seen[r.String()] = true
+	}
+}
+
+func (r *Rung) check(c *checker) {
+	c.oneOf(r, []bool{r.Action != "", len(r.Addresses) > 0, r.CNAME != "", r.Pool != ""},
+		"action, addresses, cname, pool")
+	distinct(c, r.Addresses)
+	for i := range r.Addresses {
+		c.endpoint(&r.Addresses[i])
+	}
+	if r.CNAME != "" {
+		c.hostName(&r.CNAME)
+	}
+	if r.Pool != "" {
+		c.refer("pool", &r.Pool)
+	}
+}
+
+// poolGraph refuses pools that contain or fall back to themselves. A pool may
+// fall back to one that contains it, for there it counts as down.
+func (c *checker) poolGraph() {
+	inside, behind := newGraph(c.nested), newGraph(c.fallbacks)
+	each(c, c.m.Pools, func(p *Pool, c *checker) {
+		if way := inside.loop(p.Name); way != "" {
+			c.bad(&p.Name, "the pool contains itself: %s", way)
+		}
+		if way := behind.loop(p.Name); way != "" {
+			c.bad(&p.Name, "the pool falls back to itself when down: %s", way)
+		}
+	})
+}
+
+// nested lists the pools that are members of a pool.
+func (c *checker) nested(pool string) (names []string) {
+	if p := c.pools[pool]; p != nil {
+		for _, m := range p.Members {
+			if m.Pool != "" {
+				names = append(names, m.Pool)
+			}
+		}
+	}
+	return names
+}
+
+// fallbacks lists the pools on a pool's onDown ladder.
+func (c *checker) fallbacks(pool string) (names []string) {
+	if p := c.pools[pool]; p != nil {
+		for _, r := range p.OnDown {
+			if r.Pool != "" {
+				names = append(names, r.Pool)
+			}
+		}
+	}
+	return names
+}
+
+// mayCNAME gives a CNAME that a pool may answer, itself or through other
+// pools, or "".
+func (c *checker) mayCNAME(pool string) string {
+	return c.cname(pool, map[string]bool{})
+}
+
+func (c *checker) cname(pool string, seen map[string]bool) string {
+	p := c.pools[pool]
+	if p == nil || seen[pool] {
+		return ""
+	}
+	seen[pool] = true
+	for _, m := range p.Members {
+		if m.CNAME != "" {
+			return m.CNAME
+		}
+	}
+	for _, r := range p.OnDown {
+		if r.CNAME != "" {
+			return r.CNAME
+		}
+	}
+	for _, next := range append(c.nested(pool), c.fallbacks(pool)...) {
+		if found := c.cname(next, seen); found != "" {
+			return found
+		}
+	}
+	return ""
 }

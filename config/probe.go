@@ -1,21 +1,27 @@
 package config
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
 
 // Probe is a health probe that links, sites, virtual servers and pools refer
 // to by name. Which fields count depends on Kind.
 type Probe struct {
 	Name     string   `yaml:"name" json:"name"`
-	Kind     string   `yaml:"kind" json:"kind"`         // icmp, tcp, tcp-half-open, udp, http, https, tls, dns, exec
-	Interval Duration `yaml:"interval" json:"interval"` // start to start, 100ms to 1h (default 5s)
-	Timeout  Duration `yaml:"timeout" json:"timeout"`   // less than Interval (default 3s, or half of a shorter interval)
-	Rise     int      `yaml:"rise" json:"rise"`         // successes in a row to come up, 1 to 100 (default 3)
-	Fall     int      `yaml:"fall" json:"fall"`         // failures in a row to go down, 1 to 100 (default 3)
+	Kind     string   `yaml:"kind" json:"kind" words:"kind"` // icmp, tcp, tcp-half-open, udp, http, https, tls, dns, exec
+	Interval Duration `yaml:"interval" json:"interval"`      // start to start, 100ms to 1h (default 5s)
+	Timeout  Duration `yaml:"timeout" json:"timeout"`        // less than Interval (default 3s, or half of an interval that is no longer than that)
+	Rise     int      `yaml:"rise" json:"rise"`              // successes in a row to come up, 1 to 100 (default 3)
+	Fall     int      `yaml:"fall" json:"fall"`              // failures in a row to go down, 1 to 100 (default 3)
 
 	Target Target     `yaml:"target" json:"target,omitzero"` // default: what it is attached to
 	Source netip.Addr `yaml:"source" json:"source,omitzero"` // source address of its packets
 
-	Send   string `yaml:"send" json:"send,omitempty"`     // tcp, tls, udp: payload; Go escapes such as \r\n and \x00 count
+	Send   string `yaml:"send" json:"send,omitempty"`     // tcp, tls, udp: payload; see Payload
 	Expect string `yaml:"expect" json:"expect,omitempty"` // tcp, tls, udp, http, https: text the reply must hold, at most 1000 bytes
 
 	Method   string            `yaml:"method" json:"method,omitempty"`     // http, https (default GET)
@@ -26,10 +32,10 @@ type Probe struct {
 	Insecure bool              `yaml:"insecure" json:"insecure,omitempty"` // https, tls: do not verify the certificate
 	CAFile   string            `yaml:"caFile" json:"caFile,omitempty"`     // https, tls: trust these certificates instead of the system's
 
-	QueryName string     `yaml:"queryName" json:"queryName,omitempty"` // dns (required)
-	QueryType string     `yaml:"queryType" json:"queryType,omitempty"` // dns (default A)
-	Rcode     string     `yaml:"rcode" json:"rcode,omitempty"`         // dns (default NOERROR)
-	Answer    netip.Addr `yaml:"answer" json:"answer,omitzero"`        // dns: an address the answer must hold
+	QueryName string     `yaml:"queryName" json:"queryName,omitempty"`                   // dns (required)
+	QueryType string     `yaml:"queryType" json:"queryType,omitempty" words:"queryType"` // dns (default A)
+	Rcode     string     `yaml:"rcode" json:"rcode,omitempty" words:"rcode"`             // dns (default NOERROR)
+	Answer    netip.Addr `yaml:"answer" json:"answer,omitzero"`                          // dns: an address the answer must hold
 
 	Command []string `yaml:"command" json:"command,omitempty"` // exec: program and arguments, no shell; %h %p become host and port
 	Size    int      `yaml:"size" json:"size,omitempty"`       // icmp: payload bytes, 24 to 1400 (default 56)
@@ -41,4 +47,223 @@ type Probe struct {
 type Target struct {
 	Addr netip.Addr `json:"addr,omitzero"` // zero: the address it is attached to
 	Port uint16     `json:"port,omitempty"`
+}
+
+func (p *Probe) defaults() { *p = Probe{Interval: Duration(5 * time.Second), Rise: 3, Fall: 3} }
+
+// complete fills in the defaults that depend on what else was written.
+func (p *Probe) complete() {
+	const usual = Duration(3 * time.Second)
+	switch {
+	case p.Timeout != 0:
+	case p.Interval > usual:
+		p.Timeout = usual
+	default:
+		p.Timeout = p.Interval / 2
+	}
+	switch p.Kind {
+	case "http", "https":
+		p.Method, p.Path = or(p.Method, "GET"), or(p.Path, "/")
+	case "dns":
+		p.QueryType, p.Rcode = or(p.QueryType, "A"), or(p.Rcode, "NOERROR")
+	case "icmp":
+		p.Size = or(p.Size, 56)
+	}
+}
+
+func or[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
+		return otherwise
+	}
+	return v
+}
+
+// Payload is Send with its Go escapes (\r \n \x00 ...) read.
+func (p *Probe) Payload() ([]byte, error) {
+	quoted := strings.NewReplacer("\r", `\r`, "\n", `\n`, `"`, `\"`, `\"`, `\"`, `\\`, `\\`).Replace(p.Send)
+	text, err := strconv.Unquote(`"` + quoted + `"`)
+	return []byte(text), err
+}
+
+func (t *Target) decodeShort(d *decoder, p *place) {
+	text, _, _ := scalarText(p.node)
+	if a, err := netip.ParseAddr(text); err == nil {
+		d.address(p, a.String(), &t.Addr)
+		return
+	}
+	if port, ok := strings.CutPrefix(text, ":"); ok {
+		if n, err := strconv.ParseUint(port, 10, 16); err == nil && n > 0 {
+			t.Port = uint16(n)
+			return
+		}
+	} else if ap, err := netip.ParseAddrPort(text); err == nil && ap.Port() > 0 {
+		d.address(p, ap.Addr().String(), &t.Addr)
+		t.Port = ap.Port()
+		return
+	}
+	d.fail(p, "", "%s is not an address, an address with a port, or :PORT", quote(text))
+}
+
+// belongs lists the fields that only some kinds have.
+func (p *Probe) belongs() []struct {
+	field any
+	kinds string
+} {
+	return []struct {
+		field any
+		kinds string
+	}{
+		{&p.Send, "tcp, udp, tls"},
+		{&p.Expect, "tcp, udp, tls, http, https"},
+		{&p.Method, "http, https"},
+		{&p.Path, "http, https"},
+		{&p.Host, "http, https, tls"},
+		{&p.Headers, "http, https"},
+		{&p.Status, "http, https"},
+		{&p.Insecure, "https, tls"},
+		{&p.CAFile, "https, tls"},
+		{&p.QueryName, "dns"},
+		{&p.QueryType, "dns"},
+		{&p.Rcode, "dns"},
+		{&p.Answer, "dns"},
+		{&p.Command, "exec"},
+		{&p.Size, "icmp"},
+	}
+}
+
+func (p *Probe) check(c *checker) {
+	if c.need(&p.Kind, "kind") {
+		for _, f := range p.belongs() {
+			if c.given(f.field) && !slices.Contains(strings.Split(f.kinds, ", "), p.Kind) {
+				c.bad(f.field, "belongs to probes of kind %s, not to %s", f.kinds, p.Kind)
+			}
+		}
+	}
+	p.complete()
+	p.checkTimes(c)
+	p.checkAim(c)
+	p.checkHTTP(c)
+	p.checkRest(c)
+}
+
+// checkTimes keeps a probe from being still under way when the next is due
+// (FAQ 1.2.27).
+func (p *Probe) checkTimes(c *checker) {
+	between(c, &p.Interval, Duration(100*time.Millisecond), Duration(time.Hour))
+	between(c, &p.Timeout, Duration(time.Millisecond), Duration(time.Hour))
+	if p.Timeout >= p.Interval {
+		c.bad(&p.Timeout, "timeout %s is not shorter than interval %s (FAQ 1.2.27)", p.Timeout, p.Interval)
+	}
+	between(c, &p.Rise, 1, 100)
+	between(c, &p.Fall, 1, 100)
+}
+
+func (p *Probe) checkAim(c *checker) {
+	a := p.Target.Addr
+	c.endpoint(&p.Source)
+	switch {
+	case a.IsUnspecified() || a.IsMulticast():
+		c.bad(&p.Target, "%s is no host's address", a)
+	case a.IsValid() && p.Source.IsValid() && a.Is4() != p.Source.Is4():
+		c.bad(&p.Source, "%s and the target %s are of different families", p.Source, a)
+	case p.Kind == "icmp" && p.Target.Port != 0:
+		c.bad(&p.Target, "icmp has no ports")
+	}
+}
+
+func (p *Probe) checkHTTP(c *checker) {
+	if p.Path != "" && !strings.HasPrefix(p.Path, "/") || strings.ContainsAny(p.Path, " \r\n") {
+		c.bad(&p.Path, "%s is not a path that starts with /", quote(p.Path))
+	}
+	c.empty(&p.Path, len(p.Path))
+	if strings.Trim(p.Method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+		c.bad(&p.Method, "%s is not a method such as GET or HEAD", quote(p.Method))
+	}
+	if strings.ContainsAny(p.Host, " /\r\n") {
+		c.bad(&p.Host, "%s is not a host", quote(p.Host))
+	}
+	for name, value := range p.Headers {
+		if name == "" || strings.ContainsAny(name, " :\t\r\n") || strings.ContainsAny(value, "\r\n\x00") {
+			c.bad(&p.Headers, "%s is not a header's name, or its value holds a line end", quote(name))
+		}
+	}
+	c.empty(&p.Status, len(p.Status))
+	distinct(c, p.Status)
+	for i := range p.Status {
+		between(c, &p.Status[i], 100, 599)
+	}
+	if p.Insecure && p.CAFile != "" {
+		c.bad(&p.CAFile, "is of no use: insecure trusts every certificate")
+	}
+	if c.given(&p.CAFile) {
+		c.exists(&p.CAFile)
+	}
+}
+
+func (p *Probe) checkRest(c *checker) {
+	if _, err := p.Payload(); err != nil {
+		c.bad(&p.Send, "%s holds a \\ that starts no escape such as \\r, \\n or \\x00", quote(p.Send))
+	}
+	if len(p.Expect) > 1000 {
+		c.bad(&p.Expect, "is longer than 1000 bytes")
+	}
+	c.empty(&p.Expect, len(p.Expect))
+	switch p.Kind {
+	case "dns":
+		if c.need(&p.QueryName, "queryName") {
+			c.hostName(&p.QueryName)
+		}
+	case "exec":
+		if c.need(&p.Command, "command") && (len(p.Command) == 0 || p.Command[0] == "") {
+			c.bad(&p.Command, "names no program")
+		}
+	case "icmp":
+		between(c, &p.Size, 24, 1400)
+	}
+}
+
+// attachment is what a probe is attached to.
+type attachment struct {
+	what          string
+	address, port bool // it has one
+}
+
+// attach checks a list of probes against what they are attached to.
+func (c *checker) attach(probes []string, on attachment) {
+	distinct(c, probes)
+	for i := range probes {
+		if c.refer("probe", &probes[i]) {
+			c.aim(&probes[i], c.probe[probes[i]], on, "")
+		}
+	}
+}
+
+// inherit checks the pool's probes on one member.
+func (c *checker) inherit(m *Member, probes []string, on attachment) {
+	for _, name := range probes {
+		if p := c.probe[name]; p != nil {
+			c.aim(m, p, on, "inherited ")
+		}
+	}
+}
+
+// aim complains when a probe would not know where to go.
+func (c *checker) aim(at any, p *Probe, on attachment, inherited string) {
+	switch ports := p.Kind != "icmp" && p.Kind != "exec" && p.Kind != ""; {
+	case !p.Target.Addr.IsValid() && !on.address:
+		c.bad(at, "%sprobe %q needs a target: %s has no address", inherited, p.Name, on.what)
+	case ports && p.Target.Port == 0 && !on.port:
+		c.bad(at, "%sprobe %q needs a target with a port: %s has none", inherited, p.Name, on.what)
+	}
+}
+
+func (c *checker) criteria(cr *Criteria, probes []string) {
+	switch {
+	case !c.given(cr):
+	case len(probes) == 0:
+		c.bad(cr, "has no probes to count")
+	case c.given(&cr.AtLeast) && (cr.AtLeast < 1 || cr.AtLeast > len(probes)):
+		c.bad(&cr.AtLeast, "%d is out of range 1 to %d, the number of probes", cr.AtLeast, len(probes))
+	}
 }

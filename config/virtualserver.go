@@ -8,7 +8,7 @@ type VirtualServer struct {
 	Name      string       `yaml:"name" json:"name"`
 	Address   netip.Addr   `yaml:"address" json:"-"`           // the short form of Addresses
 	Addresses []netip.Addr `yaml:"addresses" json:"addresses"` // at most one a family; Load moves Address here
-	Port      uint16       `yaml:"port" json:"port,omitempty"` // default target port of its probes
+	Port      uint16       `yaml:"port" json:"port,omitempty"` // 1 to 65535; default target port of its probes
 	Link      string       `yaml:"link" json:"link,omitempty"` // the link it is reached by; its row must be up
 	Site      string       `yaml:"site" json:"site,omitempty"` // the site it stands in; its row must be up
 	Probes    []string     `yaml:"probes" json:"probes,omitempty"`
@@ -36,4 +36,88 @@ type Site struct {
 	Probes   []string `yaml:"probes" json:"probes,omitempty"`
 	Criteria Criteria `yaml:"criteria" json:"criteria,omitzero"`
 	Pos      Pos      `yaml:"-" json:"-"`
+}
+
+// settle moves the short form of the address into the list.
+func (v *VirtualServer) settle(c *checker) {
+	switch {
+	case c.given(&v.Address) && c.given(&v.Addresses):
+		c.bad(&v.Addresses, "give either address or addresses")
+	case !c.given(&v.Address) && !c.given(&v.Addresses):
+		c.bad(v, "address is missing")
+	case v.Address.IsValid():
+		c.endpoint(&v.Address)
+		v.Addresses = []netip.Addr{v.Address}
+	}
+}
+
+func (v *VirtualServer) attachment() attachment {
+	return attachment{what: "virtual server \"" + v.Name + "\"", address: len(v.Addresses) > 0, port: v.Port != 0}
+}
+
+func (v *VirtualServer) check(c *checker) {
+	if c.given(&v.Addresses) {
+		v.checkAddresses(c)
+	}
+	if c.given(&v.Port) {
+		between(c, &v.Port, 1, 65535)
+	}
+	if c.given(&v.Link) {
+		c.refer("link", &v.Link)
+	}
+	if c.given(&v.Site) {
+		c.refer("site", &v.Site)
+	}
+	c.attach(v.Probes, v.attachment())
+	c.criteria(&v.Criteria, v.Probes)
+}
+
+func (v *VirtualServer) checkAddresses(c *checker) {
+	c.empty(&v.Addresses, len(v.Addresses))
+	for i := range v.Addresses {
+		a := &v.Addresses[i]
+		c.endpoint(a)
+		for _, other := range v.Addresses[:i] {
+			if a.IsValid() && other.IsValid() && a.Is4() == other.Is4() {
+				c.bad(a, "%s is of the same family as %s; a virtual server has at most one address a family", a, other)
+				break
+			}
+		}
+	}
+}
+
+func (l *Link) check(c *checker) {
+	if l.NextHop.IsValid() {
+		l.checkNextHop(c)
+	}
+	c.endpoint(&l.Source)
+	if l.Source.IsValid() && l.NextHop.IsValid() && l.Source.Is4() != l.NextHop.Is4() {
+		c.bad(&l.Source, "%s and the next hop %s are of different families", l.Source, l.NextHop)
+	}
+	if c.given(&l.Site) {
+		c.refer("site", &l.Site)
+	}
+	c.attach(l.Probes, attachment{what: "link \"" + l.Name + "\"", address: l.NextHop.IsValid()})
+	c.criteria(&l.Criteria, l.Probes)
+}
+
+// checkNextHop refuses what cannot be a neighbour's address (semantics B.3).
+// 127.0.0.0/8 is let through: pretend links of a test bench stand there.
+func (l *Link) checkNextHop(c *checker) {
+	a := l.NextHop
+	switch {
+	case a.Is4() && a.As4()[0] == 0 || a.IsUnspecified():
+		c.bad(&l.NextHop, "%s is no host's address", a)
+	case a.Is6() && a.IsLoopback():
+		c.bad(&l.NextHop, "%s is the loopback address", a)
+	case a.Is6() && a.IsLinkLocalUnicast():
+		c.bad(&l.NextHop, "%s is a link-local address; write the neighbour's global one", a)
+	default:
+		c.endpoint(&l.NextHop)
+	}
+}
+
+func (s *Site) check(c *checker) {
+	c.attach(s.Probes, attachment{what: "site \"" + s.Name + "\""})
+	c.criteria(&s.Criteria, s.Probes)
 }

@@ -1,5 +1,10 @@
 package config
 
+import (
+	"strings"
+	"time"
+)
+
 // Zone is an authoritative zone: a master file for static records, and names
 // that are bound to pools.
 type Zone struct {
@@ -24,4 +29,159 @@ type Name struct {
 type TTL struct {
 	Min Duration `yaml:"min" json:"min"`
 	Max Duration `yaml:"max" json:"max"`
+}
+
+func (n *Name) defaults() { n.TTL.defaults() }
+
+func (t *TTL) defaults() {
+	const half = Duration(30 * time.Second)
+	*t = TTL{Min: half, Max: half}
+}
+
+func (t *TTL) decodeShort(d *decoder, p *place) {
+	d.textual(p, &t.Min)
+	t.Max = t.Min
+}
+
+func (t *TTL) check(c *checker) {
+	for _, bound := range []*Duration{&t.Min, &t.Max} {
+		if *bound%Duration(time.Second) != 0 {
+			c.bad(c.ttlField(t, bound), "%s is not a whole number of seconds", *bound)
+		} else if *bound > Duration(24*time.Hour) {
+			c.bad(c.ttlField(t, bound), "%s is out of range 0s to 24h", *bound)
+		}
+	}
+	if t.Min > t.Max {
+		c.bad(t, "min %s is larger than max %s", t.Min, t.Max)
+	}
+}
+
+// ttlField is the bound if it was written, else the short form of both.
+func (c *checker) ttlField(t *TTL, bound *Duration) any {
+	if c.given(bound) {
+		return bound
+	}
+	return t
+}
+
+// zones checks all zones, then their names, for a name may belong to another
+// zone.
+func (c *checker) zones() {
+	zones := map[string]*Zone{}
+	each(c, c.m.Zones, func(z *Zone, c *checker) { z.check(c, zones) })
+	names := map[string]*Name{}
+	groups := map[string]*Name{}
+	for _, z := range c.m.Zones {
+		for _, n := range z.Names {
+			c.of(n)
+			n.check(c)
+			if n.locate(c, z) {
+				n.placed(c, z, zones, names)
+			}
+			n.joined(c, groups)
+		}
+	}
+}
+
+func (z *Zone) check(c *checker, zones map[string]*Zone) {
+	if c.need(&z.Name, "name") && c.hostName(&z.Name) {
+		if first := zones[z.Name]; first != nil {
+			c.bad(&z.Name, "%s is a zone already, at %s", z.Name, first.Pos)
+		} else {
+			zones[z.Name] = z
+		}
+	}
+	if c.need(&z.File, "file") {
+		c.exists(&z.File)
+	}
+}
+
+func (n *Name) check(c *checker) {
+	c.need(&n.Name, "name")
+	c.empty(&n.Name, len(n.Name))
+	if c.need(&n.Pool, "pool") {
+		c.refer("pool", &n.Pool)
+	}
+	n.TTL.check(c)
+	c.empty(&n.Group, len(n.Group))
+}
+
+// locate finds the full name. It says whether there is one.
+func (n *Name) locate(c *checker, z *Zone) bool {
+	switch {
+	case n.Name == "" || !strings.HasSuffix(z.Name, "."):
+		return false // complained about already
+	case n.Name == "@":
+		n.FQDN = z.Name
+		return true
+	}
+	full := n.Name
+	if !strings.HasSuffix(full, ".") {
+		full += "." + strings.TrimSuffix(z.Name, ".")
+	}
+	fqdn, err := canonical(full)
+	if err != nil {
+		c.bad(&n.Name, "%s %s", quote(n.Name), err)
+		return false
+	}
+	if !under(fqdn, z.Name) {
+		c.bad(&n.Name, "%s lies outside its zone %s", fqdn, z.Name)
+		return false
+	}
+	n.FQDN = fqdn
+	return true
+}
+
+// placed checks a name among the others.
+func (n *Name) placed(c *checker, z *Zone, zones map[string]*Zone, names map[string]*Name) {
+	if first := names[n.FQDN]; first != nil {
+		c.bad(&n.Name, "%s is bound already, at %s", n.FQDN, first.Pos)
+	} else {
+		names[n.FQDN] = n
+	}
+	if owner := closest(n.FQDN, zones); owner != nil && owner != z {
+		c.bad(&n.Name, "is never asked here: %s belongs to the zone %s, at %s", n.FQDN, owner.Name, owner.Pos)
+	}
+	if n.FQDN == z.Name {
+		if cname := c.mayCNAME(n.Pool); cname != "" {
+			c.bad(&n.Pool, "the apex of a zone cannot be a CNAME (RFC 1034 3.6.2), and pool %q may answer %s", n.Pool, cname)
+		}
+	}
+	doubled := strings.ToLower(n.Name) + "."
+	if doubled == z.Name || strings.HasSuffix(doubled, "."+z.Name) {
+		short := strings.TrimSuffix(strings.TrimSuffix(doubled, z.Name), ".")
+		if short == "" {
+			short = "@"
+		}
+		c.complain(&n.Name, didYouMean(short), true, "names are relative to the zone: this is "+n.FQDN)
+	}
+}
+
+// closest gives the zone that answers for a name: the one with most labels.
+func closest(fqdn string, zones map[string]*Zone) *Zone {
+	for name := fqdn; ; {
+		if z := zones[name]; z != nil {
+			return z
+		}
+		_, rest, ok := strings.Cut(name, ".")
+		if !ok || name == "." {
+			return nil
+		}
+		if name = rest; name == "" {
+			name = "."
+		}
+	}
+}
+
+// joined checks that names that share a decision ask the same pool.
+func (n *Name) joined(c *checker, groups map[string]*Name) {
+	if n.Group == "" {
+		return
+	}
+	first := groups[n.Group]
+	if first == nil {
+		groups[n.Group] = n
+	} else if first.Pool != n.Pool {
+		c.bad(&n.Pool, "group %q shares one decision and has pool %q, at %s", n.Group, first.Pool, first.Pos)
+	}
 }

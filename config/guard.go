@@ -1,0 +1,147 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+	yaml "go.yaml.in/yaml/v4"
+	"go.yaml.in/yaml/v4/plugin/loaderlimits"
+)
+
+// Limits on what is parsed at all. The deepest sensible configuration is a
+// region with some matchers inside each other.
+const (
+	maxBytes = 4 << 20 // all configuration files of a run together
+	maxDepth = 100     // lists and mappings inside each other
+)
+
+// file is one configuration file: its text for snippets and its tree.
+type file struct {
+	ref   string // as Model.Files lists it
+	shown string // as messages print it
+	order int    // its place among the files of the run
+	text  []byte // "\n" ends each line, no byte order mark
+	lines []int  // offset of the start of each line, made by the first snippet
+	root  ast.Node
+}
+
+// newFile brings text into the form that positions count in: an editor's
+// byte order mark and CRLF line ends are neither errors nor columns.
+func newFile(ref, shown string, order int, text []byte) *file {
+	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
+	text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
+	return &file{ref: ref, shown: shown, order: order, text: text}
+}
+
+// parse makes the tree. Two parsers read the text: the first bounds depth and
+// refuses bad syntax, for it cannot be driven into the ground; the second
+// knows the place of every word.
+func (f *file) parse(log *journal) {
+	if err := f.bounce(); err != nil {
+		log.add(f, err)
+		return
+	}
+	tree, err := parser.ParseBytes(f.text, 0, parser.AllowDuplicateMapKey())
+	if err != nil {
+		log.add(f, f.narrated(err))
+		return
+	}
+	for _, doc := range tree.Docs {
+		if doc.Body != nil && doc.Body.Type() != ast.NullType {
+			f.root = doc.Body
+		}
+	}
+	if f.root == nil {
+		log.add(f, &Error{Text: "is empty; a configuration starts with version: 1"})
+	}
+}
+
+// bounce reads all documents with the bounded parser.
+func (f *file) bounce() *Error {
+	in, err := yaml.NewLoader(bytes.NewReader(f.text), yaml.WithV4Defaults(),
+		yaml.WithPlugin(loaderlimits.New(loaderlimits.DepthValue(maxDepth))))
+	if err != nil {
+		return &Error{Text: err.Error()}
+	}
+	for docs := 0; ; docs++ {
+		var doc yaml.Node
+		switch err := in.Load(&doc); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return f.syntax(err)
+		case docs == 1:
+			return &Error{Pos: Pos{Line: doc.Line, Col: 1},
+				Text: "one document a file, please; use a folder of files to split a configuration"}
+		}
+	}
+}
+
+// syntax puts the bounded parser's error into our form.
+func (f *file) syntax(err error) *Error {
+	var le *yaml.LoadError
+	if !errors.As(err, &le) {
+		return &Error{Text: err.Error()}
+	}
+	e := &Error{Pos: Pos{Line: le.Mark.Line, Col: le.Mark.Column}, Text: le.Message}
+	if le.ContextMsg != "" {
+		e.Text += " " + le.ContextMsg
+		if at := le.ContextMark; at.Line > 0 && strings.Contains(le.Message, "end of stream") {
+			e.Pos = Pos{Line: at.Line, Col: at.Column} // where it began says more than the end of the file
+		}
+	}
+	switch c := f.byteAt(e.Pos); {
+	case strings.Contains(le.Message, "unknown anchor"):
+		e.Text = noAliases
+	case strings.Contains(le.Message, "exceeded max depth"):
+		e.Text = fmt.Sprintf("is nested more than %d deep", maxDepth)
+	case c == '\t':
+		e.Hint = "indent with spaces, not tabs"
+	case strings.Contains(le.Message, "cannot start"):
+		e.Hint = "put the text in quotes"
+	}
+	return e
+}
+
+// narrated puts the second parser's error into our form.
+func (f *file) narrated(err error) *Error {
+	e := &Error{Text: strings.SplitN(err.Error(), "\n", 2)[0]}
+	var line, col int
+	if n, _ := fmt.Sscanf(e.Text, "[%d:%d]", &line, &col); n == 2 {
+		e.Pos = Pos{Line: line, Col: col}
+		_, e.Text, _ = strings.Cut(e.Text, "] ")
+	}
+	return e
+}
+
+// line gives the text of a line, counted from 1.
+func (f *file) line(n int) string {
+	if f.lines == nil {
+		f.lines = []int{0}
+		for i, c := range f.text {
+			if c == '\n' {
+				f.lines = append(f.lines, i+1)
+			}
+		}
+	}
+	if n < 1 || n > len(f.lines) {
+		return ""
+	}
+	end := len(f.text)
+	if n < len(f.lines) {
+		end = f.lines[n] - 1
+	}
+	return string(f.text[f.lines[n-1]:end])
+}
+
+func (f *file) byteAt(p Pos) byte {
+	if l := f.line(p.Line); p.Col >= 1 && p.Col <= len(l) {
+		return l[p.Col-1]
+	}
+	return 0
+}

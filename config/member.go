@@ -1,0 +1,98 @@
+package config
+
+import "net/netip"
+
+// Member is an entry of a pool. Exactly one of VirtualServer, Pool, CNAME and
+// Address is set.
+type Member struct {
+	VirtualServer string     `yaml:"virtualServer" json:"virtualServer,omitempty"`
+	Pool          string     `yaml:"pool" json:"pool,omitempty"`
+	CNAME         string     `yaml:"cname" json:"cname,omitempty"` // canonical after Load
+	Address       netip.Addr `yaml:"address" json:"address,omitzero"`
+
+	Weight   int      `yaml:"weight" json:"weight"`           // share among equals, 0 to 65535 (default 1); 0 is a reserve
+	Priority int      `yaml:"priority" json:"priority"`       // higher goes first, 0 to 255 (default 0)
+	Probes   []string `yaml:"probes" json:"probes,omitempty"` // [] inherits none
+	Criteria Criteria `yaml:"criteria" json:"criteria,omitzero"`
+	Pos      Pos      `yaml:"-" json:"-"`
+}
+
+// Target is what the member names: "web-telecom", "pool web", an address or a
+// host name. It is unique within its pool.
+func (m *Member) Target() string {
+	switch {
+	case m.VirtualServer != "":
+		return m.VirtualServer
+	case m.Pool != "":
+		return "pool:" + m.Pool
+	case m.CNAME != "":
+		return m.CNAME
+	default:
+		return m.Address.String()
+	}
+}
+
+func (m *Member) defaults() { *m = Member{Weight: 1} }
+
+func (p *Pool) checkMembers(c *checker) {
+	if c.need(&p.Members, "members") {
+		c.empty(&p.Members, len(p.Members))
+	}
+	first := make(map[string]*Member, len(p.Members))
+	for _, m := range p.Members {
+		c.of(m)
+		m.check(c)
+		if other := first[m.Target()]; other != nil && m.named() {
+			c.bad(m, "%s is a member already, at %s", m.Target(), other.Pos)
+		} else {
+			first[m.Target()] = m
+		}
+		if m.CNAME != "" && p.Answers > 1 {
+			c.bad(&m.CNAME, "a CNAME stands alone in an answer (RFC 2181 10.1), and this pool has answers: %d", p.Answers)
+		}
+		m.checkProbes(c, p)
+	}
+	c.of(p)
+}
+
+func (m *Member) named() bool {
+	return m.VirtualServer != "" || m.Pool != "" || m.CNAME != "" || m.Address.IsValid()
+}
+
+func (m *Member) check(c *checker) {
+	written := []bool{c.given(&m.VirtualServer), c.given(&m.Pool), c.given(&m.CNAME), c.given(&m.Address)}
+	c.oneOf(m, written, "virtualServer, pool, cname, address")
+	if c.given(&m.VirtualServer) {
+		c.refer("virtual server", &m.VirtualServer)
+	}
+	if c.given(&m.Pool) {
+		c.refer("pool", &m.Pool)
+	}
+	if c.given(&m.CNAME) {
+		c.hostName(&m.CNAME)
+	}
+	c.endpoint(&m.Address)
+	between(c, &m.Weight, 0, 65535)
+	between(c, &m.Priority, 0, 255)
+}
+
+// checkProbes checks the probes that a member has in its pool.
+func (m *Member) checkProbes(c *checker, p *Pool) {
+	on := attachment{what: "the member", address: m.Address.IsValid()}
+	if v := c.hosts[m.VirtualServer]; v != nil {
+		on = v.attachment()
+	}
+	if c.given(&m.Probes) {
+		c.attach(m.Probes, on)
+	} else if inherited, _ := p.ProbesOf(m); len(inherited) > 0 && m.named() {
+		c.inherit(m, inherited, on)
+	}
+	c.criteria(&m.Criteria, m.Probes)
+}
+
+// checkProbes checks the pool's own list; what its probes are aimed at is
+// checked member by member.
+func (p *Pool) checkProbes(c *checker) {
+	c.attach(p.Probes, attachment{what: "the pool", address: true, port: true})
+	c.criteria(&p.Criteria, p.Probes)
+}

@@ -1,0 +1,135 @@
+package config
+
+import "slices"
+
+// vocabulary is the set of words that a value may be.
+type vocabulary struct {
+	built []string
+	later map[string]string // word to the module that it waits for
+}
+
+// vocabularies holds them by the name that a field's `words` tag gives.
+var vocabularies = map[string]vocabulary{
+	"algorithm": {
+		built: []string{"round-robin", "random", "first", "source-hash", "topology"},
+		later: map[string]string{
+			"proximity": "proximity",
+			"bandwidth": "link", "max-bandwidth": "link", "cost": "link",
+			"least-connections": "link", "weighted-least-connections": "link", "least-time": "link",
+		},
+	},
+	"tie": {
+		built: []string{"round-robin", "random", "first", "source-hash"},
+		later: map[string]string{"bandwidth": "link", "max-bandwidth": "link", "least-connections": "link"},
+	},
+	"spill":     {built: []string{"down", "busy", "full"}},
+	"onDecline": {built: []string{"refused", "servfail", "nodata", "drop", "any"}},
+	"rung":      {built: []string{"last-good", "all", "nodata", "servfail", "refused", "drop"}},
+	"criteria":  {built: []string{"all"}},
+	"protocol": {
+		built: []string{"udp", "tcp"},
+		later: map[string]string{"tls": "dnsserver/tls", "https": "dnsserver/https", "quic": "dnsserver/quic",
+			"dot": "dnsserver/tls", "doh": "dnsserver/https", "doq": "dnsserver/quic"},
+	},
+	"kind": {
+		built: []string{"icmp", "tcp", "tcp-half-open", "udp", "http", "https", "tls", "dns", "exec"},
+		later: map[string]string{
+			"ftp": "probe/ftp", "smtp": "probe/smtp", "imap": "probe/imap", "pop3": "probe/pop3",
+			"radius": "probe/radius", "sip": "probe/sip", "snmp": "probe/snmp", "ldap": "probe/ldap",
+			"mysql": "probe/mysql", "postgres": "probe/postgres", "redis": "probe/redis", "grpc": "probe/grpc",
+			"arp": "probe/arp", "ssl": "probe/ssl", "ssl-expiry": "probe/ssl",
+		},
+	},
+	"queryType": {built: []string{"A", "AAAA", "CNAME", "MX", "NS", "PTR", "SOA", "SRV", "TXT"}},
+	"rcode":     {built: []string{"NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"}},
+	"continent": {built: []string{"AF", "AN", "AS", "EU", "NA", "OC", "SA"}},
+}
+
+// laterKeys holds, by the struct they stand in, keys whose module is not built
+// yet, with the module that each waits for.
+var laterKeys = map[string]map[string]string{
+	"Model": {
+		"outbound": "outbound", "dnsProxy": "dnsproxy", "dnsproxy": "dnsproxy",
+		"slb": "slb", "serverFarms": "slb", "realServers": "slb",
+		"proximity": "proximity", "sticky": "sticky", "persistence": "sticky",
+		"store": "store/etcd", "kernel": "kernel",
+		"expect": "plan", "guard": "guard", "slo": "slo", "journal": "journal",
+	},
+	"Node": {"store": "store/etcd", "epoch": "store/etcd"},
+	"DNS": {
+		"cookies": "dnsserver/cookies", "rrl": "dnsserver/rrl", "acl": "dnsserver/acl", "tsig": "dnsserver/tsig",
+		"keys": "dnsserver/tsig", "dnstap": "dnsserver/dnstap", "dnssec": "dnsserver/dnssec",
+	},
+	"Listener": {"proxy": "dnsserver/proxy", "certificate": "dnsserver/tls", "acl": "dnsserver/acl"},
+	"Zone": {
+		"dnssec": "dnsserver/dnssec", "transfer": "dnsserver/transfer", "notify": "dnsserver/transfer",
+		"primaries": "dnsserver/transfer", "update": "dnsserver/update", "catalog": "dnsserver/catalog",
+	},
+	"Name": {"slo": "slo", "sticky": "sticky", "persistence": "sticky", "guard": "guard"},
+	"Pool": {
+		"proximity": "proximity", "sticky": "sticky", "persistence": "sticky", "overrideLimit": "sticky",
+		"guard": "guard", "slo": "slo", "rateLimit": "link", "slowOnline": "ramp",
+	},
+	"Slot": {"direction": "link"},
+	"Member": {
+		"link": "link", "cost": "link", "busy": "link", "maxBandwidth": "link", "rateLimit": "link",
+		"maxConnections": "link", "slowOnline": "ramp",
+	},
+	"VirtualServer": {"serve": "slb", "protocol": "slb", "maxConnections": "slb", "slowOnline": "ramp"},
+	"Link": {
+		"interface": "link", "mark": "link", "cost": "link", "maxBandwidth": "link", "busy": "link",
+		"rateLimit": "link", "maxConnections": "link", "counters": "link", "vrf": "link", "slowOnline": "ramp",
+	},
+	"Probe": {"link": "link", "mark": "link", "nextHop": "link", "quorum": "store/etcd", "vantage": "store/etcd"},
+	"ISP":   {"update": "whois"},
+}
+
+func (v vocabulary) has(word string) bool { return slices.Contains(v.built, word) }
+
+// nearest gives the candidate that word was most likely meant to be, or "".
+// It allows one slip (a letter wrong, missing, extra or two swapped) for each
+// three letters, and at least one; a difference in case alone is no slip.
+func nearest(word string, candidates []string) string {
+	best, bound := "", max(1, len(word)/3)+1
+	for _, c := range candidates {
+		if d := distance(word, c, bound); d < bound {
+			best, bound = c, d
+		}
+	}
+	return best
+}
+
+// distance is the optimal string alignment distance of a and b without regard
+// to case, or bound if it is that large. Words longer than 64 bytes are not
+// compared.
+func distance(a, b string, bound int) int {
+	if len(a)-len(b) >= bound || len(b)-len(a) >= bound || len(a) > 64 || len(b) > 64 {
+		return bound
+	}
+	var rows [3][65]int // two rows back, one row back, this row
+	for j := range len(b) + 1 {
+		rows[1][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		two, one, cur := &rows[(i+2)%3], &rows[i%3], &rows[(i+1)%3]
+		cur[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if lower(a[i-1]) == lower(b[j-1]) {
+				cost = 0
+			}
+			cur[j] = min(one[j]+1, cur[j-1]+1, one[j-1]+cost)
+			if i > 1 && j > 1 && lower(a[i-1]) == lower(b[j-2]) && lower(a[i-2]) == lower(b[j-1]) {
+				cur[j] = min(cur[j], two[j-2]+1)
+			}
+		}
+	}
+	return min(bound, rows[(len(a)+1)%3][len(b)])
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
+}
