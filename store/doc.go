@@ -1,6 +1,7 @@
 // Package store keeps what must outlive the process: the last good
-// configuration with every file it refers to, the states of rows for a warm
-// start, the operators' holds, and the last good sets of names.
+// configuration with every file it refers to ([Store.SaveConfig]), the
+// operators' holds, the last good sets of pools, and whatever else its owner
+// wants back after a restart, such as probe's states ([Store.SaveJSON]).
 //
 // On one node that is a folder of files ([Open]). Each kind of thing has three
 // generations; a file carries its kind, version, time and checksum, and comes

@@ -38,34 +38,13 @@ func LoadJSON[T any](s *Store, kind string, version int, v *T) (Found, error) {
 	})
 }
 
-// The kinds of state and the version of each one's form.
+// The kinds that the store itself knows, and the version of each one's form.
 const (
-	kindStates    = "states"
-	kindHolds     = "holds"
-	kindSets      = "last-good-sets"
-	statesVersion = 1
-	holdsVersion  = 1
-	setsVersion   = 1
+	kindHolds    = "holds"
+	holdsVersion = 1
+	kindSets     = "last-good-sets"
+	setsVersion  = 1
 )
-
-// SaveStates keeps the rows of a table for a warm start. Holds are left out:
-// they are kept by [Store.SaveHolds].
-func (s *Store) SaveStates(t *status.Table) error {
-	rows := []status.Row{}
-	for r := range t.All() {
-		row := *r
-		row.Hold = nil
-		rows = append(rows, row)
-	}
-	return s.SaveJSON(kindStates, statesVersion, rows)
-}
-
-// LoadStates gives the rows of the last run. Found.Saved says how old they are.
-func (s *Store) LoadStates() ([]status.Row, Found, error) {
-	var rows []status.Row
-	found, err := LoadJSON(s, kindStates, statesVersion, &rows)
-	return rows, found, err
-}
 
 // SaveHolds keeps the operators' holds.
 func (s *Store) SaveHolds(holds map[status.ID]status.Hold) error {

@@ -274,30 +274,19 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-func TestStates(t *testing.T) {
+func TestHoldsAndSets(t *testing.T) {
 	s := openStore(t, t.TempDir())
-	board := status.NewBoard(8)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
-	board.Update(status.Row{ID: "link/a", Health: status.Down, Since: at, Why: "no answer", By: "probe"},
-		status.Row{ID: "site/b", Health: status.Up, Since: at, Busy: true})
-	if err := board.Hold("link/a", status.Hold{State: status.HoldDrain, Reason: "work", By: "ann", At: at}); err != nil {
+	want := map[status.ID]status.Hold{
+		"link/a":             {State: status.HoldDrain, Reason: "work", By: "ann", At: at, Until: at.Add(time.Hour)},
+		"virtualServer/b":    {State: status.HoldDown, Reason: "broken", By: "bob", At: at},
+		"pool/web/192.0.2.1": {State: status.HoldUp, Reason: "lab", By: "bob", At: at},
+	}
+	if err := errors.Join(s.SaveHolds(want), s.SaveLastGoodSets(map[string][]string{"web": {"a", "b"}})); err != nil {
 		t.Fatal(err)
-	}
-	if err := errors.Join(s.SaveStates(board.Table()), s.SaveHolds(board.Holds()),
-		s.SaveLastGoodSets(map[string][]string{"web": {"a", "b"}})); err != nil {
-		t.Fatal(err)
-	}
-
-	rows, _, err := s.LoadStates()
-	want := []status.Row{
-		{ID: "link/a", Health: status.Down, Since: at, Why: "no answer", By: "probe"},
-		{ID: "site/b", Health: status.Up, Since: at, Busy: true},
-	}
-	if err != nil || !slices.Equal(rows, want) {
-		t.Errorf("states %+v, %v", rows, err)
 	}
 	holds, _, err := s.LoadHolds()
-	if err != nil || !maps.Equal(holds, board.Holds()) {
+	if err != nil || !maps.Equal(holds, want) {
 		t.Errorf("holds %+v, %v", holds, err)
 	}
 	sets, _, err := s.LoadLastGoodSets()
