@@ -24,6 +24,27 @@ type activeSet struct {
 // full, in stable order. The slice is shared.
 func (g *Group) Active(t *status.Table) []*Member { return g.active(t).members }
 
+// Epoch is what a group's choices rest on for one table, besides the client:
+// as long as it is the same, equal input gets equal shares.
+type Epoch struct{ set *activeSet }
+
+// Epoch gives the epoch for t. Tables in which the same rows stand share one.
+func (g *Group) Epoch(t *status.Table) Epoch { return Epoch{g.active(t)} }
+
+// Leaves gives the members that take part, with nested groups opened.
+func (g *Group) Leaves(t *status.Table) []*Member { return g.appendLeaves(nil, t) }
+
+func (g *Group) appendLeaves(into []*Member, t *status.Table) []*Member {
+	for _, m := range g.Active(t) {
+		if m.Group != nil {
+			into = m.Group.appendLeaves(into, t)
+		} else {
+			into = append(into, m)
+		}
+	}
+	return into
+}
+
 // State gives how a choice that no algorithm declines would end, and whether a
 // member's first result is still to come.
 func (g *Group) State(t *status.Table) (reason Reason, waiting bool) {

@@ -141,3 +141,10 @@ func (tr *Trace) standings(t *status.Table, e *evaluation) {
 		tr.Members = append(tr.Members, m)
 	}
 }
+
+// Explain tells who takes part, without choosing for anybody.
+func (g *Group) Explain(t *status.Table) *Trace {
+	tr := &Trace{}
+	g.evaluate(t, tr)
+	return tr
+}
