@@ -47,11 +47,11 @@ func (t *Task) question() (*dns.Msg, int, error) {
 
 // ask makes one exchange. The library drops replies with a foreign id.
 func (t *Task) ask(ctx context.Context, network string, query *dns.Msg) (*dns.Msg, error) {
-	conn, err := t.dial(ctx, network)
+	conn, hangUp, err := t.dial(ctx, network)
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
+	defer hangUp()
 	c := dns.Client{Net: network, Timeout: time.Duration(t.Probe.Timeout), UDPSize: 1232}
 	reply, _, err := c.ExchangeWithConnContext(ctx, query, &dns.Conn{Conn: conn, UDPSize: 1232})
 	return reply, err

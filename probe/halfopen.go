@@ -22,14 +22,14 @@ import (
 // firewalls on the path swallow such a segment, and some hosts do not answer
 // it: use kind tcp there.
 func probeHalfOpen(ctx context.Context, t *Task) Result {
-	conn, err := t.dial(ctx, "raw-tcp")
+	conn, hangUp, err := t.dial(ctx, "raw-tcp")
 	if errors.Is(err, syscall.EPERM) {
 		return t.void("tcp-half-open needs the capability CAP_NET_RAW")
 	}
 	if err != nil {
 		return t.failed(err)
 	}
-	defer conn.Close()
+	defer hangUp()
 	port, release, err := reservePort(addrOf(conn.LocalAddr()))
 	if err != nil {
 		return t.failed(err)

@@ -1,10 +1,12 @@
 package probe
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -25,34 +27,52 @@ func probeHTTPS(ctx context.Context, t *Task) Result {
 }
 
 // request makes one HTTP/1.1 request on a connection of its own. Redirects are
-// results, not orders: RoundTrip does not follow them.
+// results, not orders.
 func (t *Task) request(ctx context.Context, scheme string, conf *tls.Config) Result {
 	p := t.Probe
 	url := scheme + "://" + t.Target.String() + cmp.Or(p.Path, "/")
-	req, err := http.NewRequestWithContext(ctx, cmp.Or(p.Method, http.MethodGet), url, nil)
+	req, err := http.NewRequest(cmp.Or(p.Method, http.MethodGet), url, nil)
 	if err != nil {
 		return t.void("cannot ask: %s", err)
 	}
+	req.Host, req.Close = cmp.Or(p.Host, req.Host), true
 	req.Header.Set("User-Agent", userAgent)
 	for name, value := range p.Headers {
 		req.Header.Set(name, value)
 	}
-	req.Host = p.Host
-	transport := &http.Transport{
-		// The request's own context: the transport's has no deadline.
-		DialContext:            func(context.Context, string, string) (net.Conn, error) { return t.dial(ctx, "tcp") },
-		TLSClientConfig:        conf,
-		DisableKeepAlives:      true,
-		DisableCompression:     true,
-		MaxResponseHeaderBytes: maxRead,
-	}
 	start := time.Now()
-	resp, err := transport.RoundTrip(req)
+	conn, hangUp, err := t.dial(ctx, "tcp")
 	if err != nil {
-		return t.httpFailed(err)
+		return t.failed(err)
+	}
+	defer hangUp()
+	if conf != nil {
+		conn = tls.Client(conn, conf) // shakes hands at the first write
+	}
+	resp, err := roundTrip(conn, req)
+	if err != nil {
+		return t.failed(err)
 	}
 	defer resp.Body.Close()
 	return t.judgeHTTP(resp, time.Since(start))
+}
+
+// roundTrip sends a request and reads its response. http.Transport would do it
+// too, but it reads ahead in goroutines that outlive the call and words some
+// errors after what it thinks the server meant.
+func roundTrip(conn net.Conn, req *http.Request) (*http.Response, error) {
+	if err := req.Write(conn); err != nil {
+		return nil, err
+	}
+	// As much again for the header as for the body that is searched.
+	r := bufio.NewReader(io.LimitReader(conn, 2*maxRead))
+	for {
+		resp, err := http.ReadResponse(r, req)
+		if err != nil || resp.StatusCode/100 != 1 || resp.StatusCode == http.StatusSwitchingProtocols {
+			return resp, err
+		}
+		resp.Body.Close() // 100 Continue, 103 Early Hints: the answer follows
+	}
 }
 
 // judgeHTTP checks the status and then, only if text is expected, the start of
@@ -78,12 +98,4 @@ func (t *Task) judgeHTTP(resp *http.Response, d time.Duration) Result {
 	default:
 		return t.fail("%s, but the first %d bytes do not hold %q", seen, len(got), t.Probe.Expect)
 	}
-}
-
-// httpFailed is failed for errors that are HTTP's or TLS's.
-func (t *Task) httpFailed(err error) Result {
-	if why, ok := tlsTrouble(err); ok {
-		return t.fail("%s", why)
-	}
-	return t.failed(err)
 }

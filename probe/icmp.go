@@ -31,11 +31,11 @@ const (
 // of its peer, ours or not: what is not ours is dropped without a word (1.2.7,
 // T53). Without CAP_NET_RAW a ping socket is tried.
 func probeICMP(ctx context.Context, t *Task) Result {
-	conn, ping, err := t.openICMP(ctx)
+	conn, hangUp, ping, err := t.openICMP(ctx)
 	if err != nil {
 		return t.failed(err)
 	}
-	defer conn.Close()
+	defer hangUp()
 	e := newEcho(t.Target.Addr(), t.Probe.Size)
 	e.anyID = ping
 	start := time.Now()
@@ -122,21 +122,24 @@ func addrOf(a net.Addr) netip.Addr {
 }
 
 // openICMP opens a raw socket or, where that is not allowed, a ping socket.
-func (t *Task) openICMP(ctx context.Context) (conn net.Conn, ping bool, err error) {
-	conn, err = t.dial(ctx, "icmp")
+func (t *Task) openICMP(ctx context.Context) (conn net.Conn, hangUp func(), ping bool, err error) {
+	conn, hangUp, err = t.dial(ctx, "icmp")
 	if !errors.Is(err, syscall.EPERM) {
-		return conn, false, err
+		return conn, hangUp, false, err
 	}
-	conn, err = t.dialPing(ctx)
+	conn, err = t.dialPing()
 	if errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM) {
-		return nil, false, voidError("icmp needs the capability CAP_NET_RAW, or a group in net.ipv4.ping_group_range")
+		err = voidError("icmp needs the capability CAP_NET_RAW, or a group in net.ipv4.ping_group_range")
 	}
-	return conn, true, err
+	if err != nil {
+		return nil, nil, false, err
+	}
+	return conn, bound(ctx, conn), true, nil
 }
 
 // dialPing opens a ping socket (a datagram socket for ICMP echo, Linux), which
 // package net has no name for.
-func (t *Task) dialPing(ctx context.Context) (net.Conn, error) {
+func (t *Task) dialPing() (net.Conn, error) {
 	family, proto := unix.AF_INET, protoICMP
 	if t.Target.Addr().Is6() {
 		family, proto = unix.AF_INET6, protoICMPv6
@@ -150,12 +153,7 @@ func (t *Task) dialPing(ctx context.Context) (net.Conn, error) {
 	if err := t.prepare(f); err != nil {
 		return nil, err
 	}
-	conn, err := net.FileConn(f)
-	if err != nil {
-		return nil, err
-	}
-	deadline, _ := ctx.Deadline()
-	return conn, conn.SetDeadline(deadline)
+	return net.FileConn(f)
 }
 
 // prepare does to a bare socket what the dialer does to its own: pin, bind,

@@ -105,7 +105,10 @@ func (e voidError) Error() string { return string(e) }
 // failed finds the outcome and the words for an error of the network.
 func (t *Task) failed(err error) Result {
 	var own voidError
+	why, tls := tlsTrouble(err)
 	switch {
+	case tls:
+		return t.fail("%s", why)
 	case errors.As(err, &own):
 		return t.void("%s", own)
 	case isTimeout(err):
@@ -141,7 +144,7 @@ func plain(err error) string {
 	if errors.As(err, &errno) {
 		return errno.Error()
 	}
-	if errors.Is(err, io.EOF) {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return "connection closed before a reply"
 	}
 	var op *net.OpError
@@ -152,14 +155,15 @@ func plain(err error) string {
 }
 
 // dial opens a socket to the target, bound to the task's source address and
-// link, with ctx's deadline on everything that is done with it. Networks: tcp,
-// udp, icmp and raw-tcp (segments with their TCP header).
-func (t *Task) dial(ctx context.Context, network string) (net.Conn, error) {
+// link. What is done with it fails when ctx ends. The caller calls hangUp in
+// the end. Networks: tcp, udp, icmp and raw-tcp (segments with their TCP
+// header).
+func (t *Task) dial(ctx context.Context, network string) (conn net.Conn, hangUp func(), err error) {
 	if t.Source.IsValid() && t.Source.Is4() != t.Target.Addr().Is4() {
-		return nil, voidError(fmt.Sprintf("source %s and target %s are of different families", t.Source, t.Target.Addr()))
+		return nil, nil, voidError(fmt.Sprintf("source %s and target %s are of different families", t.Source, t.Target.Addr()))
 	}
 	if t.Target.Port() == 0 && network != "icmp" {
-		return nil, voidError(fmt.Sprintf("a %s probe of %s needs a port", t.Probe.Kind, t.Target.Addr()))
+		return nil, nil, voidError(fmt.Sprintf("a %s probe of %s needs a port", t.Probe.Kind, t.Target.Addr()))
 	}
 	d := net.Dialer{
 		KeepAlive: -1,
@@ -172,16 +176,24 @@ func (t *Task) dial(ctx context.Context, network string) (net.Conn, error) {
 		},
 	}
 	network, address := t.address(network)
-	conn, err := d.DialContext(ctx, network, address)
+	conn, err = d.DialContext(ctx, network, address)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := conn.SetDeadline(deadline); err != nil {
-			return nil, errors.Join(err, conn.Close())
-		}
+	return conn, bound(ctx, conn), nil
+}
+
+// bound ends reads and writes on conn when ctx ends, be it by the timeout or
+// because the check is stopped. It returns what closes conn.
+func bound(ctx context.Context, conn net.Conn) (hangUp func()) {
+	stop := context.AfterFunc(ctx, func() {
+		// An error means that conn is closed, which is as good.
+		_ = conn.SetDeadline(time.Unix(1, 0))
+	})
+	return func() {
+		stop()
+		conn.Close() // the result stands; nothing is left to be lost
 	}
-	return conn, nil
 }
 
 // address gives the target in the words of package net.

@@ -9,10 +9,10 @@ import (
 // (semantics B.9); text may be expected without a payload, as a banner is.
 func probeTCP(ctx context.Context, t *Task) Result {
 	start := time.Now()
-	conn, err := t.dial(ctx, "tcp")
+	conn, hangUp, err := t.dial(ctx, "tcp")
 	if err != nil {
 		return t.failed(err)
 	}
-	defer conn.Close()
+	defer hangUp()
 	return t.talk(conn, "connected in "+took(time.Since(start)))
 }

@@ -2,12 +2,15 @@ package probe
 
 import (
 	"bufio"
+	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/portolan-lb/portolan/config"
 )
@@ -98,6 +101,33 @@ func TestUnescape(t *testing.T) {
 	} {
 		if got := string(unescape(in)); got != out {
 			t.Errorf("unescape(%q) = %q, want %q", in, got, out)
+		}
+	}
+}
+
+// Stopping a check does not wait for a timeout, whatever its kind waits for.
+func TestStopInTime(t *testing.T) {
+	mute := serve(t, "tcp", "127.0.0.1:0", func(c net.Conn) { io.Copy(io.Discard, c) })
+	muteUDP := udpServer(t, func([]byte) [][]byte { return nil })
+	for _, c := range []struct {
+		target string
+		def    config.Probe
+	}{
+		{mute, config.Probe{Kind: "tcp", Expect: "x"}},
+		{mute, config.Probe{Kind: "http"}},
+		{mute, config.Probe{Kind: "https"}},
+		{mute, config.Probe{Kind: "tls"}},
+		{muteUDP, config.Probe{Kind: "udp"}},
+		{muteUDP, config.Probe{Kind: "dns", QueryName: "x"}},
+		{"127.0.0.1", config.Probe{Kind: "exec", Command: []string{"sleep", "60"}}},
+	} {
+		c.def.Timeout = 60 * sec
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(20*time.Millisecond, cancel)
+		start := time.Now()
+		kinds[c.def.Kind].run(ctx, &Task{Target: addrPort(c.target), Probe: &c.def})
+		if d := time.Since(start); d > 5*time.Second {
+			t.Errorf("%s took %s to stop", c.def.Kind, d)
 		}
 	}
 }

@@ -18,14 +18,14 @@ func probeTLS(ctx context.Context, t *Task) Result {
 		return t.failed(err)
 	}
 	start := time.Now()
-	raw, err := t.dial(ctx, "tcp")
+	raw, hangUp, err := t.dial(ctx, "tcp")
 	if err != nil {
 		return t.failed(err)
 	}
-	defer raw.Close()
+	defer hangUp()
 	conn := tls.Client(raw, conf)
 	if err := conn.HandshakeContext(ctx); err != nil {
-		return t.httpFailed(err)
+		return t.failed(err)
 	}
 	state := conn.ConnectionState()
 	return t.talk(conn, fmt.Sprintf("%s in %s, %s", tls.VersionName(state.Version),

@@ -14,11 +14,11 @@ import (
 // pair such a probe with another kind (semantics B.9).
 func probeUDP(ctx context.Context, t *Task) Result {
 	start := time.Now()
-	conn, err := t.dial(ctx, "udp")
+	conn, hangUp, err := t.dial(ctx, "udp")
 	if err != nil {
 		return t.failed(err)
 	}
-	defer conn.Close()
+	defer hangUp()
 	if _, err := conn.Write(unescape(t.Probe.Send)); err != nil {
 		return t.failed(err)
 	}

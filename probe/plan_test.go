@@ -1,0 +1,149 @@
+package probe
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/portolan-lb/portolan/config"
+)
+
+// render is a plan as text: one line a check, one a verdict.
+func render(p Plan) string {
+	var b strings.Builder
+	for _, c := range p.Checks {
+		fmt.Fprintf(&b, "%s to %s", c.ID, c.Target)
+		if c.Source.IsValid() {
+			fmt.Fprintf(&b, " from %s", c.Source)
+		}
+		b.WriteString("\n")
+	}
+	for _, v := range p.Verdicts {
+		fmt.Fprintf(&b, "%s:", v.ID)
+		for _, n := range v.Probes {
+			fmt.Fprintf(&b, " %s%s", n.Probe, n.Checks)
+		}
+		if v.AtLeast > 0 {
+			fmt.Fprintf(&b, " at least %d", v.AtLeast)
+		}
+		if len(v.Probes) == 0 {
+			b.WriteString(" " + v.Note)
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+func checkPlan(t *testing.T, m *config.Model, want string) {
+	t.Helper()
+	want = strings.TrimLeft(strings.ReplaceAll(want, "\t", ""), "\n")
+	if got := render(Compile(m)); got != strings.TrimRight(want, "\n")+"\n" {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func addrs(list ...string) []netip.Addr {
+	var as []netip.Addr
+	for _, s := range list {
+		as = append(as, netip.MustParseAddr(s))
+	}
+	return as
+}
+
+func TestCompileTargets(t *testing.T) {
+	checkPlan(t, &config.Model{
+		Probes: []*config.Probe{
+			{Name: "web", Kind: "http"},
+			{Name: "ping", Kind: "icmp"},
+			{Name: "admin", Kind: "http", Target: config.Target{Port: 8080}},
+			{Name: "far", Kind: "icmp", Target: config.Target{Addr: netip.MustParseAddr("198.51.100.53")}},
+			{Name: "fixed", Kind: "tcp", Source: netip.MustParseAddr("192.0.2.200")},
+		},
+		VirtualServers: []*config.VirtualServer{
+			{Name: "a", Addresses: addrs("192.0.2.1", "2001:db8::1"), Port: 443, Probes: []string{"web", "ping", "admin"}, Criteria: config.Criteria{AtLeast: 2}},
+			{Name: "b", Addresses: addrs("192.0.2.2"), Probes: []string{"web", "fixed"}},
+			{Name: "c", Addresses: addrs("192.0.2.3")},
+		},
+		Links: []*config.Link{
+			{Name: "telecom", NextHop: netip.MustParseAddr("203.0.113.1"), Source: netip.MustParseAddr("203.0.113.2"), Probes: []string{"ping", "far"}},
+			{Name: "unicom", NextHop: netip.MustParseAddr("203.0.113.129"), Probes: []string{"ping", "far"}},
+			{Name: "spare", Probes: []string{"ping"}},
+		},
+		Sites: []*config.Site{{Name: "shanghai", Probes: []string{"far"}}, {Name: "beijing"}},
+	}, `
+	probe/192.0.2.1:443/web to 192.0.2.1:443
+	probe/[2001:db8::1]:443/web to [2001:db8::1]:443
+	probe/192.0.2.1/ping to 192.0.2.1:0
+	probe/2001:db8::1/ping to [2001:db8::1]:0
+	probe/192.0.2.1:8080/admin to 192.0.2.1:8080
+	probe/[2001:db8::1]:8080/admin to [2001:db8::1]:8080
+	probe/192.0.2.2:80/web to 192.0.2.2:80
+	probe/192.0.2.2/fixed to 192.0.2.2:0 from 192.0.2.200
+	probe/203.0.113.1@203.0.113.2/ping to 203.0.113.1:0 from 203.0.113.2
+	probe/198.51.100.53@203.0.113.2/far to 198.51.100.53:0 from 203.0.113.2
+	probe/203.0.113.129/ping to 203.0.113.129:0
+	probe/198.51.100.53/far to 198.51.100.53:0
+	virtualServer/a: web[probe/192.0.2.1:443/web probe/[2001:db8::1]:443/web] ping[probe/192.0.2.1/ping probe/2001:db8::1/ping] admin[probe/192.0.2.1:8080/admin probe/[2001:db8::1]:8080/admin] at least 2
+	virtualServer/b: web[probe/192.0.2.2:80/web] fixed[probe/192.0.2.2/fixed]
+	virtualServer/c: not probed
+	link/telecom: ping[probe/203.0.113.1@203.0.113.2/ping] far[probe/198.51.100.53@203.0.113.2/far]
+	link/unicom: ping[probe/203.0.113.129/ping] far[probe/198.51.100.53/far]
+	link/spare: not probed: there is no address to probe, and names are not resolved
+	site/shanghai: far[probe/198.51.100.53/far]
+	site/beijing: not probed
+	`)
+}
+
+// Pool probes are inherited by members that have none of their own; a member's
+// own take their place. One target and probe is one check, however many refer
+// to it.
+func TestCompilePools(t *testing.T) {
+	checkPlan(t, &config.Model{
+		Probes: []*config.Probe{
+			{Name: "web", Kind: "http"}, {Name: "ping", Kind: "icmp"},
+			{Name: "far", Kind: "tcp", Target: config.Target{Addr: netip.MustParseAddr("198.51.100.53"), Port: 53}},
+		},
+		VirtualServers: []*config.VirtualServer{{Name: "a", Addresses: addrs("192.0.2.1"), Port: 80, Probes: []string{"web"}}},
+		Pools: []*config.Pool{
+			{Name: "bare", Members: []*config.Member{{VirtualServer: "a"}, {CNAME: "cdn.example.net."}}},
+			{Name: "rich", Probes: []string{"web", "ping"}, Criteria: config.Criteria{AtLeast: 1}, Members: []*config.Member{
+				{VirtualServer: "a"},
+				{Address: netip.MustParseAddr("192.0.2.9")},
+				{CNAME: "cdn.example.net."},
+				{Pool: "bare"},
+			}},
+			{Name: "own", Probes: []string{"web"}, Members: []*config.Member{
+				{VirtualServer: "a", Probes: []string{"ping"}},
+				{CNAME: "cdn.example.net.", Probes: []string{"far"}},
+			}},
+		},
+	}, `
+	probe/192.0.2.1:80/web to 192.0.2.1:80
+	probe/192.0.2.1/ping to 192.0.2.1:0
+	probe/192.0.2.9:80/web to 192.0.2.9:80
+	probe/192.0.2.9/ping to 192.0.2.9:0
+	probe/198.51.100.53:53/far to 198.51.100.53:53
+	virtualServer/a: web[probe/192.0.2.1:80/web]
+	pool/rich/a: web[probe/192.0.2.1:80/web] ping[probe/192.0.2.1/ping] at least 1
+	pool/rich/192.0.2.9: web[probe/192.0.2.9:80/web] ping[probe/192.0.2.9/ping] at least 1
+	pool/rich/cdn.example.net.: at least 1 not probed: there is no address to probe, and names are not resolved
+	pool/own/a: ping[probe/192.0.2.1/ping]
+	pool/own/cdn.example.net.: far[probe/198.51.100.53:53/far]
+	`)
+}
+
+// Moving a probe to another line of the file changes no check.
+func TestCompilePos(t *testing.T) {
+	model := func(line int) *config.Model {
+		return &config.Model{
+			Probes:         []*config.Probe{{Name: "web", Kind: "http", Headers: map[string]string{"A": "b"}, Pos: config.Pos{Line: line}}},
+			VirtualServers: []*config.VirtualServer{{Name: "a", Addresses: addrs("192.0.2.1"), Probes: []string{"web"}}},
+		}
+	}
+	a, b, c := Compile(model(1)), Compile(model(2)), Compile(model(1))
+	c.Checks[0].Probe.Headers = map[string]string{"A": "c"}
+	if !a.Checks[0].equal(&b.Checks[0]) || a.Checks[0].equal(&c.Checks[0]) {
+		t.Error("equal does not see what matters")
+	}
+}
