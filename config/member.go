@@ -10,9 +10,9 @@ type Member struct {
 	CNAME         string     `yaml:"cname" json:"cname,omitempty"` // canonical after Load
 	Address       netip.Addr `yaml:"address" json:"address,omitzero"`
 
-	Weight   int      `yaml:"weight" json:"weight"`           // share among equals, 0 to 65535 (default 1); 0 is a reserve
-	Priority int      `yaml:"priority" json:"priority"`       // higher goes first, 0 to 255 (default 0)
-	Probes   []string `yaml:"probes" json:"probes,omitempty"` // [] inherits none
+	Weight   int      `yaml:"weight" json:"weight"`     // share among equals, 0 to 65535 (default 1); 0 is a reserve
+	Priority int      `yaml:"priority" json:"priority"` // higher goes first, 0 to 255 (default 0)
+	Probes   []string `yaml:"probes" json:"probes,omitempty"`
 	Criteria Criteria `yaml:"criteria" json:"criteria,omitzero"`
 	Pos      Pos      `yaml:"-" json:"-"`
 }
@@ -82,12 +82,17 @@ func (m *Member) checkProbes(c *checker, p *Pool) {
 	if v := c.hosts[m.VirtualServer]; v != nil {
 		on = v.attachment()
 	}
-	if c.given(&m.Probes) {
+	c.empty(&m.Probes, len(m.Probes))
+	probes, _ := p.ProbesOf(m)
+	switch {
+	case m.Pool != "" && len(m.Probes) > 0:
+		c.bad(&m.Probes, "have no place here: a nested pool has the health of its members")
+	case len(m.Probes) > 0:
 		c.attach(m.Probes, on)
-	} else if inherited, _ := p.ProbesOf(m); len(inherited) > 0 && m.named() {
-		c.inherit(m, inherited, on)
+	case on.address: // what has no address is not probed, and says so in its row
+		c.inherit(m, probes, on)
 	}
-	c.criteria(&m.Criteria, m.Probes)
+	c.criteria(&m.Criteria, probes)
 }
 
 // checkProbes checks the pool's own list; what its probes are aimed at is

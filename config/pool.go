@@ -23,7 +23,7 @@ type Pool struct {
 	OnDown         []Rung    `yaml:"onDown" json:"onDown"`                           // default [last-good, all]
 	Panic          Percent   `yaml:"panic" json:"panic,omitempty"`                   // below this share of usable members health is ignored; 0 = off
 
-	Probes   []string  `yaml:"probes" json:"probes,omitempty"`    // inherited by members that have an address and no probes of their own; see ProbesOf
+	Probes   []string  `yaml:"probes" json:"probes,omitempty"`    // inherited by members that have none of their own; see ProbesOf
 	Criteria Criteria  `yaml:"criteria" json:"criteria,omitzero"` // over Probes
 	Members  []*Member `yaml:"members" json:"members"`
 	Pos      Pos       `yaml:"-" json:"-"`
@@ -129,13 +129,19 @@ func (cr *Criteria) decodeShort(d *decoder, p *place) {
 }
 
 // ProbesOf gives the probes a member has in its pool, and how many must
-// succeed: its own, else, when it has an address to probe, those of the pool.
-// A nested pool has the health of its members, and a CNAME none.
+// succeed: its own, else those of the pool. A nested pool has none, for it has
+// the health of its members.
 func (p *Pool) ProbesOf(m *Member) ([]string, Criteria) {
-	if m.Probes == nil && (m.VirtualServer != "" || m.Address.IsValid()) {
+	switch {
+	case m.Pool != "":
+		return nil, Criteria{}
+	case len(m.Probes) > 0:
+		return m.Probes, m.Criteria
+	case m.Criteria != (Criteria{}):
+		return p.Probes, m.Criteria
+	default:
 		return p.Probes, p.Criteria
 	}
-	return m.Probes, m.Criteria
 }
 
 func (p *Pool) check(c *checker) {

@@ -21,7 +21,7 @@ type Probe struct {
 	Target Target     `yaml:"target" json:"target,omitzero"` // default: what it is attached to
 	Source netip.Addr `yaml:"source" json:"source,omitzero"` // source address of its packets
 
-	Send   string `yaml:"send" json:"send,omitempty"`     // tcp, tls, udp: payload; see Payload
+	Send   string `yaml:"send" json:"send,omitempty"`     // tcp, tls, udp: payload; Go escapes such as \r\n and \x00 count
 	Expect string `yaml:"expect" json:"expect,omitempty"` // tcp, tls, udp, http, https: text the reply must hold, at most 1000 bytes
 
 	Method   string            `yaml:"method" json:"method,omitempty"`     // http, https (default GET)
@@ -44,6 +44,8 @@ type Probe struct {
 
 // Target is where a probe goes: an address with or without a port. In YAML
 // "192.0.2.1", "192.0.2.1:80", ":8080" (the attached address, this port).
+// Without a port it is that of what the probe is attached to, else the usual
+// one of http, https, tls and dns; other kinds must have one.
 type Target struct {
 	Addr netip.Addr `json:"addr,omitzero"` // zero: the address it is attached to
 	Port uint16     `json:"port,omitempty"`
@@ -79,11 +81,10 @@ func or[T comparable](v, otherwise T) T {
 	return v
 }
 
-// Payload is Send with its Go escapes (\r \n \x00 ...) read.
-func (p *Probe) Payload() ([]byte, error) {
-	quoted := strings.NewReplacer("\r", `\r`, "\n", `\n`, `"`, `\"`, `\"`, `\"`, `\\`, `\\`).Replace(p.Send)
-	text, err := strconv.Unquote(`"` + quoted + `"`)
-	return []byte(text), err
+// payload reads the Go escapes of Send, as package probe does.
+func (p *Probe) payload() error {
+	_, err := strconv.Unquote(`"` + strings.NewReplacer(`"`, `\x22`, "\n", `\n`).Replace(p.Send) + `"`)
+	return err
 }
 
 func (t *Target) decodeShort(d *decoder, p *place) {
@@ -202,7 +203,7 @@ func (p *Probe) checkHTTP(c *checker) {
 }
 
 func (p *Probe) checkRest(c *checker) {
-	if _, err := p.Payload(); err != nil {
+	if p.payload() != nil {
 		c.bad(&p.Send, "%s holds a \\ that starts no escape such as \\r, \\n or \\x00", quote(p.Send))
 	}
 	if len(p.Expect) > 1000 {
@@ -250,7 +251,7 @@ func (c *checker) inherit(m *Member, probes []string, on attachment) {
 
 // aim complains when a probe would not know where to go.
 func (c *checker) aim(at any, p *Probe, on attachment, inherited string) {
-	switch ports := p.Kind != "icmp" && p.Kind != "exec" && p.Kind != ""; {
+	switch ports := p.Kind == "tcp" || p.Kind == "tcp-half-open" || p.Kind == "udp"; { // the others have a usual port
 	case !p.Target.Addr.IsValid() && !on.address:
 		c.bad(at, "%sprobe %q needs a target: %s has no address", inherited, p.Name, on.what)
 	case ports && p.Target.Port == 0 && !on.port:
