@@ -122,16 +122,6 @@ func TestForgedReply_T53(t *testing.T) {
 	}
 }
 
-// Silence lasts until the timeout, whatever else arrives.
-func TestICMPSilence(t *testing.T) {
-	needRaw(t)
-	// A packet to a raw socket's own blackhole: 240.0.0.0/4 is never answered.
-	r := probeOnce(t, "240.0.0.1", config.Probe{Kind: "icmp", Timeout: 50 * ms})
-	if r.Outcome != Fail {
-		t.Errorf("got %s %q", r.Outcome, r.Saw)
-	}
-}
-
 func FuzzEchoMatch(f *testing.F) {
 	four, six := newEcho(netip.MustParseAddr("192.0.2.1"), 24), newEcho(netip.MustParseAddr("2001:db8::1"), 24)
 	f.Add(four.request(), true)

@@ -1,0 +1,162 @@
+package probe
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"testing"
+
+	"golang.org/x/net/icmp"
+	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
+
+	"github.com/portolan-lb/portolan/config"
+)
+
+// onThread runs f on a thread of its own that ends with it, so that f may
+// change what belongs to a thread: capabilities, the network namespace.
+func onThread(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // never unlocked: the thread ends here
+		f()
+	}()
+	<-done
+}
+
+// dropRaw takes CAP_NET_RAW away from this thread.
+func dropRaw(t *testing.T) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		t.Error(err)
+	}
+	data[0].Effective &^= 1 << unix.CAP_NET_RAW
+	if err := unix.Capset(&header, &data[0]); err != nil {
+		t.Error(err)
+	}
+}
+
+// inEmptyNetwork runs f on a thread whose network has nothing but loopback,
+// with the given values under net.ipv4.
+func inEmptyNetwork(t *testing.T, sysctls map[string]string, f func()) {
+	t.Helper()
+	var missing error
+	onThread(func() {
+		if missing = emptyNetwork(sysctls); missing == nil {
+			f()
+		}
+	})
+	if missing != nil {
+		t.Skipf("needs a network namespace (run as root): %v", missing)
+	}
+}
+
+func emptyNetwork(sysctls map[string]string) error {
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("unshare: %w", err)
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	lo, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	lo.SetUint16(unix.IFF_UP)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo); err != nil {
+		return fmt.Errorf("lo up: %w", err)
+	}
+	for name, value := range sysctls {
+		if err := os.WriteFile("/proc/sys/net/ipv4/"+name, []byte(value), 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Values of net.ipv4.ping_group_range.
+const (
+	nobodyPings = "1 0"
+	rootPings   = "0 0"
+)
+
+// Without the capability the evidence names it, and it is not held against the
+// target.
+func TestWithoutCapability(t *testing.T) {
+	inEmptyNetwork(t, map[string]string{"ping_group_range": nobodyPings}, func() {
+		dropRaw(t)
+		want(t, probeOnce(t, "127.0.0.1:80", config.Probe{Kind: "tcp-half-open"}), Void, "tcp-half-open needs the capability CAP_NET_RAW")
+		want(t, probeOnce(t, "127.0.0.1", config.Probe{Kind: "icmp"}), Void, "icmp needs the capability CAP_NET_RAW, .*")
+	})
+}
+
+// Where ping sockets are allowed, icmp needs no capability.
+func TestPingSocket(t *testing.T) {
+	inEmptyNetwork(t, map[string]string{"ping_group_range": rootPings}, func() {
+		dropRaw(t)
+		want(t, probeOnce(t, "127.0.0.1", config.Probe{Kind: "icmp"}), Pass, "reply in .*")
+		want(t, probeOnce(t, "::1", config.Probe{Kind: "icmp"}), Pass, "reply in .*")
+		def := config.Probe{Kind: "icmp", Source: addrPort("127.0.0.7").Addr()}
+		want(t, probeOnce(t, "127.0.0.8", def), Pass, "reply in .*")
+		def.Source = addrPort("203.0.113.9").Addr()
+		want(t, probeOnce(t, "127.0.0.8", def), Fail, "source 203.0.113.9 is not an address of this machine")
+	})
+}
+
+// A silent target stays silent though a stranger answers for it, from its
+// address and with the id and sequence of the request: the nonce is not in the
+// reply (1.2.7, T53). Through both kinds of sockets.
+func TestSilentTarget_T53(t *testing.T) {
+	inEmptyNetwork(t, map[string]string{"ping_group_range": rootPings, "icmp_echo_ignore_all": "1"}, func() {
+		stranger, err := net.ListenPacket("ip4:icmp", "127.0.0.1")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		replies := make(chan int)
+		go func() { replies <- forge(stranger) }()
+		def := config.Probe{Kind: "icmp", Timeout: 100 * ms}
+		want(t, probeOnce(t, "127.0.0.1", def), Fail, "no reply within 100ms")
+		dropRaw(t)
+		want(t, probeOnce(t, "127.0.0.1", def), Fail, "no reply within 100ms")
+		stranger.Close()
+		if n := <-replies; n != 2 {
+			t.Errorf("the stranger sent %d replies, want 2", n)
+		}
+	})
+}
+
+// forge answers each echo request that it sees with other data, until conn is
+// closed, and counts them.
+func forge(conn net.PacketConn) (replies int) {
+	for buf := make([]byte, 2048); ; {
+		n, from, err := conn.ReadFrom(buf)
+		if err != nil {
+			return replies
+		}
+		m, err := icmp.ParseMessage(protoICMP, buf[:n])
+		if err != nil || m.Type != ipv4.ICMPTypeEcho {
+			continue
+		}
+		body := m.Body.(*icmp.Echo)
+		m.Type, body.Data = ipv4.ICMPTypeEchoReply, bytes.Repeat([]byte{7}, len(body.Data))
+		if b, err := m.Marshal(nil); err == nil {
+			conn.WriteTo(b, from)
+			replies++
+		}
+	}
+}
+
+// An address that no route leads to is a failure with the kernel's words.
+func TestNoRoute(t *testing.T) {
+	inEmptyNetwork(t, nil, func() {
+		want(t, probeOnce(t, "192.0.2.1:80", config.Probe{Kind: "tcp"}), Fail, "network is unreachable")
+		want(t, probeOnce(t, "192.0.2.1", config.Probe{Kind: "icmp"}), Fail, "network is unreachable")
+	})
+}
