@@ -142,13 +142,15 @@ func (d *decoder) structure(p *place, into reflect.Value) {
 	}
 	m, ok := p.node.(*ast.MappingNode)
 	short, hasShort := into.Addr().Interface().(shortForm)
-	switch {
-	case ok:
+	switch fields := d.fieldsOf(into.Type()); {
+	case ok && len(fields) > 0:
 		d.mapping(p, m, into)
 	case hasShort && isScalar(p.node):
 		short.decodeShort(d, p)
+	case len(fields) == 0:
+		d.fail(p, "", "is %s; a single value belongs here", describe(p.node))
 	default:
-		d.fail(p, "", "is %s; a mapping belongs here, with: %s", describe(p.node), keysOf(d.fieldsOf(into.Type())))
+		d.fail(p, "", "is %s; a mapping belongs here, with: %s", describe(p.node), keysOf(fields))
 	}
 }
 
@@ -301,9 +303,12 @@ func (d *decoder) word(p *place, text, words string) bool {
 // refused because it means ten to some and eight to others.
 func (d *decoder) number(p *place, text string, plain bool, into reflect.Value) {
 	v, err := strconv.ParseInt(text, 10, 64)
-	octal := len(text) > 1 && text[0] == '0'
-	if !plain || err != nil || octal {
+	switch {
+	case !plain || err != nil:
 		d.fail(p, "", "is %s; a whole number belongs here", describe(p.node))
+		return
+	case text != strconv.FormatInt(v, 10):
+		d.fail(p, didYouMean(strconv.FormatInt(v, 10)), "is %s; write it in plain decimal digits", quote(text))
 		return
 	}
 	switch into.Kind() {

@@ -77,7 +77,7 @@ func (f *file) bounce() *Error {
 			return f.syntax(err)
 		case docs == 1:
 			return &Error{Pos: Pos{Line: doc.Line, Col: 1},
-				Text: "one document a file, please; use a folder of files to split a configuration"}
+				Text: "a file holds one document; to split a configuration, put files into a folder"}
 		}
 	}
 }
@@ -91,8 +91,12 @@ func (f *file) syntax(err error) *Error {
 	e := &Error{Pos: Pos{Line: le.Mark.Line, Col: le.Mark.Column}, Text: le.Message}
 	if le.ContextMsg != "" {
 		e.Text += " " + le.ContextMsg
-		if at := le.ContextMark; at.Line > 0 && strings.Contains(le.Message, "end of stream") {
+		switch at := le.ContextMark; {
+		case at.Line == 0 || at.Line == e.Pos.Line:
+		case strings.Contains(le.Message, "end of stream"):
 			e.Pos = Pos{Line: at.Line, Col: at.Column} // where it began says more than the end of the file
+		default:
+			e.Text += fmt.Sprintf(" that begins at %d:%d", at.Line, at.Column)
 		}
 	}
 	switch c := f.byteAt(e.Pos); {

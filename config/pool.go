@@ -124,8 +124,9 @@ func (r *Rung) decodeShort(d *decoder, p *place) {
 }
 
 func (cr *Criteria) decodeShort(d *decoder, p *place) {
-	word, _, _ := scalarText(p.node)
-	d.word(p, word, "criteria")
+	if word, _, _ := scalarText(p.node); word != "all" {
+		d.fail(p, "", "%s is neither all nor {atLeast: N}", quote(word))
+	}
 }
 
 // ProbesOf gives the probes a member has in its pool, and how many must
@@ -161,12 +162,12 @@ func (p *Pool) checkSet(c *checker) {
 		c.bad(&p.Min, "min %d is larger than max %d", p.Min, p.Max)
 	}
 	if p.BusyProtection {
-		c.warn(&p.BusyProtection, "has no effect yet: nothing meters links before module link is there")
+		c.warn(&p.BusyProtection, "has no effect before module link is there: nothing meters links yet")
 	}
 	distinct(c, p.Spill)
 	for i, s := range p.Spill {
 		if s == SpillBusy || s == SpillFull {
-			c.warn(&p.Spill[i], "has no effect yet: nothing meters links before module link is there")
+			c.warn(&p.Spill[i], "has no effect before module link is there: nothing meters links yet")
 		}
 	}
 }

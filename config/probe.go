@@ -1,6 +1,7 @@
 package config
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -184,7 +185,8 @@ func (p *Probe) checkHTTP(c *checker) {
 	if strings.ContainsAny(p.Host, " /\r\n") {
 		c.bad(&p.Host, "%s is not a host", quote(p.Host))
 	}
-	for name, value := range p.Headers {
+	for _, name := range slices.Sorted(maps.Keys(p.Headers)) {
+		value := p.Headers[name]
 		if name == "" || strings.ContainsAny(name, " :\t\r\n") || strings.ContainsAny(value, "\r\n\x00") {
 			c.bad(&p.Headers, "%s is not a header's name, or its value holds a line end", quote(name))
 		}

@@ -119,7 +119,10 @@ func describe(n ast.Node) string {
 	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode:
 		return "an anchor, alias or tag"
 	default:
-		text, _, _ := scalarText(n)
+		text, quoted, _ := scalarText(n)
+		if quoted {
+			return "the quoted text " + quote(text)
+		}
 		return quote(text)
 	}
 }

@@ -25,7 +25,6 @@ var vocabularies = map[string]vocabulary{
 	"spill":     {built: []string{"down", "busy", "full"}},
 	"onDecline": {built: []string{"refused", "servfail", "nodata", "drop", "any"}},
 	"rung":      {built: []string{"last-good", "all", "nodata", "servfail", "refused", "drop"}},
-	"criteria":  {built: []string{"all"}},
 	"protocol": {
 		built: []string{"udp", "tcp"},
 		later: map[string]string{"tls": "dnsserver/tls", "https": "dnsserver/https", "quic": "dnsserver/quic",
