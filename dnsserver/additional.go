@@ -1,0 +1,146 @@
+package dnsserver
+
+import (
+	"slices"
+
+	"github.com/miekg/dns"
+)
+
+// maxTargets bounds the names whose addresses one reply carries (reliability
+// 2.1: amplification).
+const maxTargets = 13
+
+// maxAdditional bounds the addresses of one reply that are not glue.
+const maxAdditional = 64
+
+// solveAdditional adds the addresses of names that the reply mentions, and
+// gives hints the same addresses. What a delegation cannot be followed without
+// goes first and is counted in q.glue (RFC 9471).
+func (q *query) solveAdditional(at state) {
+	if at == delegation {
+		q.addGlue()
+		return
+	}
+	q.solveHints()
+	seen := map[string]bool{}
+	for _, rr := range q.reply.Answer {
+		target := targetOf(rr)
+		if target == "" || len(seen) >= maxTargets || len(q.reply.Extra) >= maxAdditional {
+			continue
+		}
+		if key := canonical(target); !seen[key] {
+			seen[key] = true
+			q.addAddresses(target, key)
+		}
+	}
+}
+
+// targetOf gives the name whose addresses the reader of a record needs next,
+// or nothing.
+func targetOf(rr dns.RR) string {
+	switch rr := rr.(type) {
+	case *dns.NS:
+		return rr.Ns
+	case *dns.MX:
+		return rr.Mx
+	case *dns.SRV:
+		return rr.Target
+	case *dns.HTTPS:
+		return serviceTarget(&rr.SVCB)
+	case *dns.SVCB:
+		return serviceTarget(rr)
+	}
+	return ""
+}
+
+// serviceTarget is the name that a service is found at: "." is the owner
+// itself, and in alias mode nothing (RFC 9460 2.5).
+func serviceTarget(rr *dns.SVCB) string {
+	switch {
+	case rr.Target != ".":
+		return rr.Target
+	case rr.Priority == 0:
+		return ""
+	}
+	return rr.Hdr.Name
+}
+
+// addAddresses adds what this server knows of the addresses of a name.
+func (q *query) addAddresses(target, key string) {
+	z := q.table.lookupZone(key)
+	if z == nil {
+		return
+	}
+	p := z.walk(key, dns.TypeA)
+	switch {
+	case p.stopped == stopCut:
+		q.addStatic(target, z.nodes[key])
+	case p.stopped == stopDNAME || p.node == nil:
+	case p.node.bound != nil:
+		q.addDecided(target, p.node.bound)
+	default:
+		q.addStatic(target, p.node)
+	}
+}
+
+func (q *query) addStatic(target string, n *node) {
+	if n == nil {
+		return
+	}
+	for _, rtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
+		if set := n.get(rtype); set != nil {
+			for _, rr := range set.rrs {
+				q.addExtra(named(rr, target))
+			}
+		}
+	}
+}
+
+// addDecided adds the addresses that a dynamic name has for this client.
+func (q *query) addDecided(target string, by decider) {
+	d := q.decide(by)
+	if !d.gives() {
+		return
+	}
+	for _, rr := range addressRecords(target, d.v4, d.ttl) {
+		q.addExtra(rr)
+	}
+	for _, rr := range addressRecords(target, d.v6, d.ttl) {
+		q.addExtra(rr)
+	}
+}
+
+// gives says whether a decision is addresses.
+func (d *decision) gives() bool {
+	return !d.drop && d.rcode == dns.RcodeSuccess && d.cname == ""
+}
+
+// addExtra adds a record unless the answer says it already.
+func (q *query) addExtra(rr dns.RR) {
+	same := func(o dns.RR) bool { return dns.IsDuplicate(o, rr) }
+	if !slices.ContainsFunc(q.reply.Answer, same) {
+		q.reply.Extra = append(q.reply.Extra, rr)
+	}
+}
+
+// addGlue adds the addresses of a delegation's name servers: first those at or
+// below the cut, which must be there, then those that may help.
+func (q *query) addGlue() {
+	cut := q.place.owner
+	var others []string
+	for i, rr := range q.reply.Ns {
+		target := rr.(*dns.NS).Ns
+		if i >= maxTargets {
+			break
+		}
+		if dns.IsSubDomain(cut, canonical(target)) {
+			q.addStatic(target, q.zone.nodes[canonical(target)])
+		} else {
+			others = append(others, target)
+		}
+	}
+	q.glue = len(q.reply.Extra)
+	for _, target := range others {
+		q.addAddresses(target, canonical(target))
+	}
+}

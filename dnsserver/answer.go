@@ -1,0 +1,285 @@
+package dnsserver
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/miekg/dns"
+)
+
+// state is what one round of looking for a name came to.
+type state uint8
+
+const (
+	hit        state = iota // the answer section is complete
+	miss                    // the name does not exist
+	nodata                  // the name exists, the type does not
+	delegation              // the name is in a zone that others serve
+	follow                  // an alias: look for its target
+	failed                  // the rcode says it all
+)
+
+// maxChain bounds the aliases that one answer follows (R8). What was found so
+// far is answered; the resolver goes on from there.
+const maxChain = 8
+
+// maxName bounds the octets of a name (RFC 1035 2.3.4).
+const maxName = 255
+
+// answer makes the reply to a query, without regard to its size. It gives nil
+// if there is to be no reply. The recipe is RFC 1034 4.3.2 with RFC 2308, 4592,
+// 6672 and 9471; one function a section:
+//
+//	FOLLOW ──→ answer section ──┬─ HIT, FAILED ──────────────→ ┐
+//	  ↑             │           ├─ NODATA, MISS ─→ SOA ───────→ additional
+//	  └─────────────┘           └─ DELEGATION ───→ NS, glue ──→ ┘
+func answer(t *Table, q *query) *dns.Msg {
+	q.begin(t)
+	if rcode := q.admit(); rcode != dns.RcodeSuccess {
+		q.reply.Rcode = rcode
+		return q.finish()
+	}
+	at := follow
+	for at == follow {
+		at = q.solveAnswer()
+	}
+	q.solveAuthority(at)
+	q.solveAdditional(at)
+	return q.finish()
+}
+
+// begin starts the reply.
+func (q *query) begin(t *Table) {
+	q.work = work{table: t, cap: maxTTL, sname: canonical(q.name), owner: q.name}
+	q.reply = &dns.Msg{Compress: true}
+	q.reply.Id, q.reply.Opcode = q.id, q.opcode
+	q.reply.Response, q.reply.RecursionDesired = true, q.rd
+	if q.asked {
+		q.reply.Question = []dns.Question{{Name: q.name, Qtype: q.qtype, Qclass: q.qclass}}
+	}
+}
+
+// admit gives the rcode of a query that is not to be looked up.
+func (q *query) admit() int {
+	switch {
+	case q.opcode != dns.OpcodeQuery:
+		return dns.RcodeNotImplemented
+	case q.malady != dns.RcodeSuccess:
+		return q.malady
+	case q.edns.version > 0:
+		return dns.RcodeBadVers
+	case q.table.ecs && q.edns.subnet.bad:
+		return dns.RcodeFormatError
+	case q.qclass != dns.ClassINET, isMeta(q.qtype):
+		return dns.RcodeRefused
+	}
+	return dns.RcodeSuccess
+}
+
+// isMeta tells the types that are no data to look up: transfers, OPT and the
+// rest of 128 to 255 (RFC 6895 3.1). ANY is asked often and answered.
+func isMeta(qtype uint16) bool {
+	return qtype == 0 || qtype == dns.TypeOPT ||
+		qtype >= firstMetaType && qtype < dns.TypeANY
+}
+
+// finish completes the reply with the OPT record.
+func (q *query) finish() *dns.Msg {
+	if q.dropped {
+		return nil
+	}
+	if q.edns.present {
+		q.reply.Extra = append(q.reply.Extra, q.opt(q.table))
+	}
+	return q.reply
+}
+
+// solveAnswer looks for sname once and adds what it finds to the answer
+// section.
+func (q *query) solveAnswer() state {
+	q.zone = q.table.zoneFor(q.sname, q.qtype)
+	if q.zone == nil {
+		return q.outside()
+	}
+	if q.first == nil {
+		q.first = q.zone
+	}
+	q.place = q.zone.walk(q.sname, q.qtype)
+	q.question.trace.place(q)
+	if q.place.stopped == stopCut {
+		return delegation
+	}
+	q.reply.Authoritative = true
+	switch {
+	case q.place.stopped == stopDNAME:
+		return q.solveDNAME()
+	case q.place.node == nil:
+		return miss
+	case q.place.node.bound != nil:
+		return q.solveDynamic(q.place.node.bound)
+	}
+	return q.solveStatic()
+}
+
+// place records where the walk through a zone ended.
+func (tr *Trace) place(q *query) {
+	if tr == nil {
+		return
+	}
+	found := "holds"
+	switch p := q.place; {
+	case p.stopped == stopCut:
+		found = "delegates " + p.owner + " above"
+	case p.stopped == stopDNAME:
+		found = "has a DNAME at " + p.owner + " above"
+	case p.node == nil:
+		found = "has no name"
+	case p.node.bound != nil && p.wildcard:
+		found = "has the dynamic wildcard " + p.owner + " for"
+	case p.node.bound != nil:
+		found = "has the dynamic name"
+	case p.wildcard:
+		found = "has the wildcard " + p.owner + " for"
+	}
+	tr.note("zone %s %s %s", q.zone.apex, found, q.sname)
+}
+
+// outside ends at a name that no zone here can answer. As the target of an
+// alias it is left to the resolver; as the question itself it is refused, or
+// failed if the zone is ours and has no good version.
+func (q *query) outside() state {
+	apex := q.table.apexOf(q.sname)
+	q.question.trace.note("%s is in no zone served here", q.sname)
+	switch {
+	case len(q.chain) > 0:
+		return hit
+	case apex != "":
+		q.reply.Rcode = dns.RcodeServerFailure
+		q.ede, q.edeText = dns.ExtendedErrorCodeInvalidData, "zone "+apex+" has no good version"
+	default:
+		q.reply.Rcode = dns.RcodeRefused
+		q.ede = dns.ExtendedErrorCodeNotAuthoritative
+	}
+	return failed
+}
+
+// solveStatic answers from the records of a node.
+func (q *query) solveStatic() state {
+	n := q.place.node
+	if q.qtype == dns.TypeANY {
+		return q.solveANY()
+	}
+	if set := n.get(q.qtype); set != nil {
+		q.addSet(set)
+		return hit
+	}
+	if set := n.get(dns.TypeCNAME); set != nil {
+		q.addSet(set)
+		return q.followTo(set.rrs[0].(*dns.CNAME).Target)
+	}
+	return nodata
+}
+
+// solveANY answers with one set, which is allowed and small (RFC 8482 4.1).
+func (q *query) solveANY() state {
+	sets := q.place.node.sets
+	if len(sets) == 0 {
+		return nodata
+	}
+	q.addSet(&sets[0])
+	return hit
+}
+
+// addSet adds a static set to the answer, under the name that was looked for.
+func (q *query) addSet(set *rrset) {
+	for _, rr := range set.rrs {
+		q.reply.Answer = append(q.reply.Answer, named(rr, q.owner))
+	}
+}
+
+// named gives a record under another owner: the wildcard's records under the
+// name asked, and any record in the case it was asked in. Records of a zone
+// are shared and never changed.
+func named(rr dns.RR, owner string) dns.RR {
+	if rr.Header().Name == owner {
+		return rr
+	}
+	rr = dns.Copy(rr)
+	rr.Header().Name = owner
+	return rr
+}
+
+// solveDNAME rewrites sname below a DNAME (RFC 6672 3.2). The CNAME that is
+// made has the TTL of the DNAME. A DNAME met for the second time leads below
+// itself and would never end; the answer so far tells the resolver enough.
+func (q *query) solveDNAME() state {
+	dname := q.place.node.get(dns.TypeDNAME).rrs[0].(*dns.DNAME)
+	if slices.Contains(q.reply.Answer, dns.RR(dname)) {
+		return hit
+	}
+	q.reply.Answer = append(q.reply.Answer, dname)
+	head := q.owner[:len(q.owner)-len(q.place.owner)]
+	if q.place.owner == "." {
+		head = q.owner
+	}
+	target := head + strings.TrimPrefix(dname.Target, ".")
+	if wireLen(target) > maxName {
+		q.reply.Rcode = dns.RcodeYXDomain
+		return failed
+	}
+	q.reply.Answer = append(q.reply.Answer, &dns.CNAME{Hdr: header(q.owner, dns.TypeCNAME, dname.Hdr.Ttl), Target: target})
+	if q.qtype == dns.TypeCNAME || q.qtype == dns.TypeANY {
+		return hit
+	}
+	return q.followTo(target)
+}
+
+// wireLen gives the octets of a name on the wire, or more than maxName if it
+// cannot be a name.
+func wireLen(name string) int {
+	var wire [maxName + 1]byte
+	n, err := dns.PackDomainName(name, wire[:], 0, nil, false)
+	if err != nil {
+		return maxName + 1
+	}
+	return n
+}
+
+func header(owner string, rtype uint16, ttl uint32) dns.RR_Header {
+	return dns.RR_Header{Name: owner, Rrtype: rtype, Class: dns.ClassINET, Ttl: ttl}
+}
+
+// followTo goes on to the target of an alias, unless it was there before or
+// the chain is long enough: then what is found so far is the answer.
+func (q *query) followTo(target string) state {
+	q.chain = append(q.chain, q.sname)
+	q.sname, q.owner = canonical(target), target
+	if len(q.chain) >= maxChain || slices.Contains(q.chain, q.sname) {
+		return hit
+	}
+	return follow
+}
+
+// solveAuthority adds what the state asks for: the SOA to a negative answer
+// (RFC 2308), the NS of a delegation.
+func (q *query) solveAuthority(at state) {
+	switch at {
+	case miss:
+		q.reply.Rcode = dns.RcodeNameError
+		q.addSOA()
+	case nodata:
+		q.addSOA()
+	case delegation:
+		for _, rr := range q.place.node.get(dns.TypeNS).rrs {
+			q.reply.Ns = append(q.reply.Ns, rr)
+		}
+	}
+}
+
+// addSOA adds the zone's SOA with the TTL of negative answers, which a decision
+// may have made shorter (T5).
+func (q *query) addSOA() {
+	soa := *q.zone.soa
+	soa.Hdr.Ttl = min(q.zone.negative, q.cap)
+	q.reply.Ns = append(q.reply.Ns, &soa)
+}

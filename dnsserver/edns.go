@@ -1,0 +1,112 @@
+package dnsserver
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/miekg/dns"
+)
+
+// edns is what a query's OPT record says (RFC 6891).
+type edns struct {
+	present bool
+	size    int // octets that the client takes over UDP
+	version uint8
+	do      bool
+	nsid    bool
+	subnet  subnet
+}
+
+// subnet is a Client Subnet option (RFC 7871 section 6).
+type subnet struct {
+	present bool
+	bad     bool // breaks section 6: FORMERR where the option is used
+	addr    netip.Addr
+	bits    int
+	raw     []byte // the option as sent, for the echo
+}
+
+// parse reads an OPT record: its fixed part from the type on, and its options.
+// It says whether the options are well formed.
+func (e *edns) parse(fixed, options []byte) bool {
+	e.present = true
+	e.size = int(binary.BigEndian.Uint16(fixed[2:]))
+	e.version = fixed[5]
+	e.do = fixed[6]&0x80 != 0
+	for len(options) > 0 {
+		if len(options) < 4 {
+			return false
+		}
+		code, n := binary.BigEndian.Uint16(options), int(binary.BigEndian.Uint16(options[2:]))
+		if len(options) < 4+n {
+			return false
+		}
+		e.option(code, options[4:4+n])
+		options = options[4+n:]
+	}
+	return true
+}
+
+func (e *edns) option(code uint16, data []byte) {
+	switch code {
+	case dns.EDNS0NSID:
+		e.nsid = true
+	case dns.EDNS0SUBNET:
+		if e.subnet.present {
+			e.subnet.bad = true // two of them: which one is meant?
+			return
+		}
+		e.subnet = parseSubnet(data)
+	}
+}
+
+// parseSubnet reads a Client Subnet option. A bad one is kept as such, since
+// only a listener that uses the option may refuse it.
+func parseSubnet(data []byte) subnet {
+	s := subnet{present: true, bad: true}
+	if len(data) < 4 {
+		return s
+	}
+	octets := map[uint16]int{1: 4, 2: 16}[binary.BigEndian.Uint16(data)]
+	bits, scope, sent := int(data[2]), data[3], data[4:]
+	if octets == 0 || bits > octets*8 || scope != 0 || len(sent) != (bits+7)/8 {
+		return s
+	}
+	var full [16]byte
+	copy(full[:], sent)
+	addr, _ := netip.AddrFromSlice(full[:octets])
+	if prefix, err := addr.Prefix(bits); err != nil || prefix.Addr() != addr {
+		return s
+	}
+	return subnet{present: true, addr: addr, bits: bits, raw: append([]byte(nil), data...)}
+}
+
+// opt makes the reply's OPT record.
+func (q *query) opt(t *Table) *dns.OPT {
+	opt := &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}}
+	opt.SetUDPSize(uint16(t.udpSize))
+	opt.SetDo(q.edns.do) // RFC 3225 section 3
+	if q.edns.version > 0 {
+		return opt // BADVERS says only which version we speak
+	}
+	if q.edns.nsid && t.nsid != "" {
+		opt.Option = append(opt.Option, &dns.EDNS0_NSID{Code: dns.EDNS0NSID, Nsid: t.nsid})
+	}
+	if sub := q.edns.subnet; t.ecs && sub.present && !sub.bad {
+		opt.Option = append(opt.Option, &dns.EDNS0_LOCAL{Code: dns.EDNS0SUBNET, Data: sub.echo(q.scope)})
+	}
+	if q.ede != 0 || q.edeText != "" {
+		opt.Option = append(opt.Option, &dns.EDNS0_EDE{InfoCode: q.ede, ExtraText: q.edeText})
+	}
+	return opt
+}
+
+// echo gives the option back with its scope (RFC 7871 7.2.1). Source prefix
+// length 0 asks not to be told apart, and gets scope 0.
+func (s subnet) echo(scope int) []byte {
+	data := append([]byte(nil), s.raw...)
+	if s.bits > 0 {
+		data[3] = uint8(min(max(scope, 0), s.addr.BitLen()))
+	}
+	return data
+}

@@ -1,0 +1,271 @@
+package dnsserver
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"math"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/miekg/dns"
+
+	"github.com/portolan-lb/portolan/config"
+)
+
+// Limits of one zone. They keep a mistake or a hostile file from taking the
+// memory of the whole process.
+const (
+	maxZoneRecords  = 20_000_000
+	maxZoneFile     = 1 << 30     // octets of one file
+	maxIncludes     = 1000        // files of one zone
+	maxIncludeDepth = 8           // files inside each other
+	maxSetSize      = 60_000      // octets of one RRset: it has to fit one TCP message
+	maxTTL          = 1<<31 - 1   // RFC 2181 section 8
+	maxZoneErrors   = 1000        // reported; the rest is only counted
+	maxEntry        = 1 << 20     // octets of one record as written
+	noTTL           = int64(-1)   // no $TTL yet
+	firstMetaType   = uint16(128) // 128 to 255 are questions, not data (RFC 6895 3.1)
+)
+
+// ParseZone reads the master file of a zone (RFC 1035 section 5) and all that
+// it includes, and checks the zone as a whole. Every error and warning of the
+// run is reported at its file:line:col. The zone is nil if any is an error;
+// its names are not yet bound to pools.
+//
+// $ORIGIN, $TTL (RFC 2308), $INCLUDE and $GENERATE are understood; types that
+// have no name are written as RFC 3597 says. An include is relative to the
+// file that it stands in and has to stay inside the folder of the zone's file.
+func ParseZone(src config.Source, c *config.Zone) (*Zone, config.Errors) {
+	zone, errs := loadZone(src, c)
+	if errs.Failed() {
+		return nil, errs
+	}
+	zone.warnings = errs
+	return zone, errs
+}
+
+// loadZone is ParseZone for those who want what can be had of a zone with
+// errors.
+func loadZone(src config.Source, c *config.Zone) (*Zone, config.Errors) {
+	l := &loader{
+		src: src, folder: path.Dir(c.File), decl: c.Pos,
+		zone: &records{apex: canonical(c.Name), nodes: map[string]*node{}},
+		wire: make([]byte, math.MaxUint16+512),
+	}
+	l.include(c.File, c.Pos, setting{origin: l.zone.apex, ttl: noTTL})
+	l.finish()
+	l.check()
+	return &Zone{records: l.zone}, l.errs
+}
+
+// loader holds what is known while a zone is read.
+type loader struct {
+	src    config.Source
+	folder string     // the zone's folder: includes stay inside
+	decl   config.Pos // where the configuration names the zone
+	zone   *records
+	open   []string // files that are being read, outermost first
+	errs   config.Errors
+	errors int    // reported so far
+	warns  int    // reported so far
+	wire   []byte // scratch for packing
+	last   string // owner of the record before, and its node: files are mostly sorted
+	lastOf *node
+}
+
+// setting is what directives set for the lines after them.
+type setting struct {
+	origin string
+	ttl    int64 // of $TTL, or noTTL
+}
+
+// include reads one file.
+func (l *loader) include(ref string, from config.Pos, in setting) {
+	data, err := l.src.ReadFile(ref)
+	switch {
+	case err != nil:
+		l.errorf(from, "zone %s: cannot read %s: %v", l.zone.apex, l.src.Show(ref), reason(err))
+		return
+	case len(data) > maxZoneFile:
+		l.errorf(from, "zone %s: %s is larger than %d octets", l.zone.apex, ref, maxZoneFile)
+		return
+	}
+	l.zone.files = append(l.zone.files, zoneFile{ref: ref, sum: sha256.Sum256(data)})
+	l.open = append(l.open, ref)
+	newReader(l, ref, uint16(len(l.zone.files)-1), data, in).read()
+	l.open = l.open[:len(l.open)-1]
+}
+
+// mayInclude says why a file must not be included, or nothing.
+func (l *loader) mayInclude(ref string) (target, text string) {
+	if path.IsAbs(ref) {
+		return "", fmt.Sprintf("$INCLUDE %s: an absolute path; write it relative to this file", ref)
+	}
+	target = path.Join(path.Dir(l.open[len(l.open)-1]), ref)
+	inside := l.folder == "." && target != ".." && !strings.HasPrefix(target, "../") ||
+		strings.HasPrefix(target, strings.TrimSuffix(l.folder, "/")+"/")
+	switch {
+	case !inside:
+		return "", fmt.Sprintf("$INCLUDE %s: leaves the zone's folder %s", ref, l.src.Show(l.folder))
+	case slices.Contains(l.open, target):
+		return "", fmt.Sprintf("$INCLUDE %s: the file includes itself (%s)", ref, strings.Join(append(l.open, target), " -> "))
+	case len(l.open) >= maxIncludeDepth:
+		return "", fmt.Sprintf("$INCLUDE %s: more than %d files inside each other", ref, maxIncludeDepth)
+	case len(l.zone.files) >= maxIncludes:
+		return "", fmt.Sprintf("$INCLUDE %s: more than %d files in one zone", ref, maxIncludes)
+	}
+	return target, ""
+}
+
+// add puts a record into the zone.
+func (l *loader) add(rr dns.RR, file uint16, at config.Pos) {
+	h := rr.Header()
+	size, text := l.mayAdd(rr)
+	if text != "" {
+		l.errorf(at, "%s", text)
+		return
+	}
+	n := l.nodeFor(h.Name)
+	set := n.get(h.Rrtype)
+	if set == nil {
+		n.sets = append(n.sets, rrset{rtype: h.Rrtype, file: file, line: uint32(at.Line)})
+		set = &n.sets[len(n.sets)-1]
+	}
+	if slices.ContainsFunc(set.rrs, func(o dns.RR) bool { return dns.IsDuplicate(o, rr) }) {
+		l.warnf(at, "%s %s is there twice", h.Name, dns.Type(h.Rrtype))
+		return
+	}
+	if set.size += uint32(size); set.size > maxSetSize {
+		if int(set.size)-size <= maxSetSize { // said once
+			l.errorf(at, "%s has more %s records than fit one message (%d octets)", h.Name, dns.Type(h.Rrtype), maxSetSize)
+		}
+		return
+	}
+	l.sameTTL(set, rr, at)
+	set.rrs = append(set.rrs, rr)
+	l.zone.count++
+}
+
+// mayAdd says why a record cannot be in this zone, or nothing. The size is on
+// the wire.
+func (l *loader) mayAdd(rr dns.RR) (size int, text string) {
+	h := rr.Header()
+	switch {
+	case h.Class != dns.ClassINET:
+		return 0, fmt.Sprintf("class %s; only IN is served", dns.Class(h.Class))
+	case h.Rrtype == dns.TypeOPT || h.Rrtype == 0 || h.Rrtype >= firstMetaType && h.Rrtype <= dns.TypeANY:
+		return 0, fmt.Sprintf("type %s cannot be in a zone", dns.Type(h.Rrtype))
+	case h.Ttl > maxTTL:
+		return 0, fmt.Sprintf("TTL %d is larger than %d (RFC 2181)", h.Ttl, maxTTL)
+	case !dns.IsSubDomain(l.zone.apex, canonical(h.Name)):
+		return 0, fmt.Sprintf("%s is not in zone %s", h.Name, l.zone.apex)
+	case l.zone.count >= maxZoneRecords:
+		return 0, fmt.Sprintf("zone %s has more than %d records", l.zone.apex, maxZoneRecords)
+	}
+	size, err := dns.PackRR(rr, l.wire, 0, nil, false)
+	if err != nil {
+		return 0, fmt.Sprintf("%s %s: %s", h.Name, dns.Type(h.Rrtype), strings.TrimPrefix(err.Error(), "dns: "))
+	}
+	if h.Rdlength == 0 && !mayBeEmpty(rr) {
+		return 0, fmt.Sprintf("%s %s has no data", h.Name, dns.Type(h.Rrtype))
+	}
+	return size, ""
+}
+
+// mayBeEmpty tells the types whose RDATA may have no octets. The parser takes
+// an empty line for a dynamic update and gives a record without data.
+func mayBeEmpty(rr dns.RR) bool {
+	switch rr.(type) {
+	case *dns.APL, *dns.NULL, *dns.RFC3597:
+		return true
+	}
+	return false
+}
+
+// sameTTL holds a set to one TTL, the lowest (RFC 2181 5.2).
+func (l *loader) sameTTL(set *rrset, rr dns.RR, at config.Pos) {
+	if len(set.rrs) == 0 || set.rrs[0].Header().Ttl == rr.Header().Ttl {
+		return
+	}
+	low := min(set.rrs[0].Header().Ttl, rr.Header().Ttl)
+	l.warnf(at, "%s %s records have different TTLs; all get the lowest, %d (RFC 2181 5.2)",
+		rr.Header().Name, dns.Type(set.rtype), low)
+	rr.Header().Ttl = low
+	for _, other := range set.rrs {
+		other.Header().Ttl = low
+	}
+}
+
+// nodeFor gives the node of a name in the zone, and makes it and the empty
+// non-terminals above it exist.
+func (l *loader) nodeFor(name string) *node {
+	if name == l.last {
+		return l.lastOf
+	}
+	key := canonical(name)
+	n := l.zone.nodes[key]
+	if n == nil {
+		n = &node{}
+		l.zone.nodes[key] = n
+		for up := key; up != l.zone.apex; {
+			up = parent(up)
+			if l.zone.nodes[up] != nil {
+				break
+			}
+			l.zone.nodes[up] = &node{}
+		}
+	}
+	l.last, l.lastOf = name, n
+	return n
+}
+
+// finish notes what answers need to know of each node.
+func (l *loader) finish() {
+	z := l.zone
+	for name, n := range z.nodes {
+		n.cut = name != z.apex && n.get(dns.TypeNS) != nil
+		n.dname = n.get(dns.TypeDNAME) != nil
+	}
+	if apex := z.nodes[z.apex]; apex != nil {
+		if set := apex.get(dns.TypeSOA); set != nil {
+			z.soa = set.rrs[0].(*dns.SOA)
+			z.negative = min(z.soa.Hdr.Ttl, z.soa.Minttl)
+		}
+	}
+}
+
+// top is the place for what is wrong with the zone as a whole.
+func (l *loader) top() config.Pos {
+	if len(l.zone.files) == 0 {
+		return l.decl
+	}
+	return config.Pos{File: l.src.Show(l.zone.files[0].ref), Line: 1, Col: 1}
+}
+
+func (l *loader) pos(set *rrset) config.Pos {
+	return config.Pos{File: l.src.Show(l.zone.files[set.file].ref), Line: int(set.line), Col: 1}
+}
+
+func (l *loader) errorf(at config.Pos, format string, args ...any) {
+	l.report(&config.Error{Pos: at, Text: fmt.Sprintf(format, args...)})
+}
+
+func (l *loader) warnf(at config.Pos, format string, args ...any) {
+	l.report(&config.Error{Pos: at, Text: fmt.Sprintf(format, args...), Warning: true})
+}
+
+// report keeps an error unless there are too many of its kind: a million
+// warnings help nobody, and must not crowd out the one error.
+func (l *loader) report(e *config.Error) {
+	kind := &l.errors
+	if e.Warning {
+		kind = &l.warns
+	}
+	if *kind++; *kind == maxZoneErrors {
+		e = &config.Error{Pos: e.Pos, Text: e.Text + "; what follows of this kind is not listed", Warning: e.Warning}
+	}
+	if *kind <= maxZoneErrors {
+		l.errs = append(l.errs, e)
+	}
+}

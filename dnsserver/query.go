@@ -1,0 +1,162 @@
+package dnsserver
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/portolan-lb/portolan/status"
+)
+
+const (
+	headerSize = 12
+	tcpSize    = 65535 // octets of a message over TCP
+	plainSize  = 512   // octets of a UDP answer to a client without EDNS (RFC 1035 4.2.1)
+)
+
+// query is one question on its way to an answer. One goroutine owns it.
+type query struct {
+	id     uint16
+	opcode int
+	rd, cd bool
+	name   string // as asked: its case is kept in the reply (0x20)
+	qtype  uint16
+	qclass uint16
+	asked  bool // the message has a question that could be read
+	edns   edns
+	limit  int // octets that the reply may have
+	malady int // rcode that the message itself earns; RcodeSuccess: none
+
+	question question // what decisions may depend on
+	work              // what answering has found
+}
+
+// work is the state of answering.
+type work struct {
+	table *Table
+	reply *dns.Msg
+	sname string   // canonical name that is being looked for (RFC 1034's SNAME)
+	owner string   // sname as the reply writes it
+	chain []string // names that were followed, canonical
+	first *Zone    // zone of the question, for the counters
+	zone  *Zone    // zone of sname
+	place place    // of sname in zone
+
+	decisions []made
+	cap       uint32 // bound on negative TTLs set by decisions
+	scope     int    // widest ECS scope of the decisions used
+	ede       uint16
+	edeText   string
+	dropped   bool // no reply at all
+
+	// Of the additional section, this many records must be there or the
+	// reply is truncated (RFC 9471).
+	glue int
+}
+
+// made is a decision of this query: a name is decided once.
+type made struct {
+	by  decider
+	got *decision
+}
+
+// newQuery makes a query that did not come from a socket: explain and tests.
+// The client is who decisions are made for.
+func newQuery(name string, qtype uint16, by question) *query {
+	return &query{
+		name: dns.Fqdn(name), qtype: qtype, qclass: dns.ClassINET, asked: true,
+		opcode: dns.OpcodeQuery, limit: tcpSize, question: by,
+	}
+}
+
+// parseQuery reads a message from the network. It gives nil for what gets no
+// reply: too short to be DNS, or a response itself (answering one makes a loop
+// between two servers). Parsing costs no more than the message is long and
+// keeps nothing of the buffer.
+func parseQuery(msg []byte, source netip.Addr, t *Table, overTCP bool) *query {
+	if len(msg) < headerSize || msg[2]&0x80 != 0 {
+		return nil
+	}
+	q := &query{
+		id:     binary.BigEndian.Uint16(msg),
+		opcode: int(msg[2]>>3) & 0xf,
+		rd:     msg[2]&1 != 0,
+		cd:     msg[3]&0x10 != 0,
+		limit:  plainSize,
+	}
+	q.malady = q.parseBody(msg)
+	if q.edns.present && q.edns.size > plainSize {
+		q.limit = min(q.edns.size, t.udpSize)
+	}
+	if overTCP {
+		q.limit = tcpSize
+	}
+	q.question.client = q.client(source, t.ecs)
+	return q
+}
+
+// parseBody reads the sections and gives the rcode that they earn.
+func (q *query) parseBody(msg []byte) int {
+	count := func(i int) int { return int(binary.BigEndian.Uint16(msg[4+2*i:])) }
+	off := headerSize
+	if count(0) != 1 || count(1) != 0 || count(2) != 0 {
+		return dns.RcodeFormatError
+	}
+	name, off, err := dns.UnpackDomainName(msg, off)
+	if err != nil || len(msg) < off+4 {
+		return dns.RcodeFormatError
+	}
+	q.name, q.asked = name, true
+	q.qtype = binary.BigEndian.Uint16(msg[off:])
+	q.qclass = binary.BigEndian.Uint16(msg[off+2:])
+	off += 4
+	for range count(3) {
+		if off = q.parseAdditional(msg, off); off < 0 {
+			return dns.RcodeFormatError
+		}
+	}
+	if off != len(msg) {
+		return dns.RcodeFormatError
+	}
+	return dns.RcodeSuccess
+}
+
+// parseAdditional reads one record and gives the offset after it, or -1. Only
+// OPT means something to us.
+func (q *query) parseAdditional(msg []byte, off int) int {
+	name, off, err := dns.UnpackDomainName(msg, off)
+	if err != nil || len(msg) < off+10 {
+		return -1
+	}
+	fixed := msg[off : off+10]
+	off += 10
+	end := off + int(binary.BigEndian.Uint16(fixed[8:]))
+	if end > len(msg) {
+		return -1
+	}
+	if binary.BigEndian.Uint16(fixed) == dns.TypeOPT {
+		if name != "." || q.edns.present || !q.edns.parse(fixed, msg[off:end]) {
+			q.edns.present = true
+			return -1
+		}
+	}
+	return end
+}
+
+// client is who the query is answered for (T7).
+func (q *query) client(source netip.Addr, useECS bool) client {
+	source = source.Unmap().WithZone("")
+	c := client{addr: source, bits: source.BitLen(), source: source}
+	if sub := q.edns.subnet; useECS && sub.present && sub.bits > 0 {
+		c.addr, c.bits, c.ecs = sub.addr, sub.bits, true
+	}
+	return c
+}
+
+// at gives the query the moment and the states that it is answered by.
+func (q *query) at(now time.Time, rows *status.Table) *query {
+	q.question.now, q.question.rows = now, rows
+	return q
+}

@@ -1,0 +1,208 @@
+package dnsserver
+
+import (
+	"context"
+	"log/slog"
+	"math/bits"
+	"net/netip"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/status"
+)
+
+// Options is what a [Server] is made of. Only Listeners and Rows are needed.
+type Options struct {
+	Listeners []*config.Listener
+	Rows      func() *status.Table // the states of now; called once a query
+	Log       *slog.Logger         // default: slog.Default()
+
+	Sockets   int           // UDP sockets an address (default: one a CPU)
+	MaxConns  int           // TCP connections open at once (default 1000)
+	PerClient int           // of them from one IPv4 address or IPv6 /64 (default 50)
+	IdleTime  time.Duration // for the next query on a TCP connection (default 10s, RFC 7766 6.2.3)
+	WriteTime time.Duration // for a client to take a TCP answer (default 5s)
+}
+
+func (o *Options) fill() {
+	def := func(n *int, to int) {
+		if *n == 0 {
+			*n = to
+		}
+	}
+	def(&o.Sockets, runtime.NumCPU())
+	def(&o.MaxConns, 1000)
+	def(&o.PerClient, 50)
+	if o.IdleTime == 0 {
+		o.IdleTime = 10 * time.Second
+	}
+	if o.WriteTime == 0 {
+		o.WriteTime = 5 * time.Second
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+}
+
+// Server answers DNS over UDP and TCP from a [Table].
+//
+// Use may be called at any time from any goroutine. Listen comes before Run,
+// and each is called once.
+type Server struct {
+	opts    Options
+	serving atomic.Pointer[serving]
+	swap    sync.Mutex // held by Use
+
+	udp      []*udpSocket
+	tcp      []*tcpListener
+	conns    connections
+	counters []*counters
+	alarms   atomic.Uint64 // panics so far, to log ever fewer of them
+}
+
+// serving is a table and the counters of its zones.
+type serving struct {
+	table *Table
+	zones map[string]*zoneCounters
+}
+
+// New makes a server that answers REFUSED to everything until Use.
+func New(o Options) *Server {
+	o.fill()
+	s := &Server{opts: o}
+	s.conns.init(o.MaxConns, o.PerClient)
+	s.serving.Store(&serving{table: newTable(&config.DNS{})})
+	return s
+}
+
+// Use answers from another table from the next query on. Queries that are
+// being answered finish with the table they began with. Counters of zones that
+// both tables have go on.
+func (s *Server) Use(t *Table) {
+	s.swap.Lock()
+	defer s.swap.Unlock()
+	before := s.serving.Load().zones
+	next := &serving{table: t, zones: make(map[string]*zoneCounters, len(t.zones))}
+	for name := range t.zones {
+		if next.zones[name] = before[name]; next.zones[name] == nil {
+			next.zones[name] = &zoneCounters{}
+		}
+	}
+	s.serving.Store(next)
+}
+
+// Table gives the table in use.
+func (s *Server) Table() *Table { return s.serving.Load().table }
+
+// SameListeners says whether the server listens as these say. Sockets are
+// opened once: other listeners need a restart.
+func (s *Server) SameListeners(ls []*config.Listener) bool {
+	return slices.EqualFunc(s.opts.Listeners, ls, func(a, b *config.Listener) bool {
+		return a.Address == b.Address && slices.Equal(a.Protocols, b.Protocols)
+	})
+}
+
+// Run serves until ctx is done, then stops: what is being answered is
+// finished, connections are closed, and every goroutine has ended when Run
+// returns. Listen has opened the sockets before.
+func (s *Server) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	for _, u := range s.udp {
+		wg.Go(func() { u.serve(ctx) })
+	}
+	for _, l := range s.tcp {
+		wg.Go(func() { l.serve(ctx, &wg) })
+	}
+	<-ctx.Done()
+	for _, u := range s.udp {
+		u.stop()
+	}
+	for _, l := range s.tcp {
+		l.stop()
+	}
+	s.conns.stop()
+	wg.Wait()
+	s.close()
+	return nil
+}
+
+// handler answers messages on behalf of one goroutine.
+type handler struct {
+	server *Server
+	count  *counters
+	shard  int // of zone counters
+	tcp    bool
+}
+
+func (s *Server) newHandler(tcp bool) *handler {
+	h := &handler{server: s, count: &counters{tcp: tcp}, shard: len(s.counters), tcp: tcp}
+	s.counters = append(s.counters, h.count)
+	return h
+}
+
+// handle makes the reply to one message, in buf or anew if buf is too short.
+// It gives nil when there is to be none. It never panics (bad input).
+func (h *handler) handle(msg []byte, source netip.AddrPort, buf []byte) (reply []byte) {
+	start := time.Now()
+	if len(msg) < headerSize || source.Port() == 0 {
+		h.count.drop(dropMalformed)
+		return nil
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			h.panicked(p)
+			h.count.rcode(dns.RcodeServerFailure)
+			reply = lastWord(msg, buf, dns.RcodeServerFailure)
+		}
+	}()
+	reply = h.reply(msg, source.Addr(), buf, start)
+	h.count.took(time.Since(start))
+	return reply
+}
+
+func (h *handler) reply(msg []byte, source netip.Addr, buf []byte, now time.Time) []byte {
+	sv := h.server.serving.Load()
+	q := parseQuery(msg, source, sv.table, h.tcp)
+	if q == nil {
+		h.count.drop(dropResponse)
+		return nil
+	}
+	h.count.request(source, q.qtype)
+	if answer(sv.table, q.at(now, h.rows())) == nil {
+		h.count.drop(dropPolicy)
+		return nil
+	}
+	out, err := q.pack(buf)
+	if err != nil {
+		h.server.opts.Log.Error("cannot pack a reply", "name", q.name, "type", dns.Type(q.qtype).String(), "err", err)
+		out, q.reply.Rcode = lastWord(msg, buf, dns.RcodeServerFailure), dns.RcodeServerFailure
+	}
+	h.count.rcode(q.reply.Rcode)
+	if q.first != nil {
+		sv.zones[q.first.apex].add(h.shard, q.reply.Rcode)
+	}
+	return out
+}
+
+func (h *handler) rows() *status.Table {
+	if h.server.opts.Rows == nil {
+		return nil
+	}
+	return h.server.opts.Rows()
+}
+
+// panicked counts a panic, and logs the 1st, 2nd, 4th, 8th, ...: whoever found
+// the way to it must not fill the disk too.
+func (h *handler) panicked(p any) {
+	h.count.panics.Add(1)
+	if n := h.server.alarms.Add(1); bits.OnesCount64(n) == 1 {
+		h.server.opts.Log.Error("panic while answering", "panic", p, "count", n, "stack", string(debug.Stack()))
+	}
+}
