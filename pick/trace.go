@@ -145,6 +145,6 @@ func (tr *Trace) standings(t *status.Table, e *evaluation) {
 // Explain tells who takes part, without choosing for anybody.
 func (g *Group) Explain(t *status.Table) *Trace {
 	tr := &Trace{}
-	g.evaluate(t, tr)
+	_, _ = tr.ended(Distribution{}, g.evaluate(t, tr).reason)
 	return tr
 }

@@ -74,6 +74,16 @@ func (o Outcome) String() string { return outcomeNames[o] }
 // MarshalText writes pass, fail or void.
 func (o Outcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
 
+// UnmarshalText reads what MarshalText wrote.
+func (o *Outcome) UnmarshalText(b []byte) error {
+	i := slices.Index(outcomeNames[:], string(b))
+	if i < 0 {
+		return fmt.Errorf("%q is no outcome of a probe", b)
+	}
+	*o = Outcome(i)
+	return nil
+}
+
 // Result is the outcome of one probe and the evidence, in one sentence.
 type Result struct {
 	Outcome Outcome

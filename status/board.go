@@ -54,6 +54,15 @@ func (b *Board) Prepare(f func(next *Table, changed []ID)) (cancel func()) {
 	}
 }
 
+// Still calls f with the current table while no other can be published: for
+// those who put something new beside it. f must be quick and must not call the
+// board's writing methods.
+func (b *Board) Still(f func(t *Table)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f(b.table.Load())
+}
+
 // Update writes rows and publishes a new table if any of them changed. Hold is
 // the board's own: what rows carry there is ignored. A zero Since means now if
 // Health changed, else the old Since.

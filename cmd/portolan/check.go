@@ -1,0 +1,68 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/daemon"
+)
+
+func checkCommand() *cobra.Command {
+	var strict, quiet bool
+	cmd := &cobra.Command{
+		Use:   "check [FILE|FOLDER]",
+		Short: "Check a configuration and every file it refers to",
+		Long: `Check a configuration: its words, references and rules, the zone files, prefix
+files and databases that it names. All errors are reported, each with its
+place. Nothing is opened on the network and no privilege is needed.
+
+Exit codes: 0 it can be served, 1 it cannot, 2 it could not be read.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path := envOr("PORTOLAN_CONFIG", defaultConfig)
+			if len(args) == 1 {
+				path = args[0]
+			}
+			built, errs, err := build(path)
+			if err != nil {
+				return err
+			}
+			if len(errs) > 0 {
+				_, _ = fmt.Fprint(cmd.ErrOrStderr(), errs.Render())
+			}
+			if built == nil || errs.Failed() || strict && len(errs) > 0 {
+				return exit(1)
+			}
+			if !quiet {
+				_, _ = fmt.Fprintf(cmd.OutOrStdout(), "%s: ok: %s, %d probes\n", path, built.DNS, len(built.Plan.Checks))
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&strict, "strict", false, "warnings count as errors")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "say nothing when all is well")
+	return cmd
+}
+
+// build makes a configuration offline. The error is set only if the path
+// itself cannot be read.
+func build(path string) (*daemon.Built, config.Errors, error) {
+	src, err := daemon.SourceOf(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := os.Stat(path); err != nil {
+		var p *fs.PathError
+		if errors.As(err, &p) {
+			err = p.Err
+		}
+		return nil, nil, fmt.Errorf("cannot read %s: %w", path, err)
+	}
+	built, errs := daemon.Build(src, nil, nil)
+	return built, errs, nil
+}

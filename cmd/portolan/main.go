@@ -1,0 +1,120 @@
+// Command portolan is the one program: the server, and the commands that check
+// a configuration, ask a running server, and change what it does.
+//
+// One file a noun or verb. A command is thin: serve and the offline commands
+// talk to daemon, all others to the API through api/client.
+//
+// Exit codes: 0 yes or unchanged, 1 no, differs or unhealthy, 2 could not
+// tell. One error is one line on stderr.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/portolan-lb/portolan/api"
+	"github.com/portolan-lb/portolan/api/client"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run carries out one command and gives its exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	var said exit
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &said):
+		return int(said) // what there is to say was said
+	}
+	_, _ = fmt.Fprintln(stderr, "portolan: "+err.Error())
+	var known *api.Error
+	if errors.As(err, &known) {
+		printDetails(stderr, known.Details)
+		return known.ExitCode()
+	}
+	return 2
+}
+
+// exit is an exit code of a command that has already said what is wrong.
+type exit int
+
+func (e exit) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+// Where things are, unless a flag or the environment says otherwise.
+const (
+	defaultConfig = "/etc/portolan/portolan.yaml"
+	defaultState  = "/var/lib/portolan"
+	defaultSocket = "/run/portolan/portolan.sock"
+)
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "portolan",
+		Short:         "Smart DNS and global server load balancing",
+		Long:          "Portolan answers DNS with the site, link and server that suits each client, and tells why.\n\nExit codes: 0 yes or unchanged, 1 no, differs or unhealthy, 2 could not tell.",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.PersistentFlags().String("socket", envOr("PORTOLAN_SOCKET", defaultSocket), "the server's API socket [PORTOLAN_SOCKET]")
+	root.AddCommand(serveCommand(), checkCommand(), explainCommand(), applyCommand(), reloadCommand(), getCommand(),
+		describeCommand(), holdCommand(), releaseCommand(), demoCommand(), versionCommand())
+	return root
+}
+
+func envOr(name, otherwise string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
+	}
+	return otherwise
+}
+
+// dial gives a client for the server that a command asks.
+func dial(cmd *cobra.Command) (*client.Client, error) {
+	socket, err := cmd.Flags().GetString("socket")
+	return client.New(socket), err
+}
+
+// printDetails prints the errors of a configuration, as check does.
+func printDetails(w io.Writer, details []api.Detail) {
+	for _, d := range details {
+		_, _ = fmt.Fprintln(w, detailText(d))
+	}
+}
+
+func detailText(d api.Detail) string {
+	s := ""
+	for _, part := range []string{d.Place, d.Path} {
+		if part != "" {
+			s += part + ": "
+		}
+	}
+	if d.Warning {
+		s += "warning: "
+	}
+	s += d.Text
+	if d.Snippet != "" {
+		s += "\n" + d.Snippet
+	}
+	if d.Hint != "" {
+		s += " " + d.Hint
+	}
+	return s
+}

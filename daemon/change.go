@@ -1,0 +1,204 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing/fstest"
+	"time"
+
+	"github.com/google/renameio/v2"
+
+	"github.com/portolan-lb/portolan/api"
+	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/status"
+)
+
+// use swaps a configuration in. It cannot fail: the answers first, then what
+// is probed for them.
+func (d *Daemon) use(b *Built) {
+	d.board.Still(func(t *status.Table) {
+		b.DNS.Ready(t, nil)
+		d.dns.Use(b.DNS)
+	})
+	d.prober.Want(b.Plan)
+	d.running.Store(b)
+	d.keepConfig(b)
+}
+
+// Reload reads the configuration on disk again. A configuration that cannot be
+// used changes nothing. A zone whose file is bad stays as it was; the rest is
+// taken into use.
+func (d *Daemon) Reload(_ context.Context, by string) (api.Applied, error) {
+	d.changing.Lock()
+	defer d.changing.Unlock()
+	src, err := SourceOf(d.opts.Config)
+	if err != nil {
+		return api.Applied{}, err
+	}
+	built, errs := Build(src, d.running.Load(), d.lastGood())
+	d.tell(errs)
+	if built == nil {
+		d.failed(errs, "reload", by)
+		return api.Applied{}, errs
+	}
+	applied := d.taken(built, errs, "reload", by)
+	if errs.Failed() {
+		d.fell(errs)
+		return applied, errs
+	}
+	return applied, nil
+}
+
+// taken takes a new configuration into use and says what that did.
+func (d *Daemon) taken(built *Built, errs config.Errors, what, by string) api.Applied {
+	before := d.running.Load()
+	applied := api.Applied{Changed: built.Revision() != before.Revision(), Revision: built.Revision(), Warnings: api.Details(errs)}
+	if !d.dns.SameListeners(built.Model.DNS.Listeners) {
+		e := &config.Error{Warning: true, Text: "dns.listeners changed: they are opened at start, so this needs a restart"}
+		d.log.Warn(e.Text)
+		applied.Warnings = append(applied.Warnings, api.Details(config.Errors{e})...)
+	}
+	d.use(built)
+	now := time.Now()
+	state := &api.ConfigState{Revision: built.Revision(), Loaded: d.state.Load().Loaded, LastTry: now}
+	if applied.Changed || d.state.Load().LastGood {
+		state.Loaded = now
+	}
+	d.state.Store(state)
+	d.board.Record(status.Event{ID: "config", Old: before.Revision(), New: built.Revision(), Why: what, By: by})
+	d.log.Info("configuration in use", "revision", built.Revision(), "changed", applied.Changed, "by", by, "tables", built.DNS.String())
+	d.notify("STATUS=serving " + built.DNS.String())
+	return applied
+}
+
+// failed notes that a change was refused.
+func (d *Daemon) failed(errs config.Errors, what, by string) {
+	d.board.Record(status.Event{ID: "config", New: what + " refused", Why: failure(errs), By: by})
+	d.log.Error(what+" refused: nothing was changed", "by", by, "errors", len(errs))
+	d.fell(errs)
+}
+
+// fell keeps why the last try did not succeed in full.
+func (d *Daemon) fell(errs config.Errors) {
+	state := *d.state.Load()
+	state.LastTry, state.LastFailed = time.Now(), failure(errs)
+	d.state.Store(&state)
+}
+
+// keptVersions is how many earlier versions of the configuration file stay
+// beside it, as NAME.1 (the newest) to NAME.3.
+const keptVersions = 3
+
+// Apply puts a configuration in the place of the one on disk and takes it into
+// use, all or nothing: on any error, in a zone file too, the disk and what
+// runs stay as they are.
+func (d *Daemon) Apply(_ context.Context, c api.Change) (api.Applied, error) {
+	d.changing.Lock()
+	defer d.changing.Unlock()
+	own, err := SourceOf(d.opts.Config)
+	if err != nil {
+		return api.Applied{}, err
+	}
+	name, text, err := onlyFile(c, own)
+	if err != nil {
+		return api.Applied{}, err
+	}
+	src := own
+	src.Name, src.Shown = name, c.Base
+	src.Dir = strings.TrimPrefix(filepath.Clean(c.Base), "/")
+	src.FS = layered{over: overlay(src.Path(name), text), under: own.FS}
+	built, errs := Build(src, d.running.Load(), nil)
+	if built != nil && !errs.Failed() {
+		errs = append(errs, movedReferences(built.Model, src, own)...)
+	}
+	if errs.Failed() {
+		d.failed(errs, "apply", c.By)
+		return api.Applied{}, errs
+	}
+	if err := replaceFile("/"+own.Path(own.Name), text); err != nil {
+		return api.Applied{}, fmt.Errorf("nothing was changed: %w", err)
+	}
+	// Built again from where it stands now, so that places and revisions are
+	// those of the file on disk.
+	final, errs := Build(own, d.running.Load(), nil)
+	if final == nil || errs.Failed() {
+		return api.Applied{}, fmt.Errorf("the file on disk changed while it was applied: %w", errs)
+	}
+	return d.taken(final, errs, "apply", c.By), nil
+}
+
+// onlyFile gives the one file of a change.
+func onlyFile(c api.Change, own config.Source) (name string, text []byte, err error) {
+	if own.Name == "." {
+		return "", nil, errors.New("this server runs from a folder of files: change them there and reload")
+	}
+	if len(c.Files) != 1 {
+		return "", nil, fmt.Errorf("apply takes one file, not %d", len(c.Files))
+	}
+	if !filepath.IsAbs(c.Base) {
+		return "", nil, fmt.Errorf("base %q is not an absolute path", c.Base)
+	}
+	for n, t := range c.Files {
+		if n != path.Base(n) || n == "." || n == "/" {
+			return "", nil, fmt.Errorf("file name %q holds a path", n)
+		}
+		name, text = n, []byte(t)
+	}
+	return name, text, nil
+}
+
+// overlay is a file system of one file.
+func overlay(name string, text []byte) fs.FS {
+	return fstest.MapFS{name: &fstest.MapFile{Data: text, Mode: 0o444}}
+}
+
+// movedReferences refuses relative references that mean another file once the
+// configuration stands in the server's folder.
+func movedReferences(m *config.Model, src, own config.Source) (errs config.Errors) {
+	if src.Dir == own.Dir {
+		return nil
+	}
+	for _, ref := range append(m.Files(), m.Geo.Databases...) {
+		if ref == src.Name || filepath.IsAbs(ref) {
+			continue
+		}
+		was, err := src.ReadFile(ref)
+		is, ownErr := own.ReadFile(ref)
+		if err != nil || ownErr != nil || !bytes.Equal(was, is) {
+			errs = append(errs, &config.Error{Pos: config.Pos{File: src.Show(src.Name)}, Text: fmt.Sprintf(
+				"%q is another file, or none, in the server's folder /%s: put it there first, or write an absolute path", ref, own.Dir)})
+		}
+	}
+	return errs
+}
+
+// replaceFile replaces a file atomically and keeps the last versions of it.
+func replaceFile(name string, text []byte) error {
+	old, err := os.ReadFile(name)
+	if err == nil && bytes.Equal(old, text) {
+		return nil
+	}
+	if err == nil {
+		for i := keptVersions - 1; i >= 1; i-- {
+			from, to := fmt.Sprintf("%s.%d", name, i), fmt.Sprintf("%s.%d", name, i+1)
+			if err := os.Rename(from, to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+		if err := renameio.WriteFile(name+".1", old, 0o640); err != nil {
+			return err
+		}
+	}
+	mode := fs.FileMode(0o640)
+	if info, err := os.Stat(name); err == nil {
+		mode = info.Mode().Perm()
+	}
+	return renameio.WriteFile(name, text, mode)
+}

@@ -1,0 +1,246 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/portolan-lb/portolan/api"
+	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/dnsserver"
+	"github.com/portolan-lb/portolan/probe"
+	"github.com/portolan-lb/portolan/status"
+	"github.com/portolan-lb/portolan/store"
+)
+
+// Options of a Daemon.
+type Options struct {
+	Config string // path of the configuration, a file or a folder
+	State  string // folder for what is kept over a restart; empty: nothing is kept
+	Socket string // path of the API's Unix socket; empty: no API
+	Log    *slog.Logger
+
+	Ready func(d *Daemon) // called once everything is bound and serves; may be nil
+}
+
+// events is how many events are remembered.
+const events = 10000
+
+// Daemon is a running Portolan.
+type Daemon struct {
+	opts   Options
+	log    *slog.Logger
+	board  *status.Board
+	prober *probe.Prober
+	dns    *dnsserver.Server
+	store  *store.Store // nil: nothing is kept
+
+	changing sync.Mutex // one change of the configuration at a time
+	running  atomic.Pointer[Built]
+	state    atomic.Pointer[api.ConfigState]
+}
+
+// New makes a daemon. It reads and opens nothing yet.
+func New(opts Options) *Daemon {
+	if opts.Log == nil {
+		opts.Log = slog.Default()
+	}
+	d := &Daemon{opts: opts, log: opts.Log, board: status.NewBoard(events)}
+	d.prober = probe.New(d.board, probe.Options{Log: d.log})
+	d.state.Store(&api.ConfigState{})
+	return d
+}
+
+// Run serves until ctx ends. It returns an error if it cannot start: no good
+// configuration, a listener that cannot be opened.
+func (d *Daemon) Run(ctx context.Context) error {
+	if err := d.openStore(); err != nil {
+		return err
+	}
+	if d.store != nil {
+		defer func() { _ = d.store.Close() }() // everything is saved by then
+	}
+	built, err := d.firstConfig()
+	if err != nil {
+		return err
+	}
+	d.restore(built)
+	d.dns = dnsserver.New(dnsserver.Options{Listeners: built.Model.DNS.Listeners, Rows: d.board.Table, Log: d.log})
+	cancel := d.board.Prepare(func(next *status.Table, changed []status.ID) { d.dns.Table().Ready(next, changed) })
+	defer cancel()
+	d.prober.Want(built.Plan)
+	d.use(built)
+	if err := d.dns.Listen(); err != nil {
+		return err
+	}
+	return d.serve(ctx)
+}
+
+// serve runs the parts until ctx ends or one of them fails.
+func (d *Daemon) serve(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return d.dns.Run(ctx) })
+	g.Go(func() error { return d.prober.Run(ctx) })
+	if d.opts.Socket != "" {
+		listener, err := api.Listen(d.opts.Socket)
+		if err != nil {
+			d.log.Error("the API is not there", "err", err)
+			g.Go(func() error { return err })
+		} else {
+			server := api.New(d.apiOptions())
+			g.Go(func() error { return server.Serve(ctx, listener) })
+		}
+	}
+	g.Go(func() error { return d.keep(ctx) })
+	g.Go(func() error { return d.reloadOnHangup(ctx) })
+	g.Go(func() error { return d.announce(ctx) })
+	return g.Wait()
+}
+
+// reloadOnHangup reads the configuration again at each SIGHUP.
+func (d *Daemon) reloadOnHangup(ctx context.Context) error {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hangup:
+			_, _ = d.Reload(ctx, "SIGHUP") // logged, counted and shown by Reload
+		}
+	}
+}
+
+// announce tells systemd, and whoever started us, that we serve.
+func (d *Daemon) announce(ctx context.Context) error {
+	d.notify(sd.SdNotifyReady + "\nSTATUS=serving " + d.running.Load().DNS.String())
+	if d.opts.Ready != nil {
+		d.opts.Ready(d)
+	}
+	<-ctx.Done()
+	d.notify(sd.SdNotifyStopping)
+	return nil
+}
+
+func (d *Daemon) notify(state string) {
+	if _, err := sd.SdNotify(false, state); err != nil {
+		d.log.Warn("cannot notify systemd", "err", err)
+	}
+}
+
+// openStore opens the state folder. A folder that another daemon has is an
+// error; without a usable folder the daemon serves and says so.
+func (d *Daemon) openStore() error {
+	if d.opts.State == "" {
+		return nil
+	}
+	s, err := store.Open(d.opts.State)
+	switch {
+	case errors.Is(err, store.ErrInUse):
+		return err
+	case err != nil:
+		d.log.Error("nothing will be kept over a restart", "err", err)
+	default:
+		d.store = s
+	}
+	return nil
+}
+
+// firstConfig builds the configuration to start with: the one on disk, else
+// the last good one that was kept, loudly.
+func (d *Daemon) firstConfig() (*Built, error) {
+	src, err := SourceOf(d.opts.Config)
+	if err != nil {
+		return nil, err
+	}
+	kept := d.lastGood()
+	built, errs := Build(src, nil, kept)
+	d.tell(errs)
+	now := time.Now()
+	if built != nil {
+		d.state.Store(&api.ConfigState{Revision: built.Revision(), Loaded: now, LastTry: now, LastFailed: failure(errs)})
+		return built, nil
+	}
+	if kept == nil {
+		return nil, fmt.Errorf("%w:\n%w", errNothingGood, errs)
+	}
+	d.log.Error("THE CONFIGURATION IS BAD: serving the last good one", "config", d.opts.Config, "errors", len(errs))
+	d.board.Record(status.Event{ID: "config", New: "last good", Why: failure(errs), By: "start"})
+	built, keptErrs := Build(*kept, nil, kept)
+	if built == nil {
+		return nil, fmt.Errorf("%w; the last good one cannot be used either:\n%w", errors.Join(errs), keptErrs)
+	}
+	d.state.Store(&api.ConfigState{Revision: built.Revision(), Loaded: now, LastTry: now, LastGood: true, LastFailed: failure(errs)})
+	return built, nil
+}
+
+// lastGood gives the kept configuration, over the disk: what it refers to and
+// does not hold, such as databases, is read where it always was.
+func (d *Daemon) lastGood() *config.Source {
+	if d.store == nil {
+		return nil
+	}
+	b, found, err := d.store.LastGood()
+	for _, passed := range found.PassedOver {
+		d.log.Warn("a kept configuration was passed over", "err", passed)
+	}
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			d.log.Warn("no last good configuration", "err", err)
+		}
+		return nil
+	}
+	src := b.Source()
+	src.FS = layered{over: src.FS, under: os.DirFS("/")}
+	return &src
+}
+
+// layered is a file system over another.
+type layered struct{ over, under fs.FS }
+
+func (l layered) Open(name string) (fs.File, error) {
+	f, err := l.over.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return l.under.Open(name)
+	}
+	return f, err
+}
+
+// tell logs what a build found, each with its place.
+func (d *Daemon) tell(errs config.Errors) {
+	for _, e := range errs {
+		if e.Warning {
+			d.log.Warn(e.Error())
+		} else {
+			d.log.Error(e.Error())
+		}
+	}
+}
+
+// failure sums up errors in a line; empty if there is none but warnings.
+func failure(errs config.Errors) string {
+	n, first := 0, ""
+	for _, e := range errs {
+		if !e.Warning {
+			if n++; n == 1 {
+				first = e.Error()
+			}
+		}
+	}
+	if n > 1 {
+		return fmt.Sprintf("%s (and %d more)", first, n-1)
+	}
+	return first
+}

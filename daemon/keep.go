@@ -1,0 +1,97 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"time"
+
+	"github.com/portolan-lb/portolan/probe"
+	"github.com/portolan-lb/portolan/status"
+	"github.com/portolan-lb/portolan/store"
+)
+
+const (
+	keepEvery = 15 * time.Second
+
+	// maxWarm is how old a kept health state may be to count at start. Beyond
+	// it, waiting a second for a first result is the better guess.
+	maxWarm = time.Hour
+
+	warmKind    = "health"
+	warmVersion = 1
+)
+
+// restore puts back what was kept: holds, health with its age, the members
+// that were good last. It comes before the first plan.
+func (d *Daemon) restore(b *Built) {
+	if d.store == nil {
+		return
+	}
+	holds, found, err := d.store.LoadHolds()
+	d.restored("holds", found.PassedOver, err)
+	d.board.RestoreHolds(holds)
+	sets, found, err := d.store.LoadLastGoodSets()
+	d.restored("last good members", found.PassedOver, err)
+	b.DNS.RestoreLastGood(sets)
+	var list []probe.Warm
+	found, err = store.LoadJSON(d.store, warmKind, warmVersion, &list)
+	d.restored("health", found.PassedOver, err)
+	var fresh []probe.Warm
+	for _, w := range list {
+		if age := time.Since(w.Seen); age >= 0 && age <= maxWarm {
+			fresh = append(fresh, w)
+		}
+	}
+	d.prober.Restore(fresh)
+	d.log.Info("kept state restored", "holds", len(holds), "health", len(fresh))
+}
+
+func (d *Daemon) restored(what string, passed []error, err error) {
+	for _, p := range passed {
+		d.log.Warn("a kept file was passed over", "what", what, "err", p)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		d.log.Warn("nothing restored", "what", what, "err", err)
+	}
+}
+
+// keep saves what a restart needs, every few seconds and at the end.
+func (d *Daemon) keep(ctx context.Context) error {
+	if d.store == nil {
+		return nil
+	}
+	tick := time.NewTicker(keepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			d.save()
+			return nil
+		case <-tick.C:
+			d.save()
+		}
+	}
+}
+
+func (d *Daemon) save() {
+	err := errors.Join(
+		d.store.SaveJSON(warmKind, warmVersion, d.prober.Snapshot()),
+		d.store.SaveLastGoodSets(d.running.Load().DNS.LastGood()),
+	)
+	if err != nil {
+		d.log.Error("state was not kept", "err", err)
+	}
+}
+
+// keepConfig keeps a configuration as the last good one. One that has a bad
+// zone in it is not kept: its last good version must stay.
+func (d *Daemon) keepConfig(b *Built) {
+	if d.store == nil || b.DNS.Broken() {
+		return
+	}
+	if err := d.store.SaveConfig(b.Bundle); err != nil {
+		d.log.Error("the configuration was not kept as the last good one", "err", err)
+		d.board.Record(status.Event{ID: "store", New: "failed", Why: err.Error(), By: "daemon"})
+	}
+}

@@ -1,0 +1,85 @@
+package daemon
+
+import (
+	"context"
+
+	"github.com/portolan-lb/portolan/api"
+	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/pick"
+	"github.com/portolan-lb/portolan/status"
+)
+
+// apiOptions opens the daemon's parts to the API.
+func (d *Daemon) apiOptions() api.Options {
+	o := api.Options{
+		Board:   d.board,
+		Model:   func() *config.Model { return d.running.Load().Model },
+		Config:  func() api.ConfigState { return *d.state.Load() },
+		Zones:   d.zones,
+		Stats:   d.stats,
+		Ready:   d.notReady,
+		Pools:   d,
+		Probes:  d.prober,
+		Apply:   d,
+		Explain: d,
+		Log:     d.log,
+	}
+	if d.store != nil {
+		o.SaveHolds = d.store.SaveHolds
+	}
+	return o
+}
+
+// Standing implements [api.Pools].
+func (d *Daemon) Standing(pool string, t *status.Table) (*pick.Trace, bool) {
+	return d.dns.Table().Standing(pool, t)
+}
+
+// Explain implements [api.Explainer].
+func (d *Daemon) Explain(_ context.Context, q api.ExplainQuery) (any, error) {
+	return d.running.Load().Explain(d.board.Table(), Query(q))
+}
+
+func (d *Daemon) zones() []api.Zone {
+	var zones []api.Zone
+	for _, s := range d.dns.Table().ZoneStates() {
+		z := api.Zone{Name: s.Name, File: s.File, Serial: s.Serial, Records: s.Records, State: "ok", Error: s.Error, Loaded: s.Loaded}
+		switch {
+		case s.Stale:
+			z.State = "last good"
+		case s.Error != "":
+			z.State = "failed"
+		}
+		zones = append(zones, z)
+	}
+	return zones
+}
+
+// notReady names what cannot do its work: pools that wait for a first result,
+// zones without a good version.
+func (d *Daemon) notReady() []api.NotReady {
+	var parts []api.NotReady
+	for _, pool := range d.dns.Table().Waiting(d.board.Table()) {
+		parts = append(parts, api.NotReady{Part: "pool/" + pool, Why: "a first probe result is still to come"})
+	}
+	for _, s := range d.dns.Table().ZoneStates() {
+		if s.Error != "" && !s.Stale {
+			parts = append(parts, api.NotReady{Part: "zone/" + s.Name, Why: s.Error})
+		}
+	}
+	return parts
+}
+
+func (d *Daemon) stats() api.DNSStats {
+	st := d.dns.Stats()
+	out := api.DNSStats{Dropped: st.Dropped, Panics: st.Panics}
+	for _, r := range st.Requests {
+		out.Requests = append(out.Requests, api.RequestCount{Proto: r.Proto, Family: r.Family, Type: r.Type, N: r.Count})
+	}
+	for zone, rcodes := range st.Zones {
+		for rcode, n := range rcodes {
+			out.Responses = append(out.Responses, api.ResponseCount{Zone: zone, Rcode: rcode, N: n})
+		}
+	}
+	return out
+}

@@ -1,0 +1,163 @@
+package dnsserver
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/pick"
+	"github.com/portolan-lb/portolan/status"
+	"github.com/portolan-lb/portolan/topology"
+)
+
+// ZoneState is how a zone stands, for those who look.
+type ZoneState struct {
+	Name    string    `json:"name"`
+	File    string    `json:"file"`
+	Serial  uint32    `json:"serial"`
+	Records int       `json:"records"`
+	Dynamic int       `json:"dynamic"`         // names bound to pools
+	Stale   bool      `json:"stale,omitempty"` // an earlier version serves, for the file is bad
+	Error   string    `json:"error,omitempty"` // what is wrong with the file, first of all
+	Loaded  time.Time `json:"loaded,omitzero"` // when the records that serve were read
+}
+
+// Inputs is what a table is compiled from.
+type Inputs struct {
+	Model    *config.Model
+	Source   config.Source
+	Topology *topology.Table
+	Before   *Table         // the table that this one follows: unchanged zones and run-time state are taken over; may be nil
+	LastGood *config.Source // where an earlier version of a bad zone file is looked for; may be nil
+}
+
+// Compile makes a table. It changes nothing and may run beside a serving one.
+//
+// A zone whose file is bad keeps its last good version, from Before or from
+// LastGood, and the rest is compiled: then both a table and errors come back.
+// A zone with no good version answers SERVFAIL. The table is nil only if the
+// pools cannot be made.
+func Compile(in Inputs) (*Table, config.Errors) {
+	var before *pools
+	if in.Before != nil {
+		before = in.Before.pools
+	}
+	ps, err := compilePools(in.Model, in.Topology, before)
+	if err != nil {
+		return nil, config.Errors{{Text: err.Error()}}
+	}
+	t := newTable(&in.Model.DNS)
+	t.pools, t.topology, t.model = ps, in.Topology, in.Model
+	var errs config.Errors
+	for _, c := range in.Model.Zones {
+		state := ZoneState{Name: c.Name, File: c.File, Dynamic: len(c.Names)}
+		z, found := in.zone(c, &state)
+		errs = append(errs, found...)
+		if z == nil {
+			t.broken[c.Name] = true
+		} else {
+			bound, found := z.bind(c, func(n *config.Name) decider {
+				b, err := ps.bind(n, in.Topology)
+				if err != nil {
+					errs = append(errs, &config.Error{Pos: n.Pos, Text: err.Error()})
+				}
+				return b
+			})
+			errs = append(errs, found...)
+			if state.Error == "" && found.Failed() {
+				state.Error = found[0].Error()
+			}
+			t.zones[c.Name] = bound
+			state.Serial, state.Records = z.Serial(), z.Records()
+		}
+		t.states = append(t.states, state)
+	}
+	return t, errs
+}
+
+// zone gives the records of a zone: those of before if the files did not
+// change, else newly parsed, else the last good ones.
+func (in *Inputs) zone(c *config.Zone, state *ZoneState) (*Zone, config.Errors) {
+	var old *Zone
+	if in.Before != nil {
+		old = in.Before.zones[c.Name]
+	}
+	if old != nil {
+		state.Loaded = in.Before.state(c.Name).Loaded
+		if old.Fresh(in.Source, c) {
+			return old, old.Warnings()
+		}
+	}
+	z, errs := ParseZone(in.Source, c)
+	if z != nil {
+		state.Loaded = time.Now()
+		return z, errs
+	}
+	for _, e := range errs {
+		if !e.Warning && state.Error == "" {
+			state.Error = e.Error()
+		}
+	}
+	if old == nil && in.LastGood != nil {
+		old, _ = ParseZone(*in.LastGood, c)
+	}
+	state.Stale = old != nil
+	return old, errs
+}
+
+func (t *Table) state(zone string) ZoneState {
+	for _, s := range t.states {
+		if s.Name == zone {
+			return s
+		}
+	}
+	return ZoneState{}
+}
+
+// ZoneStates tells how each zone stands, in the order of the configuration.
+func (t *Table) ZoneStates() []ZoneState { return t.states }
+
+// Broken says whether some zone is not what its file and the configuration say.
+func (t *Table) Broken() bool {
+	return slices.ContainsFunc(t.states, func(s ZoneState) bool { return s.Error != "" })
+}
+
+// Ready makes the pools whose rows changed ready for a status table, before
+// queries see it; changed nil means all pools. It is called by whoever
+// publishes status tables, in their order.
+func (t *Table) Ready(rows *status.Table, changed []status.ID) { t.pools.use(rows, changed) }
+
+// Waiting names the pools that do not answer yet, for a first probe result of
+// some member is still to come.
+func (t *Table) Waiting(rows *status.Table) []string {
+	var names []string
+	for _, p := range t.pools.order {
+		if _, waiting := p.group.State(rows); waiting {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
+// LastGood gives the members of each pool that took part last, for keeping
+// over a restart.
+func (t *Table) LastGood() map[string][]string { return t.pools.lastGoodOf() }
+
+// RestoreLastGood puts back what LastGood gave, for pools that have none yet.
+func (t *Table) RestoreLastGood(sets map[string][]string) { t.pools.setLastGood(sets) }
+
+// Standing tells who of a pool takes part, and why the others do not. It is
+// made by the code that chooses. It is false for a pool that is not there.
+func (t *Table) Standing(name string, rows *status.Table) (*pick.Trace, bool) {
+	p := t.pools.byName[name]
+	if p == nil {
+		return nil, false
+	}
+	return p.group.Explain(rows), true
+}
+
+// String names the table in logs.
+func (t *Table) String() string {
+	return fmt.Sprintf("%d zones, %d pools", len(t.zones), len(t.pools.order))
+}

@@ -1,0 +1,323 @@
+package dnsserver
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/pick"
+	"github.com/portolan-lb/portolan/status"
+	"github.com/portolan-lb/portolan/topology"
+)
+
+// target is what a pool member puts into an answer.
+type target struct {
+	name   string
+	v4, v6 netip.Addr // zero: the member lacks that family
+	cname  string     // canonical; then there are no addresses
+	site   string
+	place  *topology.Place // what topology rules see in it
+}
+
+func (t *target) has(family int) bool { return t.addr(family).IsValid() }
+
+func (t *target) addr(family int) netip.Addr {
+	if family == 4 {
+		return t.v4
+	}
+	return t.v6
+}
+
+// pool is a configured pool, compiled.
+type pool struct {
+	*config.Pool
+	group    *pick.Group
+	targets  []target // of all pools, by pick.Member.Index
+	has4     bool     // some member, nested ones included, has an IPv4 address or a CNAME
+	has6     bool
+	ladder   []rung
+	topology *topology.Table
+	state    *poolState
+	schedule atomic.Pointer[schedule]
+	scopes   [2]atomic.Pointer[scopeCache] // IPv4, IPv6
+	depends  []*pool                       // pools that its ladder may end in, itself first
+}
+
+// poolState is what a pool keeps from one configuration to the next.
+type poolState struct {
+	draws    atomic.Uint64            // the next draw number
+	lastGood atomic.Pointer[[]string] // names of the last members that took part
+}
+
+// pools is every pool of a configuration.
+type pools struct {
+	byName map[string]*pool
+	order  []*pool // nested ones before those that hold them
+	needs  map[status.ID][]*pool
+	memo   *memo
+}
+
+// poolCompiler makes pools of a validated model.
+type poolCompiler struct {
+	model    *config.Model
+	topology *topology.Table
+	targets  []target
+	pools    *pools
+	before   *pools // of the configuration that this one follows; may be nil
+	servers  map[string]*config.VirtualServer
+	configs  map[string]*config.Pool
+}
+
+// compilePools makes every pool of a model. What runs on (draw numbers, last
+// good members) is taken over from before, which may be nil.
+func compilePools(m *config.Model, topo *topology.Table, before *pools) (*pools, error) {
+	c := &poolCompiler{
+		model: m, topology: topo, before: before,
+		pools:   &pools{byName: map[string]*pool{}, needs: map[status.ID][]*pool{}, memo: newMemo()},
+		servers: map[string]*config.VirtualServer{},
+		configs: map[string]*config.Pool{},
+	}
+	if before != nil {
+		c.pools.memo = before.memo
+	}
+	for _, v := range m.VirtualServers {
+		c.servers[v.Name] = v
+	}
+	for _, p := range m.Pools {
+		c.configs[p.Name] = p
+	}
+	for _, p := range m.Pools {
+		if _, err := c.compile(p.Name, nil); err != nil {
+			return nil, err
+		}
+	}
+	for _, p := range c.pools.order {
+		p.targets = c.targets
+		p.ladder = c.rungs(p.OnDown)
+	}
+	for _, p := range c.pools.order {
+		p.depends = p.appendDepends(nil)
+		for _, d := range p.depends {
+			for _, id := range d.group.Needs() {
+				c.pools.needs[id] = append(c.pools.needs[id], p)
+			}
+		}
+	}
+	c.before = nil // the score functions keep c; they must not keep every configuration before it
+	return c.pools, nil
+}
+
+// compile makes one pool, after those that it nests.
+func (c *poolCompiler) compile(name string, above []string) (*pool, error) {
+	if p := c.pools.byName[name]; p != nil {
+		return p, nil
+	}
+	conf := c.configs[name]
+	if conf == nil || slices.Contains(above, name) {
+		return nil, fmt.Errorf("pool %s: %q is missing or holds itself", name, above)
+	}
+	p := &pool{Pool: conf, topology: c.topology, state: c.state(name)}
+	members := make([]*pick.Member, 0, len(conf.Members))
+	for _, m := range conf.Members {
+		made, err := c.member(p, m, append(above, name))
+		if err != nil {
+			return nil, err
+		}
+		members = append(members, made)
+	}
+	var chain []pick.Slot
+	for i, s := range []config.Slot{conf.Preferred, conf.Alternate, conf.Fallback} {
+		if s.Algorithm == "" {
+			continue
+		}
+		algorithm := c.algorithm(s)
+		if algorithm == nil {
+			return nil, fmt.Errorf("pool %s: no algorithm %q", name, s.Algorithm)
+		}
+		rank := [...]string{"preferred", "alternate", "fallback"}[i]
+		chain = append(chain, pick.Slot{Name: rank + ": " + s.Algorithm, Algorithm: algorithm})
+	}
+	p.group = pick.NewGroup(members, rulesOf(conf), chain...)
+	c.pools.byName[name] = p
+	c.pools.order = append(c.pools.order, p)
+	return p, nil
+}
+
+func (c *poolCompiler) state(name string) *poolState {
+	if c.before != nil {
+		if p := c.before.byName[name]; p != nil {
+			return p.state
+		}
+	}
+	return &poolState{}
+}
+
+func rulesOf(p *config.Pool) pick.Rules {
+	r := pick.Rules{Name: p.Name, Min: p.Min, Max: p.Max, BusyProtection: p.BusyProtection, Panic: int(p.Panic)}
+	for _, s := range p.Spill {
+		switch s {
+		case config.SpillDown:
+			r.Spill |= pick.SpillDown
+		case config.SpillBusy:
+			r.Spill |= pick.SpillBusy
+		case config.SpillFull:
+			r.Spill |= pick.SpillFull
+		}
+	}
+	return r
+}
+
+// member makes a member with its target and the rows it needs.
+func (c *poolCompiler) member(p *pool, m *config.Member, above []string) (*pick.Member, error) {
+	made := &pick.Member{Index: len(c.targets), Name: m.Target(), Weight: m.Weight, Priority: m.Priority}
+	c.targets = append(c.targets, target{name: m.Target()})
+	if len(p.Probes) > 0 && m.Pool == "" && m.CNAME == "" || len(m.Probes) > 0 {
+		made.Needs = append(made.Needs, status.MakeID(status.KindPool, p.Name, m.Target()))
+	}
+	t := target{name: m.Target()}
+	switch {
+	case m.Pool != "":
+		nested, err := c.compile(m.Pool, above)
+		if err != nil {
+			return nil, err
+		}
+		made.Group = nested.group
+		p.has4, p.has6 = p.has4 || nested.has4, p.has6 || nested.has6
+	case m.VirtualServer != "":
+		v := c.servers[m.VirtualServer]
+		if v == nil {
+			return nil, fmt.Errorf("pool %s: no virtual server %q", p.Name, m.VirtualServer)
+		}
+		made.Needs = append(made.Needs, needsOf(v)...)
+		t.site = v.Site
+		t.setAddrs(v.Addresses)
+		t.place = c.topology.Place(v.Name, v.Site, v.Link, v.Addresses)
+	case m.CNAME != "":
+		t.cname = m.CNAME
+		t.place = c.topology.Place("", "", "", nil)
+	default:
+		t.setAddrs([]netip.Addr{m.Address})
+		t.place = c.topology.Place("", "", "", []netip.Addr{m.Address})
+	}
+	p.has4 = p.has4 || t.v4.IsValid() || t.cname != ""
+	p.has6 = p.has6 || t.v6.IsValid() || t.cname != ""
+	c.targets[made.Index] = t
+	return made, nil
+}
+
+func (t *target) setAddrs(addrs []netip.Addr) {
+	for _, a := range addrs {
+		if a.Is4() {
+			t.v4 = a
+		} else {
+			t.v6 = a
+		}
+	}
+}
+
+// needsOf is every row that must be usable for a virtual server to be chosen.
+func needsOf(v *config.VirtualServer) []status.ID {
+	needs := []status.ID{status.MakeID(status.KindVirtualServer, v.Name)}
+	if v.Link != "" {
+		needs = append(needs, status.MakeID(status.KindLink, v.Link))
+	}
+	if v.Site != "" {
+		needs = append(needs, status.MakeID(status.KindSite, v.Site))
+	}
+	return needs
+}
+
+// algorithm makes the algorithm that a slot names, or nil if there is none. A
+// new algorithm is one case here and one function in pick.
+func (c *poolCompiler) algorithm(s config.Slot) pick.Algorithm {
+	weighted := s.Weighted != nil && *s.Weighted
+	switch s.Algorithm {
+	case "round-robin":
+		return pick.RoundRobin()
+	case "random":
+		return pick.Random(weighted)
+	case "first":
+		return pick.First()
+	case "source-hash":
+		return pick.SourceHash(weighted, s.Mask.V4, s.Mask.V6)
+	case "topology":
+		tie := c.algorithm(config.Slot{Algorithm: cmp.Or(s.Tie, "round-robin"), Weighted: s.Weighted, Mask: s.Mask})
+		return pick.Best(c.topologyScore, tie)
+	}
+	return nil
+}
+
+// topologyScore ties topology to pick: the score of a member for the client's
+// class. A nested pool is as good as its best leaf.
+func (c *poolCompiler) topologyScore(in pick.Input, m *pick.Member) (int, bool) {
+	if m.Group == nil {
+		return c.targets[m.Index].place.Score(topology.Class(in.Client.Class))
+	}
+	best, found := 0, false
+	for _, inner := range m.Group.Active(in.Table) {
+		if s, ok := c.topologyScore(in, inner); ok && (!found || s > best) {
+			best, found = s, true
+		}
+	}
+	return best, found
+}
+
+// use makes the pools whose rows changed ready for a table, before queries see
+// it. changed nil means all.
+func (ps *pools) use(t *status.Table, changed []status.ID) {
+	if changed == nil {
+		for _, p := range ps.order {
+			p.use(t)
+		}
+		return
+	}
+	done := map[*pool]bool{}
+	for _, id := range changed {
+		for _, p := range ps.needs[id] {
+			if !done[p] {
+				done[p] = true
+				p.use(t)
+			}
+		}
+	}
+}
+
+func (p *pool) use(t *status.Table) {
+	p.group.Use(t)
+	if _, waiting := p.group.State(t); waiting {
+		return // what nobody has looked at yet is no good set
+	}
+	if leaves := p.group.Leaves(t); len(leaves) > 0 {
+		names := make([]string, len(leaves))
+		for i, m := range leaves {
+			names[i] = m.Name
+		}
+		p.state.lastGood.Store(&names)
+	}
+}
+
+// schedule is the next change of a pool that is known beforehand.
+type schedule struct {
+	table *status.Table
+	next  time.Time // zero: none is known
+	why   status.ID
+}
+
+// scheduled gives when the next hold that bears on the pool ends.
+func (p *pool) scheduled(t *status.Table) *schedule {
+	if s := p.schedule.Load(); s != nil && s.table == t {
+		return s
+	}
+	s := &schedule{table: t}
+	for _, id := range p.group.Needs() {
+		if h := t.Row(id).Hold; h != nil && !h.Until.IsZero() && (s.next.IsZero() || h.Until.Before(s.next)) {
+			s.next, s.why = h.Until, id
+		}
+	}
+	p.schedule.Store(s)
+	return s
+}

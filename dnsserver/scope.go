@@ -1,0 +1,222 @@
+package dnsserver
+
+import (
+	"net/netip"
+	"sync"
+
+	"github.com/portolan-lb/portolan/pick"
+	"github.com/portolan-lb/portolan/status"
+	"github.com/portolan-lb/portolan/topology"
+)
+
+// The ECS scope of a dynamic answer is the shortest prefix around the client
+// in which everybody has the same answer distribution now (RFC 7871 7.2.1
+// leaves the choice to us). It is found by climbing: from the network for
+// which the answer was made, the other half of the next shorter prefix is
+// compared, until one differs.
+//
+//	203.0.113.0/24 ─ same as ─ 203.0.112.0/24 ─→ /23 ─ same as ─ ... ─→ scope
+//
+// A half is compared by the topology classes inside it, not by its addresses.
+// Only where a distribution depends on the address beyond its class (hashing)
+// is a half opened further.
+
+// maxCompare bounds how many networks one answer may compare. Beyond it the
+// scope is longer than need be, which is always correct.
+const maxCompare = 256
+
+// outcome is what decides how a client is answered: equal outcomes, equal
+// answers.
+type outcome struct {
+	reason pick.Reason
+	from   *pool // whose shares; nil if the answer is the same for every client
+	shares pick.Distribution
+}
+
+// width is how many leading bits count beyond the class; 0: the class decides.
+func (o outcome) width() int { return o.shares.Width }
+
+func (o outcome) equal(p outcome) bool {
+	return o.reason == p.reason && o.from == p.from && o.shares.Equal(p.shares)
+}
+
+// outcome follows choose as far as the client matters.
+func (p *pool) outcome(in pick.Input) outcome {
+	in.Answers = p.Answers
+	d, reason := p.group.Shares(in, nil, nil)
+	switch reason {
+	case pick.Chosen:
+		return outcome{reason, p, d}
+	case pick.Down:
+		for _, r := range p.ladder {
+			switch {
+			case r.pool != nil:
+				in.Answers = r.pool.Answers
+				if d, reason := r.pool.group.Shares(in, nil, nil); reason == pick.Chosen {
+					return outcome{pick.Down, r.pool, d}
+				}
+			case !r.chooses() || len(p.fallen(r, in.Table)) > 0:
+				return outcome{reason: pick.Down} // the same for every client
+			}
+		}
+	}
+	return outcome{reason: reason}
+}
+
+// scope gives the ECS scope for a decision of a client whose topology leaf is
+// leaf bits long.
+func (c *choosing) scope(leaf int) int {
+	p, addr := c.b.pool, c.in.Client.Addr
+	s := scoping{pool: p, topology: c.b.topology, in: c.in, cache: p.scopeCache(c.in.Table, addr.Is6(), c.b.topology), left: maxCompare}
+	s.want = p.outcome(c.in)
+	bits := max(leaf, s.want.width())
+	if s.want.width() == 0 && s.cache.uniform(&s) {
+		bits = 0
+	}
+	for bits > 0 && s.same(sibling(addr, bits)) {
+		bits--
+	}
+	c.trace.scope(bits, leaf, s.want.width())
+	return bits
+}
+
+// sibling is the other half of the prefix one bit shorter.
+func sibling(addr netip.Addr, bits int) netip.Prefix {
+	p, _ := addr.Prefix(bits)
+	b := p.Addr().AsSlice()
+	b[(bits-1)/8] ^= 1 << (7 - (bits-1)%8)
+	a, _ := netip.AddrFromSlice(b)
+	return netip.PrefixFrom(a, bits)
+}
+
+// scoping is the work of one climb.
+type scoping struct {
+	pool     *pool
+	topology *topology.Table
+	in       pick.Input
+	want     outcome
+	cache    *scopeCache
+	left     int // networks that may still be compared
+}
+
+// same says whether everybody inside a network has the wanted outcome. It may
+// say no when it has run out of comparisons.
+func (s *scoping) same(net netip.Prefix) bool {
+	if s.left--; s.left < 0 {
+		return false
+	}
+	classes := s.topology.Within(net)
+	open := false
+	for _, class := range classes {
+		o, byClass := s.cache.outcome(s, class)
+		switch {
+		case byClass && !o.equal(s.want):
+			return false
+		case !byClass:
+			open = true
+		}
+	}
+	if !open {
+		return true
+	}
+	if len(classes) == 1 {
+		o := s.at(classes[0], net.Addr())
+		if !o.equal(s.want) {
+			return false
+		}
+		if o.width() <= net.Bits() {
+			return true
+		}
+	}
+	if net.Bits() == net.Addr().BitLen() {
+		return false
+	}
+	low := netip.PrefixFrom(net.Addr(), net.Bits()+1)
+	return s.same(low) && s.same(sibling(low.Addr(), low.Bits()))
+}
+
+func (s *scoping) at(class topology.Class, addr netip.Addr) outcome {
+	in := s.in
+	in.Client = pick.Client{Addr: addr, Class: uint32(class)}
+	return s.pool.outcome(in)
+}
+
+// scopeCache remembers, for one state of a pool, the outcome of each class
+// that decides alone. It is filled as it is asked.
+type scopeCache struct {
+	epochs []pick.Epoch // of pool.depends
+
+	mu    sync.Mutex
+	known map[topology.Class]classOutcome
+	all   bool    // every class was asked
+	one   bool    // and all have one outcome, by class alone
+	first outcome // that one
+}
+
+type classOutcome struct {
+	outcome
+	byClass bool // the outcome does not depend on the address
+}
+
+// scopeCache gives the cache for a table and a family: the pool's own if
+// nothing that it rests on has moved.
+func (p *pool) scopeCache(t *status.Table, v6 bool, topo *topology.Table) *scopeCache {
+	kept := &p.scopes[0]
+	if v6 {
+		kept = &p.scopes[1]
+	}
+	epochs := make([]pick.Epoch, len(p.depends))
+	for i, d := range p.depends {
+		epochs[i] = d.group.Epoch(t)
+	}
+	if c := kept.Load(); c != nil && equalEpochs(c.epochs, epochs) {
+		return c
+	}
+	c := &scopeCache{epochs: epochs, known: make(map[topology.Class]classOutcome, topo.Classes())}
+	kept.Store(c)
+	return c
+}
+
+func equalEpochs(a, b []pick.Epoch) bool {
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// outcome gives the outcome of a class, and whether the class alone decides.
+func (c *scopeCache) outcome(s *scoping, class topology.Class) (outcome, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ask(s, class)
+}
+
+func (c *scopeCache) ask(s *scoping, class topology.Class) (outcome, bool) {
+	k, ok := c.known[class]
+	if !ok {
+		o := s.at(class, s.in.Client.Addr)
+		k = classOutcome{o, o.width() == 0}
+		c.known[class] = k
+	}
+	return k.outcome, k.byClass
+}
+
+// uniform says whether every class of clients has the wanted outcome: then the
+// scope is 0, as when health leaves one choice.
+func (c *scopeCache) uniform(s *scoping) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.all {
+		c.all, c.one = true, true
+		for class := range topology.Class(s.topology.Classes()) {
+			o, byClass := c.ask(s, class)
+			if class == 0 {
+				c.first = o
+			}
+			c.one = c.one && byClass && o.equal(c.first)
+		}
+	}
+	return c.one && c.first.equal(s.want)
+}
