@@ -1,0 +1,15 @@
+package api
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// Collector lets tests lint our own metrics, apart from those of Go.
+func (s *Server) Collector() prometheus.Collector { return s.collector() }
+
+// The bounds, for tests at their edges.
+const (
+	MaxRequests    = maxRequests
+	MaxConnections = maxConnections
+	MaxHeader      = maxHeader
+	MaxSmallBody   = maxSmallBody
+	MaxBody        = maxBody
+)

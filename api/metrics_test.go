@@ -1,0 +1,114 @@
+package api_test
+
+import (
+	"errors"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/portolan-lb/portolan/api"
+	"github.com/portolan-lb/portolan/status"
+)
+
+func TestMetricsLint(t *testing.T) {
+	c := api.New(newDaemon().options()).Collector()
+	problems, err := testutil.CollectAndLint(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+	// A pedantic registry checks that what is collected is what was described.
+	r := prometheus.NewPedanticRegistry()
+	r.MustRegister(c)
+	if _, err := r.Gather(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	d := newDaemon()
+	d.board.Update(status.Row{ID: "virtualServer/b", Health: status.Down})
+	if err := d.board.Hold("link/north", status.Hold{State: status.HoldDrain, Reason: "x"}); err != nil {
+		t.Fatal(err)
+	}
+	c := api.New(d.options()).Collector()
+	want := `
+# HELP portolan_dns_requests_total Queries by listener, zone, transport, address family and type.
+# TYPE portolan_dns_requests_total counter
+portolan_dns_requests_total{family="1",proto="udp",server="127.0.0.1:53",type="A",zone="example.com."} 3
+portolan_dns_requests_total{family="1",proto="udp",server="127.0.0.1:53",type="other",zone="example.com."} 2
+# HELP portolan_dns_responses_total Answers by listener, zone and response code.
+# TYPE portolan_dns_responses_total counter
+portolan_dns_responses_total{rcode="NOERROR",server="127.0.0.1:53",zone="example.com."} 5
+# HELP portolan_dns_dropped_total Packets that were not answered, by reason.
+# TYPE portolan_dns_dropped_total counter
+portolan_dns_dropped_total{reason="malformed"} 2
+# HELP portolan_config_last_reload_successful 1 if the last start, reload or apply succeeded.
+# TYPE portolan_config_last_reload_successful gauge
+portolan_config_last_reload_successful 1
+# HELP portolan_config_last_reload_success_timestamp_seconds When the running configuration was taken into use.
+# TYPE portolan_config_last_reload_success_timestamp_seconds gauge
+portolan_config_last_reload_success_timestamp_seconds 1.767323045e+09
+# HELP portolan_pool_active_members Members of a pool that take part in answers now.
+# TYPE portolan_pool_active_members gauge
+portolan_pool_active_members{pool="outer"} 2
+portolan_pool_active_members{pool="web"} 1
+# HELP portolan_holds Operators' holds in force, by state.
+# TYPE portolan_holds gauge
+portolan_holds{state="down"} 0
+portolan_holds{state="drain"} 1
+portolan_holds{state="up"} 0
+# HELP portolan_probe_results_total Finished probes by kind and outcome; void says nothing about the target.
+# TYPE portolan_probe_results_total counter
+portolan_probe_results_total{kind="http",outcome="fail"} 2
+portolan_probe_results_total{kind="http",outcome="pass"} 5
+portolan_probe_results_total{kind="http",outcome="void"} 0
+# HELP portolan_zone_file_ok 1 if the zone's file is good, 0 if an older version or nothing is served.
+# TYPE portolan_zone_file_ok gauge
+portolan_zone_file_ok{zone="example.com."} 1
+`
+	var names []string
+	for _, m := range regexp.MustCompile(`# TYPE (\S+)`).FindAllStringSubmatch(want, -1) {
+		names = append(names, m[1])
+	}
+	if err := testutil.CollectAndCompare(c, strings.NewReader(want), names...); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestMetricsOfPools(t *testing.T) {
+	d := newDaemon()
+	d.board.Update(status.Row{ID: "virtualServer/b", Health: status.Down})
+	w := ask(api.New(d.options()).Handler(), "GET", "/metrics", "", nil)
+	for _, line := range []string{
+		`portolan_pool_members{pool="web",state="up"} 1`,
+		`portolan_pool_members{pool="web",state="down"} 1`,
+		`portolan_pool_members{pool="web",state="held"} 0`,
+		`portolan_rows{health="down",kind="virtualServer"} 1`,
+		`portolan_build_info{`,
+		`go_goroutines `,
+		`process_open_fds `,
+	} {
+		if !strings.Contains(w.Body.String(), "\n"+line) {
+			t.Errorf("no line %s", line)
+		}
+	}
+}
+
+func TestMetricsAfterABadReload(t *testing.T) {
+	opts := newDaemon().options()
+	opts.Config = func() api.ConfigState {
+		return api.ConfigState{Loaded: start, LastGood: true, LastFailed: errors.New("bad file").Error()}
+	}
+	w := ask(api.New(opts).Handler(), "GET", "/metrics", "", nil)
+	for _, line := range []string{"portolan_config_last_reload_successful 0", "portolan_config_last_good 1"} {
+		if !strings.Contains(w.Body.String(), "\n"+line) {
+			t.Errorf("no line %s", line)
+		}
+	}
+}
