@@ -22,7 +22,8 @@
 //  3. Test it against a real server on loopback: what passes, what fails and
 //     with which words, and silence (see tcp_test.go).
 //
-// The word itself must also be allowed by package config.
+// The word must also be in config/words.go, under "kind"; a test fails until it
+// is.
 //
 // Start reading at [Compile], then [Prober.Want], then schedule.go.
 package probe

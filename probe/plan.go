@@ -99,14 +99,8 @@ type compiler struct {
 
 // member adds the row of a pool member, if it has one.
 func (c *compiler) member(p *config.Pool, m *config.Member, servers map[string]*config.VirtualServer) {
-	o := owner{id: status.MakeID(status.KindPool, p.Name, m.Target()), probes: m.Probes, criteria: m.Criteria}
-	if len(o.probes) == 0 {
-		o.probes = p.Probes
-		if m.Criteria == (config.Criteria{}) {
-			o.criteria = p.Criteria
-		}
-	}
-	if m.Pool != "" || len(o.probes) == 0 {
+	o := owner{id: status.MakeID(status.KindPool, p.Name, m.Target())}
+	if o.probes, o.criteria = p.ProbesOf(m); len(o.probes) == 0 {
 		return
 	}
 	if vs := servers[m.VirtualServer]; vs != nil {
