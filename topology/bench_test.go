@@ -69,14 +69,20 @@ func internetCountries(tb testing.TB, src config.Source) []string {
 		tb.Fatal(err)
 	}
 	seen := map[string]bool{}
-	for result := range d.reader.Networks() {
+	decoded := map[uintptr]bool{}
+	for result, err := range d.networks() {
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if !result.Found() || decoded[result.Offset()] {
+			continue
+		}
+		decoded[result.Offset()] = true
 		r, err := d.read(result)
 		if err != nil {
 			tb.Fatal(err)
 		}
-		if !seen[r[fieldCountry][0]] {
-			seen[r[fieldCountry][0]] = true
-		}
+		seen[r[fieldCountry][0]] = true
 	}
 	var list []string
 	for country := range seen {

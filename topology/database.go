@@ -3,7 +3,9 @@ package topology
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -53,35 +55,64 @@ func openDatabase(src config.Source, ref string) (*database, error) {
 		return nil, fmt.Errorf("not a geo database: %w", err)
 	}
 	d := &database{shown: src.Show(ref), reader: reader}
-	if d.layout, err = readLayout(reader); err != nil {
-		return nil, err
+	d.findAliases()
+	return d, d.readLayout()
+}
+
+// networks walks the whole database in ascending order, without aliases. It
+// includes networks without data, and ends with an error.
+//
+// maxminddb can leave out aliases itself, but knows them by their pointer: it
+// would leave out others where one record is for all of IPv4, and never come
+// back from a corrupt tree that is all aliases.
+func (d *database) networks() iter.Seq2[maxminddb.Result, error] {
+	return func(yield func(maxminddb.Result, error) bool) {
+		// A tree of n nodes has n+1 ends, and IPv4's once more for each
+		// alias; a corrupt one that meets itself would not end in our time.
+		left := 1 + (d.reader.Metadata.NodeCount+1)*uint(1+len(d.aliases))
+		for result := range d.reader.Networks(everyNetwork...) {
+			err := result.Err()
+			if left--; left == 0 && err == nil {
+				err = errors.New("the search tree meets itself")
+			}
+			if err != nil {
+				yield(result, fmt.Errorf("corrupt geo database: %w", err))
+				return
+			}
+			if d.aliasOf(result.Prefix().Addr()).IsValid() {
+				continue
+			}
+			if !yield(result, nil) {
+				return
+			}
+		}
 	}
-	d.aliases = aliases(reader)
-	return d, nil
 }
 
 // readLayout tells the layout from the first records.
-func readLayout(reader *maxminddb.Reader) (layout, error) {
-	var l layout
+func (d *database) readLayout() error {
 	sampled := map[uintptr]bool{}
-	for result := range reader.Networks() {
-		if sampled[result.Offset()] {
+	for result, err := range d.networks() {
+		if err != nil {
+			return err
+		}
+		if !result.Found() || sampled[result.Offset()] {
 			continue
 		}
 		var fields map[string]any
 		if err := result.Decode(&fields); err != nil {
-			return l, fmt.Errorf("geo database: record of %s: %w", result.Prefix(), err)
+			return fmt.Errorf("geo database: record of %s: %w", result.Prefix(), err)
 		}
-		l.note(fields)
+		d.layout.note(fields)
 		sampled[result.Offset()] = true
 		if len(sampled) == layoutSample {
 			break
 		}
 	}
-	if l == (layout{}) {
-		return l, errors.New("geo database has no field known here: want MaxMind's layout, or country_code, asn and the like")
+	if d.layout == (layout{}) {
+		return errors.New("geo database has no field known here: want MaxMind's layout, or country_code, asn and the like")
 	}
-	return l, nil
+	return nil
 }
 
 // note marks what a record shows of the layout.
@@ -112,27 +143,62 @@ func nested(fields map[string]any) bool {
 	return ok
 }
 
-// aliases tells which IPv6 networks repeat the database's IPv4 part. They are
-// left out: a client behind 6to4 or Teredo is not where its IPv4 part is.
-func aliases(reader *maxminddb.Reader) []netip.Prefix {
-	if reader.Metadata.IPVersion != 6 {
-		return nil
-	}
-	var found []netip.Prefix
-	for _, p := range []string{"::ffff:0:0/96", "2001::/32", "2002::/16"} {
-		prefix := netip.MustParsePrefix(p)
-		if !anyNetwork(reader, prefix) && anyNetwork(reader, prefix, maxminddb.IncludeAliasedNetworks()) {
-			found = append(found, prefix)
-		}
-	}
-	return found
+// everyNetwork makes walks visit every end of the search tree.
+var everyNetwork = []maxminddb.NetworksOption{maxminddb.IncludeNetworksWithoutData(), maxminddb.IncludeAliasedNetworks()}
+
+// aliasNetworks are where writers repeat IPv4.
+var aliasNetworks = []netip.Prefix{
+	netip.MustParsePrefix("::ffff:0:0/96"), netip.MustParsePrefix("2001::/32"), netip.MustParsePrefix("2002::/16"),
 }
 
-func anyNetwork(reader *maxminddb.Reader, within netip.Prefix, options ...maxminddb.NetworksOption) bool {
-	for range reader.NetworksWithin(within, options...) {
-		return true
+// findAliases tells which IPv6 networks repeat the database's IPv4 part. They
+// are left out: a client behind 6to4 or Teredo is not where its IPv4 part is.
+func (d *database) findAliases() {
+	if d.reader.Metadata.IPVersion != 6 {
+		return
 	}
-	return false
+	ipv4 := d.firstEnds(ipv4Part)
+	if len(ipv4) == 0 || ipv4[0].depth < 0 {
+		return // one record is for IPv4 and more
+	}
+	for _, p := range aliasNetworks {
+		if slices.Equal(d.firstEnds(p), ipv4) {
+			d.aliases = append(d.aliases, p)
+		}
+	}
+}
+
+// end is an end of the search tree: its depth below a network, and its record.
+type end struct {
+	depth  int
+	record uintptr
+}
+
+// firstEnds gives so many ends within p that no other network has the same, at
+// least one.
+func (d *database) firstEnds(p netip.Prefix) []end {
+	var ends []end
+	for result := range d.reader.NetworksWithin(p, everyNetwork...) {
+		network := result.Prefix()
+		depth := network.Bits() - p.Bits()
+		if network.Addr().Is4() {
+			depth = network.Bits()
+		}
+		if ends = append(ends, end{depth, result.Offset()}); len(ends) == 1000 || depth < 0 {
+			break
+		}
+	}
+	return ends
+}
+
+// aliasOf gives the alias that an address lies in, or the zero prefix.
+func (d *database) aliasOf(a netip.Addr) netip.Prefix {
+	for _, alias := range d.aliases {
+		if alias.Contains(a) {
+			return alias
+		}
+	}
+	return netip.Prefix{}
 }
 
 // read decodes a result into the fields that matchers know.
@@ -215,12 +281,9 @@ func flatValue(fields map[string]any, f field) string {
 func (d *database) layers(g *geo) (v4, v6 layer, err error) {
 	v4, v6 = newLayer(), newLayer()
 	decoded := map[uintptr]uint32{}
-	count := uint(0)
-	for result := range d.reader.Networks(maxminddb.IncludeNetworksWithoutData()) {
-		// A tree of n nodes has n+1 ends; a corrupt one can have loops that
-		// would not end in our time.
-		if count++; count > d.reader.Metadata.NodeCount+1 {
-			return v4, v6, errors.New("corrupt geo database: its search tree has more ends than nodes")
+	for result, err := range d.networks() {
+		if err != nil {
+			return v4, v6, err
 		}
 		id, err := d.answer(result, g, decoded)
 		if err != nil {
@@ -233,9 +296,6 @@ func (d *database) layers(g *geo) (v4, v6 layer, err error) {
 
 // answer gives the number of a result's answer.
 func (d *database) answer(result maxminddb.Result, g *geo, decoded map[uintptr]uint32) (uint32, error) {
-	if err := result.Err(); err != nil {
-		return 0, fmt.Errorf("corrupt geo database: %w", err)
-	}
 	if !result.Found() {
 		return 0, nil
 	}
@@ -269,10 +329,8 @@ func (d *database) lookup(a netip.Addr) (*record, netip.Prefix, error) {
 	if a.Is6() && d.reader.Metadata.IPVersion == 4 {
 		return new(record), netip.Prefix{}, nil
 	}
-	for _, alias := range d.aliases {
-		if alias.Contains(a) {
-			return new(record), alias, nil
-		}
+	if alias := d.aliasOf(a); alias.IsValid() {
+		return new(record), alias, nil
 	}
 	result := d.reader.Lookup(a)
 	network := result.Prefix()

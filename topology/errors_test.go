@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/oschwald/maxminddb-golang/v2"
+
 	"github.com/portolan-lb/portolan/config"
 )
 
@@ -185,6 +187,30 @@ func TestCorruptDatabase(t *testing.T) {
 	}
 	if failed == 0 {
 		t.Error("no changed database failed")
+	}
+}
+
+// TestTangledDatabase: a search tree whose nodes meet again would take longer
+// to walk than the machine lasts.
+func TestTangledDatabase(t *testing.T) {
+	whole := writeDatabase(t, "Country", 6, in("2001:db8::/32", flatRecord("country_code", "FR")))
+	reader, err := maxminddb.OpenBytes(slices.Clone(whole))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const nodes, record = 60, 3 // record in bytes, at the record size of 24 bits
+	for n := range nodes {
+		to := uint(n + 1)
+		if to == nodes {
+			to = reader.Metadata.NodeCount // no data
+		}
+		for side := range 2 {
+			copy(whole[(2*n+side)*record:], []byte{byte(to >> 16), byte(to >> 8), byte(to)})
+		}
+	}
+	_, errs := Compile(&config.Model{Geo: config.Geo{Databases: []string{"db"}}}, source(map[string][]byte{"db": whole}))
+	if got := shownErrors(errs); len(got) != 1 || !strings.Contains(got[0], "corrupt geo database: the search tree meets itself") {
+		t.Errorf("errors %q", got)
 	}
 }
 

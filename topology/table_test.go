@@ -1,11 +1,14 @@
 package topology
 
 import (
+	"bytes"
 	"encoding/json"
+	"net"
 	"net/netip"
 	"slices"
 	"testing"
 
+	"github.com/maxmind/mmdbwriter"
 	"github.com/maxmind/mmdbwriter/mmdbtype"
 
 	"github.com/portolan-lb/portolan/config"
@@ -230,6 +233,37 @@ func TestWholeIPv4(t *testing.T) {
 	}
 	if got := v6.at(keyOf(netip.MustParseAddr("0:0:0:1::"))); got != 0 {
 		t.Errorf("behind the record: answer %d, want 0", got)
+	}
+}
+
+// TestOneRecord: where one record is for all of IPv4, other networks with the
+// same record are not taken for its aliases.
+func TestOneRecord(t *testing.T) {
+	tree, err := mmdbwriter.New(mmdbwriter.Options{DisableIPv4Aliasing: true, IncludeReservedNetworks: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []string{"0.0.0.0/0", "2001:db8::/32"} {
+		_, ipnet, _ := net.ParseCIDR(p)
+		if err := tree.Insert(ipnet, flatRecord("country_code", "CN")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var data bytes.Buffer
+	if _, err := tree.WriteTo(&data); err != nil {
+		t.Fatal(err)
+	}
+	m := &config.Model{Geo: config.Geo{Databases: []string{"db"}},
+		Regions:  []*config.Region{regionAny("cn", &config.Match{Country: "CN"})},
+		Topology: []*config.TopologyRule{toLink("cn", "a", 0)}}
+	table := compiled(t, m, map[string][]byte{"db": data.Bytes()})
+	for client, want := range map[string]int{"192.0.2.1": 1, "2001:db8::1": 1, "2001:db9::1": 0, "2002:c000:201::1": 0} {
+		if got := len(ruleOrder(table, client)); got != want {
+			t.Errorf("%d rules match %s, want %d", got, client, want)
+		}
+		if got := len(table.Explain(netip.MustParseAddr(client)).Rules); got != want {
+			t.Errorf("explain: %d rules match %s, want %d", got, client, want)
+		}
 	}
 }
 

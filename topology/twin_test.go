@@ -20,6 +20,7 @@ type twin struct {
 	model     *config.Model
 	databases [][]twinNetwork
 	lines     map[string][]prefixLine
+	found     map[netip.Addr][]twinMatch // what rules has found
 }
 
 type twinNetwork struct {
@@ -122,7 +123,11 @@ type twinMatch struct{ rule, length int }
 
 // rules gives the rules that match a client in T4's order.
 func (w *twin) rules(a netip.Addr) []twinMatch {
-	out := []twinMatch{}
+	out, ok := w.found[a]
+	if ok {
+		return out
+	}
+	out = []twinMatch{}
 	for i, r := range w.model.Topology {
 		m := &config.Match{Region: r.Region, Prefix: r.Client}
 		if length := w.match(m, a); length >= 0 {
@@ -134,6 +139,7 @@ func (w *twin) rules(a netip.Addr) []twinMatch {
 			cmp.Compare(w.model.Topology[y.rule].Priority, w.model.Topology[x.rule].Priority),
 			cmp.Compare(y.length, x.length), cmp.Compare(x.rule, y.rule))
 	})
+	w.found[a] = out
 	return out
 }
 
@@ -219,7 +225,7 @@ func drawSketch(t *rapid.T) *sketch {
 	s := &sketch{
 		T:         t,
 		universes: []universe{{netip.MustParsePrefix("198.51.100.0/24")}, {rapid.SampledFrom(bases6).Draw(t, "base")}},
-		twin:      &twin{model: &config.Model{}, lines: map[string][]prefixLine{}}, files: map[string][]byte{},
+		twin:      &twin{model: &config.Model{}, lines: map[string][]prefixLine{}, found: map[netip.Addr][]twinMatch{}}, files: map[string][]byte{},
 	}
 	for i, kind := range rapid.SampledFrom([][]string{
 		{}, {"flat"}, {"city"}, {"city", "asn"}, {"asn", "flat"}, {"city", "flat"}, {"flat", "flat"},
@@ -418,6 +424,9 @@ func TestTwin_T4(t *testing.T) {
 			class := map[netip.Addr]Class{}
 			for _, a := range all {
 				class[a] = s.checkRules(table, a)
+			}
+			for range 60 {
+				a := rapid.SampledFrom(all).Draw(t, "explained")
 				s.checkExplain(table, a, class[a])
 			}
 			s.checkScores(table, all)
