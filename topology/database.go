@@ -67,9 +67,9 @@ func openDatabase(src config.Source, ref string) (*database, error) {
 // back from a corrupt tree that is all aliases.
 func (d *database) networks() iter.Seq2[maxminddb.Result, error] {
 	return func(yield func(maxminddb.Result, error) bool) {
-		// A tree of n nodes has n+1 ends, and IPv4's once more for each
-		// alias; a corrupt one that meets itself would not end in our time.
-		left := 1 + (d.reader.Metadata.NodeCount+1)*uint(1+len(d.aliases))
+		// A tree of n nodes has n+1 ends, and writers repeat IPv4's a few
+		// times; a corrupt one that meets itself would not end in our time.
+		left := 8 * (d.reader.Metadata.NodeCount + 1)
 		for result := range d.reader.Networks(everyNetwork...) {
 			err := result.Err()
 			if left--; left == 0 && err == nil {
