@@ -71,5 +71,6 @@ func BenchmarkFlip(b *testing.B) {
 	r := p.runners[plan.Checks[77].ID]
 	for i := 0; b.Loop(); i++ {
 		p.record(r, Record{Outcome: Outcome(i % 2), Saw: "fine"})
+		p.publish()
 	}
 }

@@ -42,6 +42,7 @@ type Prober struct {
 	board *status.Board
 	opts  Options
 	slots chan struct{} // holds one value for each running probe
+	wake  chan struct{} // holds a value when there may be something dirty
 	stats *counters
 
 	publishing sync.Mutex // one writer to the board at a time, in order; taken before mu
@@ -71,6 +72,7 @@ func New(board *status.Board, opts Options) *Prober {
 	return &Prober{
 		board: board, opts: opts,
 		slots: make(chan struct{}, opts.MaxRunning),
+		wake:  make(chan struct{}, 1),
 		stats: newCounters(),
 		dirty: map[status.ID]bool{},
 	}
@@ -185,9 +187,21 @@ func (p *Prober) finding(id status.ID) finding {
 	return finding{}
 }
 
+// publishAll publishes whenever there is something to. All that changes while
+// one table is being made goes into the next, so a burst of changes makes few.
+func (p *Prober) publishAll(ctx context.Context) {
+	for {
+		select {
+		case <-p.wake:
+			p.publish()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // publish writes the rows of all dirty checks and of the verdicts that rest on
-// them in one step. Callers that come while one is writing find their rows
-// written when it is their turn, so a burst of changes makes few tables.
+// them in one step.
 func (p *Prober) publish() {
 	p.publishing.Lock()
 	defer p.publishing.Unlock()
@@ -223,11 +237,13 @@ func (p *Prober) Run(ctx context.Context) error {
 		return strings.Compare(string(a.check.ID), string(b.check.ID))
 	}))
 	p.mu.Unlock()
+	wg.Go(func() { p.publishAll(ctx) })
 
 	<-ctx.Done()
 	p.mu.Lock()
 	p.launch = nil // from here on Want starts nothing, so Wait sees all
 	p.mu.Unlock()
 	wg.Wait()
+	p.publish() // what the last results changed
 	return nil
 }

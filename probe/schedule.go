@@ -122,8 +122,7 @@ func (p *Prober) attempt(ctx context.Context, r *runner) {
 		return
 	}
 	defer func() { <-p.slots }()
-	p.setRunning(r, true)
-	defer p.setRunning(r, false)
+	p.setRunning(r)
 	start := time.Now()
 	limited, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
@@ -150,9 +149,9 @@ func (p *Prober) acquire(ctx context.Context) bool {
 	}
 }
 
-func (p *Prober) setRunning(r *runner, running bool) {
+func (p *Prober) setRunning(r *runner) {
 	p.mu.Lock()
-	r.running = running
+	r.running = true
 	p.mu.Unlock()
 }
 
@@ -180,21 +179,21 @@ func (p *Prober) try(ctx context.Context, c *Check) (result Result) {
 	return run(ctx, t)
 }
 
-// record counts a result and publishes the rows that it changes. Results that
-// change no row cost no new table.
+// record counts a result and has the rows published that it changes. Results
+// that change no row cost no new table.
 func (p *Prober) record(r *runner, rec Record) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.runners[r.check.ID] != r {
-		p.mu.Unlock()
 		return // it left the plan while its probe was out
 	}
-	changed := r.take(rec)
-	if changed {
-		p.dirty[r.check.ID] = true
+	if !r.take(rec) {
+		return
 	}
-	p.mu.Unlock()
-	if changed {
-		p.publish()
+	p.dirty[r.check.ID] = true
+	select {
+	case p.wake <- struct{}{}:
+	default: // the publisher knows already
 	}
 }
 
@@ -215,6 +214,6 @@ func (r *runner) take(rec Record) bool {
 	if rec.Outcome != Void {
 		r.seen, r.by = rec.At.Add(rec.Took), byProbe
 	}
-	r.waiting = false
+	r.waiting, r.running = false, false
 	return changed || first
 }
