@@ -128,14 +128,11 @@ func (q *query) addExtra(rr dns.RR) {
 func (q *query) addGlue() {
 	cut := q.place.owner
 	var others []string
-	for i, rr := range q.reply.Ns {
+	for _, rr := range q.reply.Ns {
 		target := rr.(*dns.NS).Ns
-		if i >= maxTargets {
-			break
-		}
 		if dns.IsSubDomain(cut, canonical(target)) {
 			q.addStatic(target, q.zone.nodes[canonical(target)])
-		} else {
+		} else if len(others) < maxTargets {
 			others = append(others, target)
 		}
 	}

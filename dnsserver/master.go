@@ -24,6 +24,7 @@ const (
 	maxTTL          = 1<<31 - 1   // RFC 2181 section 8
 	maxZoneErrors   = 1000        // reported; the rest is only counted
 	maxEntry        = 1 << 20     // octets of one record as written
+	maxGenerated    = 1 << 20     // records that all $GENERATE of a zone make; one makes 65536 at most
 	noTTL           = int64(-1)   // no $TTL yet
 	firstMetaType   = uint16(128) // 128 to 255 are questions, not data (RFC 6895 3.1)
 )
@@ -69,6 +70,7 @@ type loader struct {
 	errs   config.Errors
 	errors int    // reported so far
 	warns  int    // reported so far
+	made   int    // records of $GENERATE so far
 	wire   []byte // scratch for packing
 	last   string // owner of the record before, and its node: files are mostly sorted
 	lastOf *node
@@ -132,14 +134,15 @@ func (l *loader) add(rr dns.RR, file uint16, at config.Pos) {
 		n.sets = append(n.sets, rrset{rtype: h.Rrtype, file: file, line: uint32(at.Line)})
 		set = &n.sets[len(n.sets)-1]
 	}
+	if set.size > maxSetSize {
+		return // said already
+	}
 	if slices.ContainsFunc(set.rrs, func(o dns.RR) bool { return dns.IsDuplicate(o, rr) }) {
 		l.warnf(at, "%s %s is there twice", h.Name, dns.Type(h.Rrtype))
 		return
 	}
 	if set.size += uint32(size); set.size > maxSetSize {
-		if int(set.size)-size <= maxSetSize { // said once
-			l.errorf(at, "%s has more %s records than fit one message (%d octets)", h.Name, dns.Type(h.Rrtype), maxSetSize)
-		}
+		l.errorf(at, "%s has more %s records than fit one message (%d octets)", h.Name, dns.Type(h.Rrtype), maxSetSize)
 		return
 	}
 	l.sameTTL(set, rr, at)

@@ -290,9 +290,11 @@ func (f *masterFile) generate(e entry, words []string) {
 		head := fmt.Sprintf("%s %s %s %d ", words[0], words[1], words[2], f.scope.ttl)
 		g.text = append([]byte(head), afterWords(e.text, 3)...)
 	}
-	for rr, ok := f.parse(g); ; rr, ok = f.parser.Next() {
-		if !ok {
-			break
+	for rr, ok := f.parse(g); ok; rr, ok = f.parser.Next() {
+		if f.made++; f.made > maxGenerated {
+			f.errorf(f.at(e), "$GENERATE: more than %d records of this zone are generated", maxGenerated)
+			f.restart()
+			return
 		}
 		f.add(rr, f.file, f.at(e))
 	}

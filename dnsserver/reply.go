@@ -75,15 +75,26 @@ func sameSet(a, b dns.RR) bool {
 	return a.Header().Rrtype == b.Header().Rrtype && a.Header().Name == b.Header().Name
 }
 
-// lastWord turns a message from the network into a bare reply in place: the
-// header and, if it can be found, nothing else. It is what is left when making
-// a real reply went wrong, and must not go wrong itself.
+// lastWord makes a bare reply to a message from the network: its header and,
+// if it can be found, its question. It is what is left when making a real
+// reply went wrong, so it uses nothing that may have gone wrong. The message
+// has a header, and buf has room for 512 octets.
 func lastWord(msg, buf []byte, rcode int) []byte {
 	out := buf[:headerSize]
 	clear(out)
 	copy(out, msg[:2])
-	out[2] = 0x80 | msg[2]&0x79 // QR, and of the query opcode and RD
+	out[2] = 0x80 | msg[2]&0x79 // QR; opcode and RD of the query
 	out[3] = byte(rcode & 0xf)
-	binary.BigEndian.PutUint16(out[4:], 0)
+	if binary.BigEndian.Uint16(msg[4:]) != 1 {
+		return out
+	}
+	end := headerSize
+	for end < len(msg) && msg[end] > 0 && msg[end] < 64 && end < headerSize+maxName {
+		end += 1 + int(msg[end])
+	}
+	if end += 5; end <= len(msg) && msg[end-5] == 0 {
+		out[5] = 1
+		out = append(out, msg[headerSize:end]...)
+	}
 	return out
 }

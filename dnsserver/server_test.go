@@ -300,8 +300,9 @@ func TestServer_Panic(t *testing.T) {
 	r := run(t, "127.0.0.1:0", table, Options{})
 	conn := dialed(t, "udp", r.udp)
 	for range 5 {
-		if got := exchange(t, conn, asking("bad.example.com.", dns.TypeA)); got.Rcode != dns.RcodeServerFailure {
-			t.Fatalf("want SERVFAIL: %v", got)
+		got := exchange(t, conn, asking("bad.example.com.", dns.TypeA))
+		if got.Rcode != dns.RcodeServerFailure || len(got.Question) != 1 || got.Question[0].Name != "bad.example.com." {
+			t.Fatalf("want SERVFAIL to the question: %v", got)
 		}
 	}
 	if got := exchange(t, conn, asking("mail.example.com.", dns.TypeA)); len(got.Answer) != 1 {

@@ -16,11 +16,18 @@ import (
 // tcpListener is one TCP address.
 type tcpListener struct {
 	server   *Server
-	listener *net.TCPListener
+	listener acceptor
 	h        *handler // its counters are shared by the connections
 }
 
-func newTCPListener(s *Server, l *net.TCPListener) *tcpListener {
+// acceptor is what is used of a [net.TCPListener].
+type acceptor interface {
+	AcceptTCP() (*net.TCPConn, error)
+	SetDeadline(time.Time) error
+	net.Listener
+}
+
+func newTCPListener(s *Server, l acceptor) *tcpListener {
 	return &tcpListener{server: s, listener: l, h: s.newHandler(true)}
 }
 
