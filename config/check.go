@@ -141,7 +141,7 @@ func (c *checker) declare(noun string, name *string) {
 	}
 	low := strings.ToLower(*name)
 	if other, ok := r.lower[low]; ok {
-		c.bad(name, "%q is already the name of a %s, at %s", other, noun, c.where(r.at[other]).pos())
+		c.bad(name, "%q is taken by the %s at %s", other, noun, c.where(r.at[other]).pos())
 		return
 	}
 	r.lower[low], r.at[*name] = *name, name

@@ -96,6 +96,9 @@ func (d *decoder) fail(p *place, hint, format string, args ...any) {
 	if p.parent == nil || p.parent.parent == nil {
 		d.broken = true
 	}
+	if d.log.full() {
+		return
+	}
 	d.log.add(p.file, &Error{Pos: p.pos(), Path: p.path(), Hint: hint, Text: fmt.Sprintf(format, args...)})
 }
 

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +17,9 @@ import (
 const (
 	maxBytes = 4 << 20 // all configuration files of a run together
 	maxDepth = 100     // lists and mappings inside each other
+	maxKeys  = 1000    // in one mapping
+
+	maxMissing = 1000 // values that are not there
 )
 
 // file is one configuration file: its text for snippets and its tree.
@@ -25,7 +27,7 @@ type file struct {
 	ref   string // as Model.Files lists it
 	shown string // as messages print it
 	order int    // its place among the files of the run
-	text  []byte // "\n" ends each line, no byte order mark
+	text  string // "\n" ends each line, no byte order mark
 	lines []int  // offset of the start of each line, made by the first snippet
 	root  ast.Node
 }
@@ -33,9 +35,8 @@ type file struct {
 // newFile brings text into the form that positions count in: an editor's
 // byte order mark and CRLF line ends are neither errors nor columns.
 func newFile(ref, shown string, order int, text []byte) *file {
-	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
-	text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
-	return &file{ref: ref, shown: shown, order: order, text: text}
+	plain := strings.ReplaceAll(strings.TrimPrefix(string(text), "\xef\xbb\xbf"), "\r\n", "\n")
+	return &file{ref: ref, shown: shown, order: order, text: plain}
 }
 
 // parse makes the tree. Two parsers read the text: the first bounds depth and
@@ -46,7 +47,7 @@ func (f *file) parse(log *journal) {
 		log.add(f, err)
 		return
 	}
-	tree, err := parser.ParseBytes(f.text, 0, parser.AllowDuplicateMapKey())
+	tree, err := parser.ParseBytes([]byte(f.text), 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		log.add(f, f.narrated(err))
 		return
@@ -63,7 +64,7 @@ func (f *file) parse(log *journal) {
 
 // bounce reads all documents with the bounded parser.
 func (f *file) bounce() *Error {
-	in, err := yaml.NewLoader(bytes.NewReader(f.text), yaml.WithV4Defaults(),
+	in, err := yaml.NewLoader(strings.NewReader(f.text), yaml.WithV4Defaults(),
 		yaml.WithPlugin(loaderlimits.New(loaderlimits.DepthValue(maxDepth))))
 	if err != nil {
 		return &Error{Text: err.Error()}
@@ -79,7 +80,33 @@ func (f *file) bounce() *Error {
 			return &Error{Pos: Pos{Line: doc.Line, Col: 1},
 				Text: "a file holds one document; to split a configuration, put files into a folder"}
 		}
+		var c censor
+		if e := c.node(&doc); e != nil {
+			return e
+		}
 	}
+}
+
+// censor looks for what takes the second parser time that grows with its
+// square; no configuration needs it.
+type censor struct{ missing int }
+
+func (c *censor) node(n *yaml.Node) *Error {
+	at := Pos{Line: n.Line, Col: n.Column}
+	switch {
+	case n.Kind == yaml.MappingNode && len(n.Content) > 2*maxKeys:
+		return &Error{Pos: at, Text: fmt.Sprintf("a mapping has more than %d keys", maxKeys)}
+	case n.Kind == yaml.ScalarNode && n.Tag == "!!null":
+		if c.missing++; c.missing > maxMissing {
+			return &Error{Pos: at, Text: fmt.Sprintf("more than %d keys and list entries have no value", maxMissing)}
+		}
+	}
+	for _, inner := range n.Content {
+		if e := c.node(inner); e != nil {
+			return e
+		}
+	}
+	return nil
 }
 
 // syntax puts the bounded parser's error into our form.
@@ -127,8 +154,8 @@ func (f *file) narrated(err error) *Error {
 func (f *file) line(n int) string {
 	if f.lines == nil {
 		f.lines = []int{0}
-		for i, c := range f.text {
-			if c == '\n' {
+		for i := range len(f.text) {
+			if f.text[i] == '\n' {
 				f.lines = append(f.lines, i+1)
 			}
 		}
@@ -140,7 +167,7 @@ func (f *file) line(n int) string {
 	if n < len(f.lines) {
 		end = f.lines[n] - 1
 	}
-	return string(f.text[f.lines[n-1]:end])
+	return f.text[f.lines[n-1]:end]
 }
 
 func (f *file) byteAt(p Pos) byte {

@@ -19,8 +19,7 @@ type journal struct {
 
 // add notes an error in f, giving it the file's name and a snippet.
 func (j *journal) add(f *file, e *Error) {
-	if len(j.errs) == maxErrors {
-		j.more++
+	if j.full() {
 		return
 	}
 	order := -1
@@ -30,6 +29,15 @@ func (j *journal) add(f *file, e *Error) {
 	}
 	j.errs = append(j.errs, e)
 	j.order = append(j.order, order)
+}
+
+// full says whether there is no room for one more error, which it counts.
+func (j *journal) full() bool {
+	if len(j.errs) < maxErrors {
+		return false
+	}
+	j.more++
+	return true
 }
 
 // sorted gives the errors in the order of the files and lines.
@@ -53,15 +61,16 @@ func (j *journal) sorted() Errors {
 	return j.errs
 }
 
-// Widths of a snippet's line: a line of JSON may be megabytes long.
+// Widths of a snippet's line: a line of JSON may be long.
 const (
 	snippetBefore = 60 // columns kept before the caret when a line is cut
 	snippetWidth  = 100
+	snippetLine   = 16 << 10 // bytes; nobody looks for a caret in longer lines
 )
 
 // snippet shows the line of p with a caret under it, and the line before.
 func (f *file) snippet(p Pos) string {
-	if p.Line == 0 {
+	if p.Line == 0 || len(f.line(p.Line)) > snippetLine {
 		return ""
 	}
 	from := 0
@@ -82,10 +91,10 @@ func (f *file) snippet(p Pos) string {
 // window cuts what is shown out of a line, one column a rune, and takes the
 // life out of tabs and control characters.
 func window(line string, from int) string {
-	if len(line) > 4*(from+snippetWidth) {
-		line = line[:4*(from+snippetWidth)]
+	if most := 4 * (from + snippetWidth); len(line) > most {
+		line = line[:most]
 	}
-	runes := []rune(line)
+	runes := []rune(line) // at most snippetLine of them
 	runes = runes[min(from, len(runes)):]
 	runes = runes[:min(snippetWidth, len(runes))]
 	for i, r := range runes {
