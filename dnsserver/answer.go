@@ -30,9 +30,9 @@ const maxName = 255
 // if there is to be no reply. The recipe is RFC 1034 4.3.2 with RFC 2308, 4592,
 // 6672 and 9471; one function a section:
 //
-//	FOLLOW ──→ answer section ──┬─ HIT, FAILED ──────────────→ ┐
-//	  ↑             │           ├─ NODATA, MISS ─→ SOA ───────→ additional
-//	  └─────────────┘           └─ DELEGATION ───→ NS, glue ──→ ┘
+//	FOLLOW --> answer section --+-- HIT, FAILED -------------> additional
+//	   ^             |          +-- NODATA, MISS --> SOA ----> additional
+//	   +-------------+          +-- DELEGATION ----> NS -----> glue
 func answer(t *Table, q *query) *dns.Msg {
 	q.begin(t)
 	if rcode := q.admit(); rcode != dns.RcodeSuccess {
@@ -149,7 +149,9 @@ func (tr *Trace) place(q *query) {
 // failed if the zone is ours and has no good version.
 func (q *query) outside() state {
 	apex := q.table.apexOf(q.sname)
-	q.question.trace.note("%s is in no zone served here", q.sname)
+	if tr := q.question.trace; tr != nil { // the arguments alone would cost an allocation
+		tr.note("%s is in no zone served here", q.sname)
+	}
 	switch {
 	case len(q.chain) > 0:
 		return hit
@@ -157,8 +159,7 @@ func (q *query) outside() state {
 		q.reply.Rcode = dns.RcodeServerFailure
 		q.ede, q.edeText = dns.ExtendedErrorCodeInvalidData, "zone "+apex+" has no good version"
 	default:
-		q.reply.Rcode = dns.RcodeRefused
-		q.ede = dns.ExtendedErrorCodeNotAuthoritative
+		q.reply.Rcode = dns.RcodeRefused // bare, so that it is no longer than the query
 	}
 	return failed
 }

@@ -133,7 +133,10 @@ func TestParseQuery_Hostile(t *testing.T) {
 // No reply to what is refused or malformed is longer than its query.
 func TestHandle_NoAmplification(t *testing.T) {
 	b := newBench(t, answerTable(t), false)
-	for _, m := range []*dns.Msg{asking("www.example.org.", dns.TypeANY), asking("example.com.", dns.TypeAXFR)} {
+	edns, two := asking("www.example.org.", dns.TypeA), asking("www.example.com.", dns.TypeA)
+	edns.SetEdns0(4096, true)
+	two.Question = append(two.Question, two.Question[0])
+	for _, m := range []*dns.Msg{asking("www.example.org.", dns.TypeANY), asking("example.com.", dns.TypeAXFR), edns, two} {
 		packet, _ := m.Pack()
 		if reply := b.send(packet); len(reply) > len(packet) {
 			t.Errorf("%s: %d octets for %d", m.Question[0].Name, len(reply), len(packet))

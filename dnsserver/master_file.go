@@ -181,7 +181,7 @@ func (f *masterFile) fail(e entry) {
 		bad = explainParse(err)
 	}
 	at := f.at(e)
-	if bad.line -= f.feed.from + 1; bad.line >= 0 && bad.col > 0 && e.text[0] != '$' {
+	if bad.line -= f.feed.from + 1; bad.line >= 0 && bad.col > 0 {
 		at.Line, at.Col = e.line+bad.line, bad.start(e.text)
 	}
 	f.errorf(at, "%s", bad.text)
@@ -273,14 +273,15 @@ func (f *masterFile) includeHere(words []string, at config.Pos) string {
 	return fault
 }
 
-// generate reads the records of a $GENERATE. The parser gives them an hour
-// whatever $TTL says, so the TTL in force is written into the line.
+// generate reads the records of a $GENERATE, with a parser of its own: it ends
+// with the line. That parser gives them an hour whatever $TTL says, so the TTL
+// in force is written into the line.
 func (f *masterFile) generate(e entry, words []string) {
 	_, own := parseTTL(words[3])
 	if _, second := parseTTL(words[4]); second && strings.EqualFold(words[3], "IN") {
 		own = true
 	}
-	g := e
+	text := e.text
 	switch {
 	case own:
 	case f.scope.ttl == noTTL:
@@ -288,21 +289,19 @@ func (f *masterFile) generate(e entry, words []string) {
 		return
 	default:
 		head := fmt.Sprintf("%s %s %s %d ", words[0], words[1], words[2], f.scope.ttl)
-		g.text = append([]byte(head), afterWords(e.text, 3)...)
+		text = append([]byte(head), afterWords(e.text, 3)...)
 	}
-	for rr, ok := f.parse(g); ok; rr, ok = f.parser.Next() {
+	parser := dns.NewZoneParser(&feed{text: text}, f.scope.origin, "")
+	for rr, ok := parser.Next(); ok; rr, ok = parser.Next() {
 		if f.made++; f.made > maxGenerated {
 			f.errorf(f.at(e), "$GENERATE: more than %d records of this zone are generated", maxGenerated)
-			f.restart()
 			return
 		}
 		f.add(rr, f.file, f.at(e))
 	}
-	if f.parser.Err() != nil {
-		f.fail(e)
-		return
+	if err := parser.Err(); err != nil {
+		f.errorf(f.at(e), "%s", explainParse(err).text)
 	}
-	f.restart() // the parser has met the end of its input
 }
 
 // afterWords gives the text after its first n words.

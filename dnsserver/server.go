@@ -64,7 +64,7 @@ type Server struct {
 	tcp      []*tcpListener
 	conns    connections
 	counters []*counters
-	alarms   atomic.Uint64 // panics so far, to log ever fewer of them
+	alarms   atomic.Uint64 // so far, to log ever fewer of them
 }
 
 // serving is a table and the counters of its zones.
@@ -157,7 +157,7 @@ func (h *handler) handle(msg []byte, source netip.AddrPort, buf []byte) (reply [
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			h.panicked(p)
+			h.alarm(p, string(debug.Stack()))
 			h.count.rcode(dns.RcodeServerFailure)
 			reply = lastWord(msg, buf, dns.RcodeServerFailure)
 		}
@@ -181,7 +181,7 @@ func (h *handler) reply(msg []byte, source netip.Addr, buf []byte, now time.Time
 	}
 	out, err := q.pack(buf)
 	if err != nil {
-		h.server.opts.Log.Error("cannot pack a reply", "name", q.name, "type", dns.Type(q.qtype).String(), "err", err)
+		h.alarm(err, "")
 		out, q.reply.Rcode = lastWord(msg, buf, dns.RcodeServerFailure), dns.RcodeServerFailure
 	}
 	h.count.rcode(q.reply.Rcode)
@@ -198,11 +198,11 @@ func (h *handler) rows() *status.Table {
 	return h.server.opts.Rows()
 }
 
-// panicked counts a panic, and logs the 1st, 2nd, 4th, 8th, ...: whoever found
-// the way to it must not fill the disk too.
-func (h *handler) panicked(p any) {
+// alarm counts what must not happen, and logs the 1st, 2nd, 4th, 8th, ... of
+// it: whoever found the way to it must not fill the disk too.
+func (h *handler) alarm(what any, stack string) {
 	h.count.panics.Add(1)
 	if n := h.server.alarms.Add(1); bits.OnesCount64(n) == 1 {
-		h.server.opts.Log.Error("panic while answering", "panic", p, "count", n, "stack", string(debug.Stack()))
+		h.server.opts.Log.Error("cannot answer a query", "panic", what, "count", n, "stack", stack)
 	}
 }

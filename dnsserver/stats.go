@@ -106,7 +106,7 @@ type Stats struct {
 	Responses map[string]uint64            // by rcode, "NOERROR"
 	Zones     map[string]map[string]uint64 // responses by zone and rcode; of zones served now
 	Dropped   map[string]uint64            // messages without a reply, by reason
-	Panics    uint64                       // recovered while answering
+	Panics    uint64                       // recovered while answering, and replies that could not be packed
 	Conns     ConnStats                    // TCP connections
 	Durations [countBuckets]DurationCount  // of answering, from the socket to the packed reply
 	Total     time.Duration                // sum of all durations

@@ -158,6 +158,17 @@ func dump(z *Zone) string {
 	return strings.ReplaceAll(out, `\097\.b.example.com. 5400`, `a\.b.example.com. 5400`)
 }
 
+// Without $TTL the TTL stated last goes on (RFC 1035 5.1), $GENERATE or not.
+func TestParseZone_LastTTL(t *testing.T) {
+	z, errs := parseText("example.com.", "@ 60 SOA ns root 1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n$GENERATE 1-2 h$ 5 A 192.0.2.$\nb A 192.0.2.9\n")
+	if z == nil {
+		t.Fatal(errs)
+	}
+	if got, want := namesWithTTL(z), "b.example.com. 60, h1.example.com. 5, h2.example.com. 5"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 func TestParseZone_Include(t *testing.T) {
 	files := func(more map[string]string) config.Source {
 		m := fstest.MapFS{"conf/zones/main": {Data: []byte(zoneHead + more["main"])}, "conf/secret": {Data: []byte("a A 192.0.2.1\n")}}
