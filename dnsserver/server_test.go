@@ -11,6 +11,8 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -395,5 +397,44 @@ func TestSameListeners(t *testing.T) {
 	s := New(Options{Listeners: ls("127.0.0.1:53", "udp")})
 	if !s.SameListeners(ls("127.0.0.1:53", "udp")) || s.SameListeners(ls("127.0.0.1:53")) || s.SameListeners(ls("127.0.0.2:53", "udp")) || s.SameListeners(nil) {
 		t.Error("listeners are told apart by address and protocols")
+	}
+}
+
+// Swapping tables under load loses no query and mixes no two tables.
+func TestServer_UseUnderLoad(t *testing.T) {
+	tables := make([]*Table, 2)
+	for i := range tables {
+		text := fmt.Sprintf("%salias CNAME mail\nmail A 192.0.2.%d\nmail A 192.0.2.%d\n", zoneHead, 10+i, 20+i)
+		tables[i] = newTable(&config.DNS{}, mustZone(t, "example.com.", text, nil))
+	}
+	r := run(t, "127.0.0.1:0", tables[0], Options{})
+	var clients sync.WaitGroup
+	for range 3 {
+		conn := dialed(t, "udp", r.udp)
+		clients.Go(func() {
+			for range 300 {
+				got := shown(exchange(t, conn, asking("alias.example.com.", dns.TypeA)))
+				old := strings.Contains(got, "192.0.2.10,") && strings.Contains(got, "192.0.2.20")
+				next := strings.Contains(got, "192.0.2.11,") && strings.Contains(got, "192.0.2.21")
+				if old == next {
+					t.Errorf("an answer from both tables or none: %s", got)
+					return
+				}
+			}
+		})
+	}
+	for i := range 300 {
+		r.Use(tables[i%2])
+	}
+	clients.Wait()
+	if st := r.Stats(); st.Zones["example.com."]["NOERROR"] != 900 {
+		t.Errorf("%v", st.Zones)
+	}
+}
+
+func TestExplainListen(t *testing.T) {
+	err := explainListen("udp", netip.MustParseAddrPort("0.0.0.0:53"), &net.OpError{Op: "listen", Err: syscall.EACCES})
+	if want := "dns listener 0.0.0.0:53/udp: permission denied; ports under 1024 need CAP_NET_BIND_SERVICE"; err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
 	}
 }
