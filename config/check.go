@@ -204,6 +204,10 @@ func (c *checker) exists(ref *string) {
 		c.empty(ref, 0)
 		return
 	}
+	if c.src.FS == nil {
+		c.bad(ref, "%s: there is no file system to read from", c.src.Show(*ref))
+		return
+	}
 	info, err := fs.Stat(c.src.FS, c.src.Path(*ref))
 	switch {
 	case err != nil:

@@ -233,6 +233,13 @@ func TestLoadBytes_JSON(t *testing.T) {
 	}
 }
 
+func TestLoadBytes_WithoutFiles(t *testing.T) {
+	_, errs := LoadBytes([]byte("version: 1\nisps: [{name: a, prefixFile: a.txt}]\n"), Source{Name: "c.yaml"})
+	if want := "c.yaml:2:30: isps[0].prefixFile: a.txt: there is no file system to read from"; errs.Error() != want {
+		t.Errorf("got %q, want %q", errs.Error(), want)
+	}
+}
+
 func TestDefaults(t *testing.T) {
 	m, errs := Load(on("version: 1\nprobes: [{name: a, kind: http}, {name: b, kind: icmp, interval: 1s}]\n"))
 	if errs != nil {
