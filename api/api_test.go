@@ -13,6 +13,7 @@ import (
 
 	"github.com/portolan-lb/portolan/api"
 	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/pick"
 	"github.com/portolan-lb/portolan/status"
 )
 
@@ -85,6 +86,34 @@ func TestMembers(t *testing.T) {
 	}
 	if got, want := states(), "web/a:down:false:3 web/b:held:false:1 outer/pool:web:down:false:1 outer/192.0.2.9:up:true:1"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+
+	// A site that nobody probes makes its virtual server no less known.
+	d.groups["web"] = pick.NewGroup([]*pick.Member{
+		{Index: 0, Name: "a", Weight: 3, Needs: []status.ID{"virtualServer/a", "site/north"}},
+		{Index: 1, Name: "b", Weight: 1, Needs: []status.ID{"virtualServer/b", "site/south"}},
+	}, pick.Rules{Name: "web", Spill: pick.SpillDown}, pick.Slot{Name: "preferred: first", Algorithm: pick.First()})
+	d.board.Release("virtualServer/b", "done", "test")
+	for _, c := range []struct {
+		row  status.Row
+		want string
+	}{
+		{status.Row{Health: status.Up}, "up"},
+		{status.Row{Health: status.Unknown}, "unknown"},
+		{status.Row{Health: status.Unknown, Waiting: true}, "waiting"},
+		{status.Row{Health: status.Up, Busy: true}, "busy"},
+		{status.Row{Health: status.Up, Busy: true, Full: true}, "full"},
+		{status.Row{Health: status.Down, Full: true}, "down"},
+	} {
+		c.row.ID = "virtualServer/b"
+		d.board.Update(c.row)
+		if got := states(); !strings.Contains(got, " web/b:"+c.want+":") {
+			t.Errorf("%+v: %s, want %s", c.row, got, c.want)
+		}
+	}
+	d.board.Update(status.Row{ID: "virtualServer/b", Busy: true, Full: true, Health: status.Up})
+	if err := d.board.Hold("virtualServer/b", status.Hold{Reason: "work"}); err != nil {
+		t.Fatal(err)
 	}
 
 	members, err := c.Members(t.Context(), "web")
@@ -209,6 +238,7 @@ func TestHoldRefused(t *testing.T) {
 		{"a", "sideways", "x", "", api.Invalid, `state "sideways" is not down, up or drain`},
 		{"a", "down", " ", "", api.Invalid, "a reason is needed: whoever comes next must know why"},
 		{"a", "down", "two\nlines", "", api.Invalid, "the reason must be one line of at most 500 bytes"},
+		{"a", "down", "turned \u202eround", "", api.Invalid, "the reason must be one line of at most 500 bytes"},
 		{"a", "down", strings.Repeat("x", 501), "", api.Invalid, "the reason must be one line of at most 500 bytes"},
 		{"a", "down", "x", "soon", api.Invalid, `for "soon" is not a time such as 30m or 2h`},
 		{"a", "down", "x", "-1h", api.Invalid, `for "-1h" is not a time such as 30m or 2h`},
@@ -294,7 +324,7 @@ func TestApplyRefused(t *testing.T) {
 	})
 	c, _ := serve(t, d.options())
 	_, err := c.Apply(t.Context(), api.Change{Base: "/", Files: map[string]string{"p.yaml": ""}})
-	wantError(t, err, api.Refused, "the configuration has 2 errors; nothing changed")
+	wantError(t, err, api.Refused, "the configuration has 1 error; nothing changed")
 	e := err.(*api.Error)
 	if e.ExitCode() != 1 || !slices.Equal(e.Details, []api.Detail{
 		{Place: "p.yaml:3:5", Path: "pools[0]", Text: "wrong", Hint: "did you mean right?", Snippet: "x\n^"},

@@ -41,7 +41,7 @@ func (s *Server) explain(r *http.Request) (any, error) {
 	}
 	for _, id := range q.Down {
 		if _, ok := s.opts.Board.Table().Lookup(id); !ok {
-			return nil, Errorf(NotFound, "down %q: there is no such row", id)
+			return nil, Errorf(NotFound, "down %q: there is no such row%s", id, didYouMean(string(id), s.view().holdableWords()))
 		}
 	}
 	return s.opts.Explain.Explain(r.Context(), q)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -26,11 +27,13 @@ func (s *Server) describe(r *http.Request) (any, error) {
 	// pools and VirtualServers are what people type as well.
 	f := describers[strings.TrimSuffix(strings.ToLower(kind), "s")]
 	if f == nil {
-		return nil, Errorf(Invalid, "%q is not a kind; there are pool, member, virtualServer, link, site, probe and zone", kind)
+		return nil, Errorf(Invalid, "%q is not a kind; there are pool, member, virtualServer, link, site, probe and zone%s",
+			kind, didYouMean(kind, slices.Collect(maps.Keys(describers))))
 	}
-	d := f(s.view(), name)
+	v := s.view()
+	d := f(v, name)
 	if d == nil {
-		return nil, Errorf(NotFound, "there is no %s %q", kind, name)
+		return nil, Errorf(NotFound, "there is no %s %q%s", kind, name, didYouMean(name, v.names(kind)))
 	}
 	return d, nil
 }

@@ -118,7 +118,8 @@ func TestErrorsAreJSON(t *testing.T) {
 		body           string
 	}{
 		{"GET", "/v1/nothing", 404, `{"kind":"not-found","error":"there is no GET /v1/nothing"}`},
-		{"POST", "/v1/pools", 404, `{"kind":"not-found","error":"there is no POST /v1/pools"}`},
+		{"POST", "/v1/pools", 405, `{"kind":"not-allowed","error":"/v1/pools takes GET, not POST"}`},
+		{"PUT", "/v1/apply", 405, `{"kind":"not-allowed","error":"/v1/apply takes POST, not PUT"}`},
 		{"GET", "/v1/events?after=x", 400, `{"kind":"invalid","error":"after=\"x\" is not a number"}`},
 		{"GET", "/v1/explain?name=a&client=::1%25eth0", 400, `{"kind":"invalid","error":"client \"::1%eth0\" is not an address"}`},
 		{"GET", "/v1/explain?name=a&client=::1&ecs=x", 400, `{"kind":"invalid","error":"ecs \"x\" is not a prefix such as 203.0.113.0/24"}`},

@@ -16,7 +16,9 @@ type Kind string
 const (
 	Invalid     Kind = "invalid"     // the request makes no sense
 	NotFound    Kind = "not-found"   // nothing has that name
+	NotAllowed  Kind = "not-allowed" // the path is right, the method is not
 	Refused     Kind = "refused"     // the configuration is wrong; nothing changed
+	Partial     Kind = "partial"     // taken into use but for the zones that the details speak of
 	Conflict    Kind = "conflict"    // cannot be done in the present state
 	Overloaded  Kind = "overloaded"  // too much at once; try again
 	Unavailable Kind = "unavailable" // cannot be done now, or the daemon cannot be reached
@@ -27,7 +29,9 @@ const (
 var kinds = map[Kind]struct{ status, exit int }{
 	Invalid:     {http.StatusBadRequest, 2},
 	NotFound:    {http.StatusNotFound, 1},
+	NotAllowed:  {http.StatusMethodNotAllowed, 2},
 	Refused:     {http.StatusUnprocessableEntity, 1},
+	Partial:     {http.StatusUnprocessableEntity, 1},
 	Conflict:    {http.StatusConflict, 1},
 	Overloaded:  {http.StatusServiceUnavailable, 2},
 	Unavailable: {http.StatusServiceUnavailable, 2},
@@ -39,6 +43,8 @@ type Error struct {
 	Kind    Kind     `json:"kind"`
 	Text    string   `json:"error"`
 	Details []Detail `json:"details,omitempty"`
+
+	allow string // the Allow header of NotAllowed
 }
 
 // Detail is one thing that is wrong with a configuration.
@@ -88,12 +94,23 @@ func toError(err error) *Error {
 	case errors.As(err, &own):
 		return own
 	case errors.As(err, &bad):
-		return &Error{Refused, fmt.Sprintf("the configuration has %s; nothing changed", count(len(bad), "error")), Details(bad)}
+		return &Error{Kind: Refused, Details: Details(bad),
+			Text: fmt.Sprintf("the configuration has %s; nothing changed", count(failures(bad), "error"))}
 	case errors.As(err, &tooLarge):
 		return Errorf(Invalid, "the request has more than %d bytes", tooLarge.Limit)
 	default:
 		return Errorf(Internal, "%v", err)
 	}
+}
+
+// failures counts the errors that are more than a warning.
+func failures(errs config.Errors) (n int) {
+	for _, e := range errs {
+		if !e.Warning {
+			n++
+		}
+	}
+	return n
 }
 
 func count(n int, what string) string {

@@ -142,11 +142,15 @@ func (d *daemon) options() api.Options {
 		Stats: func() api.DNSStats {
 			return api.DNSStats{
 				Requests: []api.RequestCount{
-					{Server: "127.0.0.1:53", Zone: "example.com.", Proto: "udp", Family: "1", Type: "A", N: 3},
-					{Server: "127.0.0.1:53", Zone: "example.com.", Proto: "udp", Family: "1", Type: "evil\"}\n", N: 1},
-					{Server: "127.0.0.1:53", Zone: "example.com.", Proto: "udp", Family: "1", Type: "type\xff", N: 1},
+					{Proto: "udp", Family: "1", Type: "A", N: 3},
+					{Proto: "udp", Family: "1", Type: "evil\"}\n", N: 1},
+					{Proto: "udp", Family: "1", Type: "type\xff", N: 1},
 				},
-				Responses: []api.ResponseCount{{Server: "127.0.0.1:53", Zone: "example.com.", Rcode: "NOERROR", N: 5}},
+				Replies:   map[string]uint64{"NOERROR": 5, "REFUSED": 2},
+				Durations: []api.DurationCount{{Below: time.Millisecond, N: 4}, {Below: 2 * time.Millisecond, N: 2}, {N: 1}},
+				Total:     9 * time.Millisecond,
+				TCP:       api.TCPStats{Open: 1, Accepted: 3, Refused: 2},
+				Responses: []api.ResponseCount{{Zone: "example.com.", Rcode: "NOERROR", N: 5}},
 				Dropped:   map[string]uint64{"malformed": 2},
 			}
 		},

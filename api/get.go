@@ -109,7 +109,7 @@ func (s *Server) members(r *http.Request) (any, error) {
 		}
 	}
 	if pool != "" && len(all) == 0 {
-		return nil, Errorf(NotFound, "there is no pool %q", pool)
+		return nil, Errorf(NotFound, "there is no pool %q%s", pool, didYouMean(pool, v.names("pool")))
 	}
 	return all, nil
 }
@@ -135,10 +135,12 @@ func (v view) members(p *config.Pool) []Member {
 	})
 }
 
-// state is one word for the rows of a member, the worst first. Whether it
-// takes part is pick's to say, and stands beside it.
+// state is one word for the rows of a member, the worst first; unknown only if
+// nothing is known of any of them. Whether it takes part is pick's to say, and
+// stands beside it.
 func (v view) state(m pick.MemberTrace) string {
 	word, rank := "up", 0
+	known := len(m.Rows) == 0 // a plain address needs no row
 	worse := func(w string, r int) {
 		if r > rank {
 			word, rank = w, r
@@ -161,9 +163,10 @@ func (v view) state(m pick.MemberTrace) string {
 		if r.Waiting {
 			worse("waiting", 2)
 		}
-		if r.Health == status.Unknown && r.Hold == nil {
-			worse("unknown", 1)
-		}
+		known = known || r.Health != status.Unknown || r.Hold != nil
+	}
+	if !known {
+		worse("unknown", 1)
 	}
 	return word
 }

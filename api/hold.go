@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/status"
@@ -61,7 +63,7 @@ func goodReason(reason string) error {
 	switch {
 	case strings.TrimSpace(reason) == "":
 		return Errorf(Invalid, "a reason is needed: whoever comes next must know why")
-	case len(reason) > maxReason || strings.ContainsFunc(reason, func(c rune) bool { return c < ' ' || c == 0x7f }):
+	case len(reason) > maxReason || !utf8.ValidString(reason) || strings.ContainsFunc(reason, func(c rune) bool { return !unicode.IsGraphic(c) }):
 		return Errorf(Invalid, "the reason must be one line of at most %d bytes", maxReason)
 	}
 	return nil
@@ -129,7 +131,19 @@ func (v view) notHoldable(text string) error {
 	case strings.EqualFold(kind, status.KindPool) && strings.Contains(rest, "/"):
 		return Errorf(NotFound, "%s has no row of its own; hold the virtual server, or give the member probes", text)
 	}
+	if like := didYouMean(text, v.holdableWords()); like != "" {
+		return Errorf(NotFound, "there is no %q that could be held%s", text, like)
+	}
 	return Errorf(NotFound, "there is no %q that could be held; see get virtualservers, links, sites and members", text)
+}
+
+// holdableWords is how people may write the rows that can be held.
+func (v view) holdableWords() []string {
+	var words []string
+	for _, id := range v.verdicts() {
+		words = append(words, string(id), id.Name())
+	}
+	return words
 }
 
 // verdicts gives the rows that can be held: of everything that owns one, and

@@ -30,8 +30,12 @@ func gauge(name, help string, labels ...string) metric {
 }
 
 var (
-	dnsRequests  = counter("dns_requests_total", "Queries by listener, zone, transport, address family and type.", "server", "zone", "proto", "family", "type")
-	dnsResponses = counter("dns_responses_total", "Answers by listener, zone and response code.", "server", "zone", "rcode")
+	dnsRequests  = counter("dns_requests_total", "Queries by transport, address family and type.", "proto", "family", "type")
+	dnsReplies   = counter("dns_replies_total", "Answers by response code, those outside of our zones too.", "rcode")
+	dnsResponses = counter("dns_responses_total", "Answers by zone and response code.", "zone", "rcode")
+	dnsDuration  = counter("dns_request_duration_seconds", "Time from the socket to the packed answer.")
+	dnsTCP       = gauge("dns_tcp_connections", "TCP connections that are open now.")
+	dnsTCPSeen   = counter("dns_tcp_connections_total", "TCP connections: accepted, refused over a limit, failed for want of descriptors.", "result")
 	dnsDropped   = counter("dns_dropped_total", "Packets that were not answered, by reason.", "reason")
 	panics       = counter("panics_total", "Panics while answering a query; each was answered SERVFAIL.")
 	apiPanics    = counter("api_panics_total", "Panics while answering an API request.")
@@ -59,7 +63,7 @@ var (
 	buildInfo = gauge("build_info", "1, with the version, commit and Go version of the program.", "version", "revision", "goversion")
 
 	families = []metric{
-		dnsRequests, dnsResponses, dnsDropped, panics, apiPanics,
+		dnsRequests, dnsReplies, dnsResponses, dnsDuration, dnsTCP, dnsTCPSeen, dnsDropped, panics, apiPanics,
 		reloadOK, reloadTime, lastGood, configInfo,
 		poolMembers, poolActive, poolPanic, rowHealth, holdsNow, zoneSerial, zoneOK,
 		probeResults, probeOverruns, probeWaits, probePanics, probeChecks, probeRunning,
@@ -129,23 +133,43 @@ var typeLabel = regexp.MustCompile(`^[A-Z][A-Z0-9-]{0,9}$`)
 
 func (c collector) collectDNS(emit emitter) {
 	s := c.opts.Stats()
-	requests := map[[5]string]uint64{}
+	requests := map[[3]string]uint64{}
 	for _, r := range s.Requests {
 		if !typeLabel.MatchString(r.Type) {
 			r.Type = "other"
 		}
-		requests[[5]string{r.Server, r.Zone, r.Proto, r.Family, r.Type}] += r.N
+		requests[[3]string{r.Proto, r.Family, r.Type}] += r.N
 	}
 	for labels, n := range requests {
 		emit.put(dnsRequests, float64(n), labels[:]...)
 	}
 	for _, r := range s.Responses {
-		emit.put(dnsResponses, float64(r.N), r.Server, r.Zone, r.Rcode)
+		emit.put(dnsResponses, float64(r.N), r.Zone, r.Rcode)
 	}
+	for rcode, n := range s.Replies {
+		emit.put(dnsReplies, float64(n), rcode)
+	}
+	emit.durations(s)
+	emit.put(dnsTCP, float64(s.TCP.Open))
+	emit.put(dnsTCPSeen, float64(s.TCP.Accepted), "accepted")
+	emit.put(dnsTCPSeen, float64(s.TCP.Refused), "refused")
+	emit.put(dnsTCPSeen, float64(s.TCP.Failed), "failed")
 	for reason, n := range s.Dropped {
 		emit.put(dnsDropped, float64(n), reason)
 	}
 	emit.put(panics, float64(s.Panics))
+}
+
+// durations turns counts a bucket into counts up to a bucket, which is what a
+// histogram holds.
+func (e emitter) durations(s DNSStats) {
+	buckets, n := map[float64]uint64{}, uint64(0)
+	for i, d := range s.Durations {
+		if n += d.N; i < len(s.Durations)-1 {
+			buckets[d.Below.Seconds()] = n
+		}
+	}
+	e <- prometheus.MustNewConstHistogram(dnsDuration.desc, n, s.Total.Seconds(), buckets)
 }
 
 func (c collector) collectConfig(emit emitter) {

@@ -38,13 +38,32 @@ func TestMetrics(t *testing.T) {
 	}
 	c := api.New(d.options()).Collector()
 	want := `
-# HELP portolan_dns_requests_total Queries by listener, zone, transport, address family and type.
+# HELP portolan_dns_requests_total Queries by transport, address family and type.
 # TYPE portolan_dns_requests_total counter
-portolan_dns_requests_total{family="1",proto="udp",server="127.0.0.1:53",type="A",zone="example.com."} 3
-portolan_dns_requests_total{family="1",proto="udp",server="127.0.0.1:53",type="other",zone="example.com."} 2
-# HELP portolan_dns_responses_total Answers by listener, zone and response code.
+portolan_dns_requests_total{family="1",proto="udp",type="A"} 3
+portolan_dns_requests_total{family="1",proto="udp",type="other"} 2
+# HELP portolan_dns_replies_total Answers by response code, those outside of our zones too.
+# TYPE portolan_dns_replies_total counter
+portolan_dns_replies_total{rcode="NOERROR"} 5
+portolan_dns_replies_total{rcode="REFUSED"} 2
+# HELP portolan_dns_responses_total Answers by zone and response code.
 # TYPE portolan_dns_responses_total counter
-portolan_dns_responses_total{rcode="NOERROR",server="127.0.0.1:53",zone="example.com."} 5
+portolan_dns_responses_total{rcode="NOERROR",zone="example.com."} 5
+# HELP portolan_dns_request_duration_seconds Time from the socket to the packed answer.
+# TYPE portolan_dns_request_duration_seconds histogram
+portolan_dns_request_duration_seconds_bucket{le="0.001"} 4
+portolan_dns_request_duration_seconds_bucket{le="0.002"} 6
+portolan_dns_request_duration_seconds_bucket{le="+Inf"} 7
+portolan_dns_request_duration_seconds_sum 0.009
+portolan_dns_request_duration_seconds_count 7
+# HELP portolan_dns_tcp_connections TCP connections that are open now.
+# TYPE portolan_dns_tcp_connections gauge
+portolan_dns_tcp_connections 1
+# HELP portolan_dns_tcp_connections_total TCP connections: accepted, refused over a limit, failed for want of descriptors.
+# TYPE portolan_dns_tcp_connections_total counter
+portolan_dns_tcp_connections_total{result="accepted"} 3
+portolan_dns_tcp_connections_total{result="failed"} 0
+portolan_dns_tcp_connections_total{result="refused"} 2
 # HELP portolan_dns_dropped_total Packets that were not answered, by reason.
 # TYPE portolan_dns_dropped_total counter
 portolan_dns_dropped_total{reason="malformed"} 2

@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"runtime/debug"
+	"strings"
 )
 
 // endpoint answers one request: with what is marshalled to JSON, or an error.
@@ -32,18 +33,33 @@ func (s *Server) routes() http.Handler {
 		"POST /v1/reload":                   s.reload,
 		"POST /v1/holds":                    s.hold,
 		"DELETE /v1/holds/{id...}":          s.release,
-		"/":                                 nothingHere,
 	} {
 		mux.Handle(pattern, s.serve(e))
 	}
 	mux.Handle("GET /metrics", s.admit(s.metrics()))
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
+	mux.Handle("/", s.serve(func(r *http.Request) (any, error) { return nil, nothingHere(mux, r) }))
 	return s.guard(mux)
 }
 
-func nothingHere(r *http.Request) (any, error) {
-	return nil, Errorf(NotFound, "there is no %s %s", r.Method, r.URL.Path)
+// nothingHere tells a path that does not exist from a method that a path does
+// not take; the second names those that it takes (RFC 9110, 15.5.6).
+func nothingHere(mux *http.ServeMux, r *http.Request) error {
+	var allowed []string
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
+		other := r.Clone(r.Context())
+		other.Method = method
+		if _, pattern := mux.Handler(other); pattern != "/" {
+			allowed = append(allowed, method)
+		}
+	}
+	if len(allowed) == 0 {
+		return Errorf(NotFound, "there is no %s %s", r.Method, r.URL.Path)
+	}
+	err := Errorf(NotAllowed, "%s takes %s, not %s", r.URL.Path, strings.Join(allowed, " and "), r.Method)
+	err.allow = strings.Join(allowed, ", ")
+	return err
 }
 
 // serve turns an endpoint into a handler.
@@ -105,6 +121,9 @@ func (s *Server) reply(w http.ResponseWriter, r *http.Request, code int, v any) 
 
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	e := toError(err)
+	if e.allow != "" {
+		w.Header().Set("Allow", e.allow)
+	}
 	if e.Kind == Internal {
 		s.opts.Log.Error("api request failed", "path", r.URL.Path, "error", err)
 	}

@@ -168,15 +168,17 @@ type Readiness struct {
 // configuration or from a fixed list, never from a query.
 type DNSStats struct {
 	Requests  []RequestCount
-	Responses []ResponseCount
+	Replies   map[string]uint64 // by rcode, all of them
+	Responses []ResponseCount   // those of zones that are served now
 	Dropped   map[string]uint64 // by reason
 	Panics    uint64
+	Durations []DurationCount // of answering, shortest first; the last has no bound
+	Total     time.Duration   // sum of all durations
+	TCP       TCPStats
 }
 
 // RequestCount counts queries.
 type RequestCount struct {
-	Server string // listener, "127.0.0.1:53"
-	Zone   string // canonical; "." where no zone of ours holds the name
 	Proto  string // udp, tcp
 	Family string // 1 IPv4, 2 IPv6, as CoreDNS has it
 	Type   string // A, AAAA, ...; "other" for what is not on the engine's list
@@ -185,6 +187,21 @@ type RequestCount struct {
 
 // ResponseCount counts answers.
 type ResponseCount struct {
-	Server, Zone, Rcode string
-	N                   uint64
+	Zone, Rcode string
+	N           uint64
+}
+
+// DurationCount counts answers that took less than Below, and not less than
+// the one before.
+type DurationCount struct {
+	Below time.Duration
+	N     uint64
+}
+
+// TCPStats counts TCP connections.
+type TCPStats struct {
+	Open     int
+	Accepted uint64
+	Refused  uint64 // closed at once, over a limit
+	Failed   uint64 // accept failed
 }

@@ -34,7 +34,7 @@ func (d *Daemon) use(b *Built) {
 
 // Reload reads the configuration on disk again. A configuration that cannot be
 // used changes nothing. A zone whose file is bad stays as it was; the rest is
-// taken into use.
+// taken into use, and the error is of kind [api.Partial].
 func (d *Daemon) Reload(_ context.Context, by string) (api.Applied, error) {
 	d.changing.Lock()
 	defer d.changing.Unlock()
@@ -51,9 +51,28 @@ func (d *Daemon) Reload(_ context.Context, by string) (api.Applied, error) {
 	applied := d.taken(built, errs, "reload", by)
 	if errs.Failed() {
 		d.fell(errs)
-		return applied, errs
+		return applied, partly(built, errs)
 	}
 	return applied, nil
+}
+
+// partly says which zones a reload could not take over.
+func partly(b *Built, errs config.Errors) error {
+	var zones []string
+	for _, z := range b.DNS.ZoneStates() {
+		switch {
+		case z.Stale:
+			zones = append(zones, z.Name+" stays as it was")
+		case z.Error != "":
+			zones = append(zones, z.Name+" is not served")
+		}
+	}
+	files := "1 zone file is bad"
+	if len(zones) != 1 {
+		files = fmt.Sprintf("%d zone files are bad", len(zones))
+	}
+	return &api.Error{Kind: api.Partial, Details: api.Details(errs),
+		Text: fmt.Sprintf("reloaded, but %s: %s", files, strings.Join(zones, ", "))}
 }
 
 // taken takes a new configuration into use and says what that did.

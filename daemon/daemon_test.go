@@ -208,7 +208,9 @@ func TestABadZoneFileKeepsItsLastGoodVersion(t *testing.T) {
 	r.write("a.zone", "this is no zone file\n")
 	r.write("b.zone", strings.Replace(zoneText, "192.0.2.80", "192.0.2.81", 1))
 	_, err := r.d.Reload(t.Context(), "test")
-	if err == nil || !strings.Contains(err.Error(), "zone") {
+	var partial *api.Error
+	if !errors.As(err, &partial) || partial.Kind != api.Partial || len(partial.Details) != 1 ||
+		partial.Text != "reloaded, but 1 zone file is bad: a.example. stays as it was" {
 		t.Errorf("the reload does not tell of the bad zone: %v", err)
 	}
 	for name, want := range map[string]string{"static.a.example.": "NOERROR 192.0.2.80", "static.b.example.": "NOERROR 192.0.2.81",

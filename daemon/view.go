@@ -37,18 +37,22 @@ func (d *Daemon) Standing(pool string, t *status.Table) (*pick.Trace, bool) {
 
 // Explain implements [api.Explainer].
 func (d *Daemon) Explain(_ context.Context, q api.ExplainQuery) (any, error) {
-	return d.running.Load().Explain(d.board.Table(), Query(q))
+	e, err := d.running.Load().Explain(d.board.Table(), Query(q))
+	if err != nil { // it can only be the question
+		return nil, api.Errorf(api.Invalid, "%v", err)
+	}
+	return e, nil
 }
 
 func (d *Daemon) zones() []api.Zone {
 	var zones []api.Zone
 	for _, s := range d.dns.Table().ZoneStates() {
-		z := api.Zone{Name: s.Name, File: s.File, Serial: s.Serial, Records: s.Records, State: "ok", Error: s.Error, Loaded: s.Loaded}
+		z := api.Zone{Name: s.Name, File: s.File, Serial: s.Serial, Records: s.Records, State: api.ZoneOK, Error: s.Error, Loaded: s.Loaded}
 		switch {
 		case s.Stale:
-			z.State = "last good"
+			z.State = api.ZoneLastGood
 		case s.Error != "":
-			z.State = "failed"
+			z.State = api.ZoneFailed
 		}
 		zones = append(zones, z)
 	}
@@ -72,7 +76,10 @@ func (d *Daemon) notReady() []api.NotReady {
 
 func (d *Daemon) stats() api.DNSStats {
 	st := d.dns.Stats()
-	out := api.DNSStats{Dropped: st.Dropped, Panics: st.Panics}
+	out := api.DNSStats{Replies: st.Responses, Dropped: st.Dropped, Panics: st.Panics, Total: st.Total, TCP: api.TCPStats(st.Conns)}
+	for _, b := range st.Durations {
+		out.Durations = append(out.Durations, api.DurationCount{Below: b.Below, N: b.Count})
+	}
 	for _, r := range st.Requests {
 		out.Requests = append(out.Requests, api.RequestCount{Proto: r.Proto, Family: r.Family, Type: r.Type, N: r.Count})
 	}

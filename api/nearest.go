@@ -1,0 +1,81 @@
+package api
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/portolan-lb/portolan/config"
+)
+
+// Nearest gives the word that somebody may have meant, or "" if none is near:
+// within one change for each three letters, and two at most.
+func Nearest(word string, words []string) string {
+	best, near := "", min(len(word)/3, 2)+1
+	for _, w := range words {
+		// Ties go to the first in the alphabet, so that the hint is stable.
+		if d := distance(strings.ToLower(word), strings.ToLower(w), near); d < near || d == near && best != "" && w < best {
+			best, near = w, d
+		}
+	}
+	return best
+}
+
+// distance counts the letters to change, add or drop from a to b; anything
+// over bound is bound+1.
+func distance(a, b string, bound int) int {
+	if len(a)-len(b) > bound || len(b)-len(a) > bound || len(a) > maxName {
+		return bound + 1
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range a {
+		corner := row[0]
+		row[0] = i + 1
+		for j := range b {
+			above := row[j+1]
+			change := corner
+			if a[i] != b[j] {
+				change++
+			}
+			row[j+1] = min(change, above+1, row[j]+1)
+			corner = above
+		}
+	}
+	return row[len(b)]
+}
+
+// didYouMean is the end of an error about a name that does not exist; it may
+// be empty.
+func didYouMean(name string, names []string) string {
+	if like := Nearest(name, names); like != "" {
+		return fmt.Sprintf("; did you mean %q?", like)
+	}
+	return ""
+}
+
+// names gives the names of everything of a kind, as describe takes them.
+func (v view) names(kind string) []string {
+	switch strings.TrimSuffix(strings.ToLower(kind), "s") {
+	case "pool":
+		return list(v.model.Pools, func(c *config.Pool) string { return c.Name })
+	case "member":
+		var all []string
+		for _, p := range v.model.Pools {
+			all = append(all, list(p.Members, func(c *config.Member) string { return p.Name + "/" + c.Target() })...)
+		}
+		return all
+	case "virtualserver":
+		return list(v.model.VirtualServers, func(c *config.VirtualServer) string { return c.Name })
+	case "link":
+		return list(v.model.Links, func(c *config.Link) string { return c.Name })
+	case "site":
+		return list(v.model.Sites, func(c *config.Site) string { return c.Name })
+	case "probe":
+		return list(v.model.Probes, func(c *config.Probe) string { return c.Name })
+	case "zone":
+		return list(v.model.Zones, func(c *config.Zone) string { return c.Name })
+	}
+	return nil
+}
