@@ -57,7 +57,9 @@ func New(opts Options) *Daemon {
 		opts.Log = slog.Default()
 	}
 	d := &Daemon{opts: opts, log: opts.Log, board: status.NewBoard(events)}
-	d.prober = probe.New(d.board, probe.Options{Log: d.log})
+	d.prober = probe.New(d.board, probe.Options{Log: d.log, ReadFile: func(ref string) ([]byte, error) {
+		return d.running.Load().Model.Source().ReadFile(ref) // relative to the configuration
+	}})
 	d.state.Store(&api.ConfigState{})
 	return d
 }

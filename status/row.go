@@ -142,5 +142,5 @@ func (r *Row) Usable() bool {
 // unchanged state is read from the prober.
 func (r *Row) same(o *Row) bool {
 	return r.Health == o.Health && r.Busy == o.Busy && r.Full == o.Full && r.Waiting == o.Waiting &&
-		r.Since.Equal(o.Since) && r.Hold == o.Hold
+		r.Since.Equal(o.Since) && r.By == o.By && r.Hold == o.Hold
 }

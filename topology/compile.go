@@ -243,39 +243,38 @@ func (p *plan) judge(v *view) []match {
 }
 
 // reportRules warns of rules without effect: those that match nobody, and
-// those that others precede for every client.
+// those before which, for every client, another rule prefers the same place. A
+// rule that only others' places precede is a second choice, and meant.
 func (c *compiler) reportRules(t *Table) {
-	before := make(map[uint32]uint32) // a rule that is never first: the one first in its place
-	first := make(map[uint32]bool)
-	for _, rules := range t.classes {
-		for i, r := range rules {
-			if i == 0 {
-				first[r] = true
-			} else if _, ok := before[r]; !ok {
-				before[r] = rules[0]
+	rules := c.model.Topology
+	acts := make([]bool, len(rules))
+	behind := make(map[uint32]uint32) // a rule to one that takes its place
+	for _, class := range t.classes {
+		for i, r := range class {
+			at := slices.IndexFunc(class[:i], func(o uint32) bool { return rules[o].Prefer == rules[r].Prefer })
+			if at < 0 {
+				acts[r] = true
+			} else {
+				behind[r] = class[at]
 			}
 		}
 	}
-	for i, r := range c.model.Topology {
-		other, later := before[uint32(i)]
+	for i, r := range rules {
+		other, later := behind[uint32(i)]
 		switch {
-		case first[uint32(i)]:
+		case acts[i]:
 		case later:
-			c.warn(r.Pos, rulePath(i), "%s", shadowed(other, c.model.Topology[other], r))
+			c.warn(r.Pos, rulePath(i), "rule has no effect: for every client %s goes before it and prefers the same place", ruleAt(other, rules[other]))
 		default:
 			c.warn(r.Pos, rulePath(i), "rule matches no client")
 		}
 	}
 }
 
-// shadowed says what precedes a rule, and whether the rule can act at all.
-func shadowed(index uint32, other, r *config.TopologyRule) string {
-	at := rulePath(int(index))
-	if other.Pos.File != "" {
-		at += " (" + other.Pos.String() + ")"
+// ruleAt names a rule with its place in the file.
+func ruleAt(index uint32, r *config.TopologyRule) string {
+	if r.Pos.File == "" {
+		return rulePath(int(index))
 	}
-	if other.Prefer == r.Prefer {
-		return "rule is never first for any client: " + at + " goes before it and prefers the same place"
-	}
-	return "rule is never first for any client: it acts only where the place of rules such as " + at + " is busy or down"
+	return rulePath(int(index)) + " (" + r.Pos.String() + ")"
 }

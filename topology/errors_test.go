@@ -123,7 +123,8 @@ func TestManyErrors(t *testing.T) {
 	}
 }
 
-// TestShadowed_T4: rules that never come first, or never match, are reported.
+// TestShadowed_T4: rules without effect are reported; a second choice (rule 3)
+// is not one.
 func TestShadowed_T4(t *testing.T) {
 	rule := func(i int, client, link string, priority int) *config.TopologyRule {
 		return &config.TopologyRule{Client: netip.MustParsePrefix(client), Prefer: config.Place{Link: link}, Priority: priority, Pos: at(i)}
@@ -140,8 +141,7 @@ func TestShadowed_T4(t *testing.T) {
 	}
 	_, errs := Compile(m, source(nil))
 	want := []string{
-		"warning: p.yaml:2:3: topology[1]: rule is never first for any client: topology[0] (p.yaml:1:3) goes before it and prefers the same place",
-		"warning: p.yaml:3:3: topology[2]: rule is never first for any client: it acts only where the place of rules such as topology[0] (p.yaml:1:3) is busy or down",
+		"warning: p.yaml:2:3: topology[1]: rule has no effect: for every client topology[0] (p.yaml:1:3) goes before it and prefers the same place",
 		"warning: p.yaml:4:3: topology[3]: rule matches no client",
 	}
 	if got := shownErrors(errs); !slices.Equal(got, want) {
