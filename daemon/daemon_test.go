@@ -209,7 +209,7 @@ func TestABadZoneFileKeepsItsLastGoodVersion(t *testing.T) {
 	r.write("b.zone", strings.Replace(zoneText, "192.0.2.80", "192.0.2.81", 1))
 	_, err := r.d.Reload(t.Context(), "test")
 	var partial *api.Error
-	if !errors.As(err, &partial) || partial.Kind != api.Partial || len(partial.Details) != 1 ||
+	if !errors.As(err, &partial) || partial.Kind != api.Partial || len(partial.Details) == 0 ||
 		partial.Text != "reloaded, but 1 zone file is bad: a.example. stays as it was" {
 		t.Errorf("the reload does not tell of the bad zone: %v", err)
 	}
