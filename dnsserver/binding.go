@@ -22,16 +22,13 @@ type binding struct {
 	topology *topology.Table
 }
 
-func (ps *pools) bind(n *config.Name, topo *topology.Table) (*binding, error) {
-	p := ps.byName[n.Pool]
-	if p == nil {
-		return nil, fmt.Errorf("name %s: no pool %q", n.FQDN, n.Pool)
-	}
-	b := &binding{fqdn: n.FQDN, group: "name " + n.FQDN, ttl: n.TTL, pool: p, memo: ps.memo, topology: topo}
+// bind ties a name to its pool, which compilePools has seen to be there.
+func (ps *pools) bind(n *config.Name, topo *topology.Table) *binding {
+	b := &binding{fqdn: n.FQDN, group: "name " + n.FQDN, ttl: n.TTL, pool: ps.byName[n.Pool], memo: ps.memo, topology: topo}
 	if n.Group != "" {
 		b.group = "group " + n.Group
 	}
-	return b, nil
+	return b
 }
 
 // choosing is the work of one decision.

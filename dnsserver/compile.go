@@ -57,13 +57,7 @@ func Compile(in Inputs) (*Table, config.Errors) {
 		if z == nil {
 			t.broken[c.Name] = true
 		} else {
-			bound, found := z.bind(c, func(n *config.Name) decider {
-				b, err := ps.bind(n, in.Topology)
-				if err != nil {
-					errs = append(errs, &config.Error{Pos: n.Pos, Text: err.Error()})
-				}
-				return b
-			})
+			bound, found := z.bind(c, func(n *config.Name) decider { return ps.bind(n, in.Topology) })
 			errs = append(errs, found...)
 			if state.Error == "" && found.Failed() {
 				state.Error = found[0].Error()

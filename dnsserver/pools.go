@@ -95,6 +95,13 @@ func compilePools(m *config.Model, topo *topology.Table, before *pools) (*pools,
 			return nil, err
 		}
 	}
+	for _, z := range m.Zones {
+		for _, n := range z.Names {
+			if c.pools.byName[n.Pool] == nil {
+				return nil, fmt.Errorf("name %s: no pool %q", n.FQDN, n.Pool)
+			}
+		}
+	}
 	for _, p := range c.pools.order {
 		p.targets = c.targets
 		p.ladder = c.rungs(p.OnDown)

@@ -6,7 +6,7 @@ import (
 	"io"
 	"net"
 	"strconv"
-	"strings"
+	"unicode/utf8"
 )
 
 // maxRead is how much of a reply is searched for the expected text, in bytes.
@@ -15,11 +15,24 @@ const maxRead = 64 << 10
 // unescape reads the Go escapes of a payload (\r\n, \x00). Text that is not
 // validly escaped is taken as it stands.
 func unescape(s string) []byte {
-	quoted := `"` + strings.NewReplacer(`"`, `\x22`, "\n", `\n`).Replace(s) + `"`
-	if u, err := strconv.Unquote(quoted); err == nil {
-		return []byte(u)
+	var out []byte
+	for rest := s; rest != ""; {
+		if rest[0] == '"' || rest[0] == '\n' { // plain here, unlike in a Go string
+			out, rest = append(out, rest[0]), rest[1:]
+			continue
+		}
+		r, multibyte, tail, err := strconv.UnquoteChar(rest, '"')
+		switch {
+		case err != nil:
+			return []byte(s)
+		case multibyte:
+			out = utf8.AppendRune(out, r)
+		default:
+			out = append(out, byte(r))
+		}
+		rest = tail
 	}
-	return []byte(s)
+	return out
 }
 
 // talk sends the probe's payload over a stream and waits for the expected
