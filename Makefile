@@ -27,8 +27,15 @@ check:
 bench:
 	go test -run '^$$' -bench . -benchmem ./...
 
+# The program, its unit and user, and a sample configuration that never
+# replaces one that is there.
 install: build
 	install -D -m 755 bin/portolan $(DESTDIR)$(PREFIX)/bin/portolan
+	install -d $(DESTDIR)/usr/lib/systemd/system
+	sed 's|/usr/local/bin|$(PREFIX)/bin|' deploy/portolan.service > $(DESTDIR)/usr/lib/systemd/system/portolan.service
+	install -D -m 644 deploy/portolan.sysusers $(DESTDIR)/usr/lib/sysusers.d/portolan.conf
+	install -d $(DESTDIR)/etc/portolan
+	test -e $(DESTDIR)/etc/portolan/portolan.yaml || install -m 640 deploy/portolan.yaml deploy/example.com.zone $(DESTDIR)/etc/portolan
 
 clean:
 	rm -rf bin

@@ -98,7 +98,7 @@ func TestSearchStraddles(t *testing.T) {
 func TestUnescape(t *testing.T) {
 	for in, out := range map[string]string{
 		`say \"x\"`: `say "x"`,
-		`GET\r\n`: "GET\r\n", `\x00\x01`: "\x00\x01", `say "hi"`: `say "hi"`, "two\nlines": "two\nlines", `bad \q`: `bad \q`, "": "",
+		`GET\r\n`:   "GET\r\n", `\x00\x01`: "\x00\x01", `say "hi"`: `say "hi"`, "two\nlines": "two\nlines", `bad \q`: `bad \q`, "": "",
 	} {
 		if got := string(unescape(in)); got != out {
 			t.Errorf("unescape(%q) = %q, want %q", in, got, out)
