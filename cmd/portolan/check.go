@@ -19,9 +19,12 @@ func checkCommand() *cobra.Command {
 		Short: "Check a configuration and every file it refers to",
 		Long: `Check a configuration: its words, references and rules, the zone files, prefix
 files and databases that it names. All errors are reported, each with its
-place. Nothing is opened on the network and no privilege is needed.
+place. Nothing is opened on the network and no privilege is needed. Without
+FILE it is the configuration that serve would read [PORTOLAN_CONFIG].
 
 Exit codes: 0 it can be served, 1 it cannot, 2 it could not be read.`,
+		Example: `  portolan check portolan.yaml
+  portolan check --strict -q /etc/portolan && portolan reload`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path := envOr("PORTOLAN_CONFIG", defaultConfig)
@@ -39,7 +42,8 @@ Exit codes: 0 it can be served, 1 it cannot, 2 it could not be read.`,
 				return exit(1)
 			}
 			if !quiet {
-				_, _ = fmt.Fprintf(cmd.OutOrStdout(), "%s: ok: %s, %d probes\n", path, built.DNS, len(built.Plan.Checks))
+				_, _ = fmt.Fprintf(cmd.OutOrStdout(), "%s: ok: %s, %s, %s\n", path,
+					counted(len(built.Model.Zones), "zone"), counted(len(built.Model.Pools), "pool"), counted(len(built.Plan.Checks), "probe"))
 			}
 			return nil
 		},

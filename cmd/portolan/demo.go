@@ -9,7 +9,7 @@ import (
 )
 
 func demoCommand() *cobra.Command {
-	var logFormat, logLevel string
+	var flags logFlags
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run three pretend sites and a server over them",
@@ -18,14 +18,14 @@ DNS on 127.0.0.1:5300. It prints what to try. No root is needed; nothing
 outside a temporary folder is written.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			log, err := newLog(cmd.ErrOrStderr(), logFormat, logLevel)
+			log, err := flags.open(cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
 			return demo.Run(cmd.Context(), cmd.OutOrStdout(), log)
 		},
 	}
-	logFlags(cmd, &logFormat, &logLevel)
+	flags = addLogFlags(cmd)
 	cmd.AddCommand(switchCommand("stop", "Let a site of the running demo fail its health checks", true),
 		switchCommand("start", "Let a site of the running demo serve again", false))
 	return cmd

@@ -1,9 +1,10 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,52 +14,98 @@ import (
 )
 
 func describeCommand() *cobra.Command {
-	var output string
+	var output *choice
 	cmd := &cobra.Command{
 		Use:   "describe KIND NAME",
 		Short: "Tell everything about one thing, with the evidence",
 		Long: `Tell everything about a pool, member, virtualserver, link, site, probe or zone:
-its configuration, its state, the last results and failures of its probes with
-what was seen, and its events.`,
-		Args: cobra.ExactArgs(2),
+its state, the last results and failures of its probes with what was seen, its
+configuration and its events.
+
+A member is named POOL/MEMBER, a probe by its name for all that it checks, or
+TARGET/PROBE for one check. KIND/NAME in one word, as events and explain print
+rows, does too.
+
+Exit codes: 0 it is there, 1 there is no such thing, 2 there is no server to
+ask, or no such kind.`,
+		Example: `  portolan describe virtualserver web-east
+  portolan describe member web/web-east
+  portolan describe probe/192.0.2.10:443/https`,
+		Args:              cobra.RangeArgs(1, 2),
+		ValidArgsFunction: completeDescribe,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			kind, name, err := thing(args)
+			if err != nil {
+				return err
+			}
 			c, err := dial(cmd)
 			if err != nil {
 				return err
 			}
-			d, err := c.Describe(cmd.Context(), args[0], args[1])
+			d, err := c.Describe(cmd.Context(), kind, name)
 			if err != nil {
 				return err
 			}
-			switch output {
-			case "json":
+			if output.word == "json" {
 				return printJSON(cmd.OutOrStdout(), d)
-			case "text":
-				return printDescription(cmd.OutOrStdout(), d, time.Now())
 			}
-			return badOutput(output, "text", "json")
+			return printDescription(cmd.OutOrStdout(), d, time.Now())
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	output = outputFlag(cmd, "text", "json")
 	return cmd
+}
+
+// thing reads KIND NAME, or KIND/NAME as rows are written: the row of a pool's
+// member is pool/POOL/MEMBER.
+func thing(args []string) (kind, name string, err error) {
+	word := args[0]
+	if len(args) == 2 {
+		name = args[1]
+	} else if word, name, _ = strings.Cut(args[0], "/"); name == "" {
+		return "", "", fmt.Errorf("a name is needed: describe %s NAME", args[0])
+	}
+	l, ok := findListing(word)
+	switch {
+	case !ok || l.kind == "":
+		return "", "", unknownKind(word, describable())
+	case l.kind == "pool" && len(args) == 1 && strings.Contains(name, "/"):
+		return "member", name, nil
+	}
+	return l.kind, name, nil
+}
+
+// describable is the kinds that can be described.
+func describable() []string {
+	var kinds []string
+	for _, l := range listings {
+		if l.kind != "" {
+			kinds = append(kinds, strings.ToLower(l.kind))
+		}
+	}
+	return kinds
 }
 
 func printDescription(w io.Writer, d api.Description, now time.Time) error {
 	p := &printer{w: w}
 	p.line("%s %s", d.Kind, d.Name)
 	p.section("State", d.State)
-	p.section("Configuration", d.Config)
 	if len(d.Members) > 0 {
-		p.line("\nMembers")
+		p.heading("Members")
 		for _, m := range d.Members {
-			p.line("  %s %s weight %d priority %d%s", m.Name, m.State, m.Weight, m.Priority, before(": ", m.Why))
+			part := "takes part"
+			if !m.Active {
+				part = "left out"
+			}
+			p.line("  %s: %s, %s, weight %d, priority %d%s", m.Name, m.State, part, m.Weight, m.Priority, before(": ", m.Why))
 		}
 	}
 	for _, h := range d.Evidence {
 		p.evidence(h, now)
 	}
+	p.section("Configuration", d.Config)
 	if len(d.Events) > 0 {
-		p.line("\nEvents")
+		p.heading("Events")
 		for _, e := range d.Events {
 			p.line("  %s", joinCells(eventRow(e, getOptions{})))
 		}
@@ -67,13 +114,7 @@ func printDescription(w io.Writer, d api.Description, now time.Time) error {
 }
 
 func joinCells(cells []string) string {
-	s := ""
-	for _, c := range cells {
-		if c != "" {
-			s += c + "  "
-		}
-	}
-	return s
+	return strings.Join(slices.DeleteFunc(cells, func(c string) bool { return c == "" }), "  ")
 }
 
 func before(prefix, s string) string {
@@ -89,27 +130,32 @@ type printer struct {
 	err error
 }
 
+// line prints one line. What is in it may come from the network.
 func (p *printer) line(format string, args ...any) {
 	if p.err == nil {
-		_, p.err = fmt.Fprintf(p.w, format+"\n", args...)
+		_, p.err = fmt.Fprintln(p.w, shown(fmt.Sprintf(format, args...)))
 	}
 }
 
-// section prints an object the way JSON has it, which is how it is configured.
+// heading starts a section.
+func (p *printer) heading(format string, args ...any) {
+	if p.err == nil {
+		_, p.err = fmt.Fprintln(p.w)
+	}
+	p.line(format, args...)
+}
+
+// section prints an object, if there is one, much as it is configured.
 func (p *printer) section(title string, v any) {
 	if v == nil {
 		return
 	}
-	text, err := json.MarshalIndent(v, "  ", "  ")
-	if err != nil {
-		p.err = err
-		return
-	}
-	p.line("\n%s\n  %s", title, text)
+	p.heading("%s", title)
+	p.outline("  ", "  ", v)
 }
 
 func (p *printer) evidence(h probe.History, now time.Time) {
-	p.line("\nProbe %s of %s (%s, every %s, timeout %s, rise %d, fall %d)", h.Probe, h.Target, h.Kind, h.Interval, h.Timeout, h.Rise, h.Fall)
+	p.heading("Probe %s of %s (%s, every %s, timeout %s, rise %d, fall %d)", h.Probe, h.Target, h.Kind, h.Interval, h.Timeout, h.Rise, h.Fall)
 	state := h.Health.String()
 	if h.Waiting {
 		state = "waiting for its first result"

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net/netip"
 	"strings"
 	"time"
@@ -11,21 +12,32 @@ import (
 	"github.com/portolan-lb/portolan/api"
 	"github.com/portolan-lb/portolan/daemon"
 	"github.com/portolan-lb/portolan/dnsserver"
+	"github.com/portolan-lb/portolan/pick"
 	"github.com/portolan-lb/portolan/status"
 )
 
-func explainCommand() *cobra.Command {
-	var clientText, ecs, config, output string
-	var down []string
-	cmd := &cobra.Command{
-		Use:   "explain NAME [TYPE]",
-		Short: "Tell why a client gets the answer that it gets",
-		Long: `Tell, step by step, how a question of a client is answered: which address
+const explainManual = `Tell, step by step, how a question of a client is answered: which address
 counts, which topology rules match, who takes part in the pool and why others
 do not, what each slot makes of it, where TTL and ECS scope come from. It is
 made by the code that answers, and has no effect on the next answer.
 
-With -c the configuration is judged offline: nothing has been probed then.`,
+NAME is a full domain name, TYPE a record type (A unless given). --client is the
+address that the query comes from: the resolver's, with --ecs for the client
+that it asks for. --down judges as if rows were down that are not.
+
+With -c the configuration is judged offline: nothing has been probed then.
+
+Exit codes: 0 it is explained, whatever the answer; 1 a row of --down does not
+exist; 2 the question makes no sense, or there is nobody to ask.`
+
+func explainCommand() *cobra.Command {
+	var clientText, ecs, config string
+	var output *choice
+	var down []string
+	cmd := &cobra.Command{
+		Use:   "explain NAME [TYPE]",
+		Short: "Tell why a client gets the answer that it gets",
+		Long:  explainManual,
 		Example: `  portolan explain www.example.com --client 203.0.113.7
   portolan explain www.example.com AAAA --client 192.0.2.53 --ecs 203.0.113.0/24
   portolan explain www.example.com --client 203.0.113.7 --down virtualServer/web-west
@@ -40,20 +52,20 @@ With -c the configuration is judged offline: nothing has been probed then.`,
 			if err != nil {
 				return err
 			}
-			switch output {
-			case "json":
+			if output.word == "json" {
 				return printJSON(cmd.OutOrStdout(), e)
-			case "text":
-				return e.WriteText(cmd.OutOrStdout(), time.Now())
 			}
-			return badOutput(output, "text", "json")
+			if err := e.WriteText(cmd.OutOrStdout(), time.Now()); err != nil {
+				return err
+			}
+			return printHolds(cmd.OutOrStdout(), e)
 		},
 	}
 	cmd.Flags().StringVar(&clientText, "client", "", "address that the query comes from (required)")
 	cmd.Flags().StringVar(&ecs, "ecs", "", "the query's Client Subnet, a prefix")
 	cmd.Flags().StringArrayVar(&down, "down", nil, "as if this row were down, such as virtualServer/web; may be repeated")
 	cmd.Flags().StringVarP(&config, "config", "c", "", "ask this configuration offline instead of the running server")
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	output = outputFlag(cmd, "text", "json")
 	_ = cmd.MarkFlagRequired("client") // the flag is defined above
 	return cmd
 }
@@ -102,5 +114,48 @@ func explain(cmd *cobra.Command, q daemon.Query, config string) (*dnsserver.Expl
 		_, _ = fmt.Fprint(cmd.ErrOrStderr(), errs.Render())
 		return nil, exit(2)
 	}
+	for _, id := range q.Down {
+		if _, ok := built.Rows().Lookup(id); !ok {
+			return nil, api.Errorf(api.NotFound, "down %q: there is no such row", id)
+		}
+	}
 	return built.Explain(built.Rows(), q)
+}
+
+// printHolds tells of each hold that stands on a row which the answer depends
+// on: whose word it is, why, and how long it lasts.
+func printHolds(w io.Writer, e *dnsserver.Explanation) error {
+	seen := map[status.ID]bool{}
+	var lines []string
+	for _, m := range membersOf(e) {
+		for _, r := range m.Rows {
+			if r.Hold == nil || seen[r.ID] {
+				continue
+			}
+			seen[r.ID] = true
+			lines = append(lines, fmt.Sprintf("  %s is held %s by %s until %s: %s", r.ID, r.Hold.State, r.Hold.By, until(*r.Hold), r.Hold.Reason))
+		}
+	}
+	if len(lines) == 0 {
+		return nil
+	}
+	_, err := fmt.Fprintf(w, "\nOperators' holds that count here:\n%s\n", strings.Join(lines, "\n"))
+	return err
+}
+
+// membersOf gives the members of all pools that were asked, nested ones too.
+func membersOf(e *dnsserver.Explanation) (members []pick.MemberTrace) {
+	var add func(t *pick.Trace)
+	add = func(t *pick.Trace) {
+		members = append(members, t.Members...)
+		for _, n := range t.Nested {
+			add(n)
+		}
+	}
+	for _, d := range e.Decisions {
+		for _, t := range d.Picks {
+			add(t)
+		}
+	}
+	return members
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -16,7 +17,9 @@ import (
 
 // listing is one kind of thing that get shows.
 type listing struct {
-	words  []string // the kind, and other ways to write it
+	kind   string   // as describe has it; empty: it cannot be described
+	name   []int    // columns that make up the name, for completion
+	words  []string // the kind as get has it, and other ways to write it
 	header []string
 	fetch  func(ctx context.Context, c *client.Client, o getOptions) (list any, rows [][]string, err error)
 }
@@ -24,7 +27,7 @@ type listing struct {
 type getOptions struct {
 	pool  string
 	after uint64
-	limit int
+	limit uint
 	now   time.Time
 }
 
@@ -41,75 +44,121 @@ func of[T any](call func(context.Context, *client.Client, getOptions) ([]T, erro
 }
 
 var listings = []listing{
-	{[]string{"pools", "pool"}, []string{"POOL", "STATE", "ACTIVE", "MEMBERS", "SLOTS", "NAMES"}, of(
+	{"pool", []int{0}, []string{"pools", "pool"}, []string{"POOL", "STATE", "ACTIVE", "MEMBERS", "SLOTS", "NAMES"}, of(
 		func(ctx context.Context, c *client.Client, _ getOptions) ([]api.Pool, error) { return c.Pools(ctx) }, poolRow)},
-	{[]string{"members", "member"}, []string{"POOL", "MEMBER", "STATE", "ACTIVE", "WEIGHT", "PRIORITY", "WHY"}, of(
+	{"member", []int{0, 1}, []string{"members", "member"}, []string{"POOL", "MEMBER", "STATE", "ACTIVE", "WEIGHT", "PRIORITY", "WHY"}, of(
 		func(ctx context.Context, c *client.Client, o getOptions) ([]api.Member, error) {
 			return c.Members(ctx, o.pool)
 		}, memberRow)},
-	{[]string{"virtualservers", "virtualserver", "vs"}, []string{"VIRTUAL SERVER", "STATE", "FOR", "ADDRESSES", "SITE", "LINK", "EVIDENCE"}, of(
+	{"virtualServer", []int{0}, []string{"virtualservers", "virtualserver", "vs"}, []string{"VIRTUAL SERVER", "STATE", "FOR", "ADDRESSES", "SITE", "LINK", "EVIDENCE"}, of(
 		func(ctx context.Context, c *client.Client, _ getOptions) ([]api.VirtualServer, error) {
 			return c.VirtualServers(ctx)
 		}, virtualServerRow)},
-	{[]string{"links", "link"}, []string{"LINK", "STATE", "FOR", "NEXT HOP", "SITE", "EVIDENCE"}, of(
+	{"link", []int{0}, []string{"links", "link"}, []string{"LINK", "STATE", "FOR", "NEXT HOP", "SITE", "EVIDENCE"}, of(
 		func(ctx context.Context, c *client.Client, _ getOptions) ([]api.Link, error) { return c.Links(ctx) }, linkRow)},
-	{[]string{"sites", "site"}, []string{"SITE", "STATE", "FOR", "VIRTUAL SERVERS", "EVIDENCE"}, of(
+	{"site", []int{0}, []string{"sites", "site"}, []string{"SITE", "STATE", "FOR", "VIRTUAL SERVERS", "EVIDENCE"}, of(
 		func(ctx context.Context, c *client.Client, _ getOptions) ([]api.Site, error) { return c.Sites(ctx) }, siteRow)},
-	{[]string{"probes", "probe"}, []string{"PROBE", "TARGET", "KIND", "STATE", "FOR", "LAST RESULT"}, of(
+	{"probe", []int{1, 0}, []string{"probes", "probe"}, []string{"PROBE", "TARGET", "KIND", "STATE", "FOR", "LAST RESULT"}, of(
 		func(ctx context.Context, c *client.Client, _ getOptions) ([]probe.History, error) {
 			return c.Probes(ctx)
 		}, probeRow)},
-	{[]string{"zones", "zone"}, []string{"ZONE", "STATE", "SERIAL", "RECORDS", "DYNAMIC NAMES", "FILE", "ERROR"}, of(
+	{"zone", []int{0}, []string{"zones", "zone"}, []string{"ZONE", "STATE", "SERIAL", "RECORDS", "DYNAMIC NAMES", "FILE", "ERROR"}, of(
 		func(ctx context.Context, c *client.Client, _ getOptions) ([]api.Zone, error) { return c.Zones(ctx) }, zoneRow)},
-	{[]string{"holds", "hold"}, []string{"ROW", "HELD", "UNTIL", "BY", "REASON"}, of(
+	{"", []int{0}, []string{"holds", "hold"}, []string{"ROW", "HELD", "UNTIL", "BY", "REASON"}, of(
 		func(ctx context.Context, c *client.Client, _ getOptions) ([]api.Hold, error) { return c.Holds(ctx) }, holdRow)},
-	{[]string{"events", "event"}, []string{"TIME", "ROW", "CHANGE", "BY", "WHY"}, of(
+	{"", nil, []string{"events", "event"}, []string{"TIME", "ROW", "CHANGE", "BY", "WHY"}, of(
 		func(ctx context.Context, c *client.Client, o getOptions) ([]status.Event, error) {
-			return c.Events(ctx, o.after, o.limit)
+			return c.Events(ctx, o.after, int(min(o.limit, math.MaxInt32)))
 		}, eventRow)},
 }
 
+const getManual = `List things of a kind as they stand now. KIND is one of:
+
+  pools           state (up; or why nobody takes part: full, down, held), who
+                  takes part, slots, and the dynamic names that it answers
+  members         of every pool, or of --pool: state, whether it takes part, why not
+  virtualservers  health with its age, addresses, and the evidence
+  links, sites    the same for those
+  probes          every target that is probed, and what was seen last
+  zones           state (ok; last good: the file is bad now, an older version is
+                  served; failed: not served), serial, what is wrong with the file
+  holds           operators' holds in force
+  events          changes of health, holds and configuration, the newest last
+
+Health is up, down, or unknown (nothing says), which counts as usable. Waiting
+means that the first result is still to come.`
+
 func getCommand() *cobra.Command {
 	var o getOptions
-	var output string
-	kinds := make([]string, len(listings))
-	for i, l := range listings {
-		kinds[i] = l.words[0]
-	}
+	var output *choice
 	cmd := &cobra.Command{
-		Use:       "get KIND",
-		Short:     "List " + strings.Join(kinds, ", "),
-		Args:      cobra.ExactArgs(1),
-		ValidArgs: kinds,
+		Use:               "get KIND",
+		Short:             "List " + strings.Join(kindWords(), ", "),
+		Long:              getManual,
+		Example:           "  portolan get members --pool web\n  portolan get events --limit 10 -o json",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeKind(kindWords()),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if output != "table" && output != "json" {
-				return badOutput(output, "table", "json")
-			}
 			l, ok := findListing(args[0])
 			if !ok {
-				return fmt.Errorf("nothing is called %q; there are: %s", args[0], strings.Join(kinds, ", "))
+				return unknownKind(args[0], kindWords())
 			}
-			c, err := dial(cmd)
-			if err != nil {
+			if err := fits(cmd, l); err != nil {
 				return err
 			}
-			o.now = time.Now()
-			list, rows, err := l.fetch(cmd.Context(), c, o)
-			switch {
-			case err != nil:
-				return err
-			case output == "json":
-				return printJSON(cmd.OutOrStdout(), list)
-			default:
-				return printTable(cmd.OutOrStdout(), l.header, rows)
-			}
+			return l.print(cmd, o, output.word == "json")
 		},
 	}
 	cmd.Flags().StringVar(&o.pool, "pool", "", "members: of this pool only")
-	cmd.Flags().Uint64Var(&o.after, "after", 0, "events: those after this number")
-	cmd.Flags().IntVar(&o.limit, "limit", 50, "events: at most the newest so many; 0 is all that is remembered")
-	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
+	cmd.Flags().Uint64Var(&o.after, "after", 0, "events: those after this number, the seq of -o json")
+	cmd.Flags().UintVar(&o.limit, "limit", 50, "events: at most the newest so many; 0 is all that is remembered")
+	_ = cmd.RegisterFlagCompletionFunc("pool", completePool) // the flag is defined above
+	output = outputFlag(cmd, "table", "json")
 	return cmd
+}
+
+// fits refuses a flag that says nothing of the kind that is asked for.
+func fits(cmd *cobra.Command, l listing) error {
+	for flag, kind := range map[string]string{"pool": "members", "after": "events", "limit": "events"} {
+		if cmd.Flags().Changed(flag) && l.words[0] != kind {
+			return fmt.Errorf("--%s goes with get %s only", flag, kind)
+		}
+	}
+	return nil
+}
+
+func (l listing) print(cmd *cobra.Command, o getOptions, asJSON bool) error {
+	c, err := dial(cmd)
+	if err != nil {
+		return err
+	}
+	o.now = time.Now()
+	list, rows, err := l.fetch(cmd.Context(), c, o)
+	switch {
+	case err != nil:
+		return err
+	case asJSON:
+		return printJSON(cmd.OutOrStdout(), list)
+	default:
+		return printTable(cmd.OutOrStdout(), l.header, rows)
+	}
+}
+
+// kindWords is what get lists.
+func kindWords() []string {
+	words := make([]string, len(listings))
+	for i, l := range listings {
+		words[i] = l.words[0]
+	}
+	return words
+}
+
+func unknownKind(word string, kinds []string) error {
+	hint := "; there are " + strings.Join(kinds, ", ")
+	if like := api.Nearest(word, kinds); like != "" {
+		hint = fmt.Sprintf("; did you mean %q?", like)
+	}
+	return fmt.Errorf("%q is not a kind%s", word, hint)
 }
 
 func findListing(word string) (listing, bool) {
@@ -121,99 +170,4 @@ func findListing(word string) (listing, bool) {
 		}
 	}
 	return listing{}, false
-}
-
-func poolRow(p api.Pool, _ getOptions) []string {
-	state := p.State
-	switch {
-	case p.Waiting:
-		state = "waiting"
-	case p.Lapsed:
-		state += " busy"
-	case p.Panic:
-		state += " panic"
-	}
-	return []string{p.Name, state, fmt.Sprintf("%d: %s", len(p.Active), orDash(strings.Join(p.Active, " "))), fmt.Sprint(p.Members),
-		strings.Join(p.Slots, ", "), strings.Join(p.Names, " ")}
-}
-
-func memberRow(m api.Member, _ getOptions) []string {
-	active := "no"
-	if m.Active {
-		active = "yes"
-	}
-	return []string{m.Pool, m.Name, m.State, active, fmt.Sprint(m.Weight), fmt.Sprint(m.Priority), m.Why}
-}
-
-func virtualServerRow(v api.VirtualServer, o getOptions) []string {
-	addrs := make([]string, len(v.Addresses))
-	for i, a := range v.Addresses {
-		addrs[i] = a.String()
-	}
-	return []string{v.Name, stateOf(v.Row), age(v.Row.Since, o.now), strings.Join(addrs, " "), v.Site, v.Link, evidence(v.Row)}
-}
-
-func linkRow(l api.Link, o getOptions) []string {
-	hop := ""
-	if l.NextHop.IsValid() {
-		hop = l.NextHop.String()
-	}
-	return []string{l.Name, stateOf(l.Row), age(l.Row.Since, o.now), hop, l.Site, evidence(l.Row)}
-}
-
-func siteRow(s api.Site, o getOptions) []string {
-	return []string{s.Name, stateOf(s.Row), age(s.Row.Since, o.now), strings.Join(s.VirtualServers, " "), evidence(s.Row)}
-}
-
-func probeRow(h probe.History, o getOptions) []string {
-	state := h.Health.String()
-	if h.Waiting {
-		state = "waiting"
-	}
-	return []string{h.Probe, h.Target, h.Kind, state, age(h.Since, o.now), h.Saw}
-}
-
-func zoneRow(z api.Zone, _ getOptions) []string {
-	return []string{z.Name, z.State, fmt.Sprint(z.Serial), fmt.Sprint(z.Records), fmt.Sprint(len(z.Names)), z.File, z.Error}
-}
-
-func holdRow(h api.Hold, _ getOptions) []string {
-	until := "released"
-	if !h.Until.IsZero() {
-		until = h.Until.Local().Format(time.RFC3339)
-	}
-	return []string{string(h.ID), h.State.String(), until, h.By, h.Reason}
-}
-
-func eventRow(e status.Event, _ getOptions) []string {
-	change := e.New
-	if e.Old != "" {
-		change = e.Old + " -> " + e.New
-	}
-	return []string{e.Time.Local().Format(time.RFC3339), string(e.ID), change, e.By, e.Why}
-}
-
-// stateOf is a row's state in a word or two, with the operator's word on it.
-func stateOf(r status.Row) string {
-	state := r.Health.String()
-	if r.Waiting {
-		state = "waiting"
-	}
-	if r.Busy {
-		state += " busy"
-	}
-	if r.Full {
-		state += " full"
-	}
-	if r.Hold != nil {
-		state += " (held " + r.Hold.State.String() + ")"
-	}
-	return state
-}
-
-func evidence(r status.Row) string {
-	if r.Hold != nil {
-		return "held by " + r.Hold.By + ": " + r.Hold.Reason
-	}
-	return r.Why
 }

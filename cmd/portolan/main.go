@@ -44,19 +44,18 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case errors.As(err, &said):
 		return int(said) // what there is to say was said
 	}
-	_, _ = fmt.Fprintln(stderr, "portolan: "+err.Error())
+	_, _ = fmt.Fprintln(stderr, "portolan: "+oneLine(err.Error()))
 	var known *api.Error
-	if errors.As(err, &known) {
+	var stopped notServed
+	switch {
+	case errors.As(err, &known):
 		printDetails(stderr, known.Details)
 		return known.ExitCode()
+	case errors.As(err, &stopped):
+		return 1
 	}
 	return 2
 }
-
-// exit is an exit code of a command that has already said what is wrong.
-type exit int
-
-func (e exit) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
 // Where things are, unless a flag or the environment says otherwise.
 const (
@@ -67,15 +66,23 @@ const (
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "portolan",
-		Short:         "Smart DNS and global server load balancing",
-		Long:          "Portolan answers DNS with the site, link and server that suits each client, and tells why.\n\nExit codes: 0 yes or unchanged, 1 no, differs or unhealthy, 2 could not tell.",
+		Use:   "portolan",
+		Short: "Smart DNS and global server load balancing",
+		Long: `Portolan answers DNS with the site, link and server that suits each client, and
+tells why.
+
+Exit codes: 0 yes or unchanged, 1 no, differs or unhealthy, 2 could not tell.
+One error is one line on stderr.
+
+Environment: PORTOLAN_SOCKET, PORTOLAN_CONFIG and PORTOLAN_STATE stand in for
+--socket, --config and --state.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
 	root.PersistentFlags().String("socket", envOr("PORTOLAN_SOCKET", defaultSocket), "the server's API socket [PORTOLAN_SOCKET]")
 	root.AddCommand(serveCommand(), checkCommand(), explainCommand(), applyCommand(), reloadCommand(), getCommand(),
 		describeCommand(), holdCommand(), releaseCommand(), demoCommand(), versionCommand())
+	sayHowToUse(root)
 	return root
 }
 
@@ -90,31 +97,4 @@ func envOr(name, otherwise string) string {
 func dial(cmd *cobra.Command) (*client.Client, error) {
 	socket, err := cmd.Flags().GetString("socket")
 	return client.New(socket), err
-}
-
-// printDetails prints the errors of a configuration, as check does.
-func printDetails(w io.Writer, details []api.Detail) {
-	for _, d := range details {
-		_, _ = fmt.Fprintln(w, detailText(d))
-	}
-}
-
-func detailText(d api.Detail) string {
-	s := ""
-	for _, part := range []string{d.Place, d.Path} {
-		if part != "" {
-			s += part + ": "
-		}
-	}
-	if d.Warning {
-		s += "warning: "
-	}
-	s += d.Text
-	if d.Snippet != "" {
-		s += "\n" + d.Snippet
-	}
-	if d.Hint != "" {
-		s += " " + d.Hint
-	}
-	return s
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -24,7 +25,7 @@ func printTable(w io.Writer, header []string, rows [][]string) error {
 	for _, row := range append([][]string{header}, rows...) {
 		cells := make([]string, len(row))
 		for i, cell := range row {
-			cells[i] = orDash(strings.Map(printable, cell))
+			cells[i] = orDash(shown(cell))
 		}
 		if _, err := fmt.Fprintln(t, strings.Join(cells, "\t")); err != nil {
 			return err
@@ -33,11 +34,15 @@ func printTable(w io.Writer, header []string, rows [][]string) error {
 	return t.Flush()
 }
 
-func printable(r rune) rune {
-	if r < ' ' || r == 0x7f {
-		return ' '
-	}
-	return r
+// shown is a text as a terminal may have it: what came from the network or an
+// operator can neither move the cursor nor turn the writing round.
+func shown(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !strconv.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
 }
 
 func orDash(s string) string {
@@ -64,6 +69,10 @@ func age(since, now time.Time) string {
 	}
 }
 
-func badOutput(got string, allowed ...string) error {
-	return fmt.Errorf("-o %q is not one of: %s", got, strings.Join(allowed, ", "))
+// counted is a number with its word.
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }

@@ -1,47 +1,63 @@
 package main
 
 import (
-	"log/slog"
-	"os"
+	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/daemon"
 )
 
 func serveCommand() *cobra.Command {
 	var o daemon.Options
-	var logFormat, logLevel string
+	var log logFlags
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server",
 		Long: `Run the server in the foreground until SIGINT or SIGTERM. SIGHUP reads the
 configuration again; one that is bad changes nothing. If the configuration is
-bad at start, the last good one that was kept is served, loudly.`,
+bad at start, the last good one that was kept is served, loudly.
+
+The state folder keeps what a restart needs: the last good configurations, the
+operators' holds and the health of what is probed. Ports under 1024 need the
+capability CAP_NET_BIND_SERVICE, icmp and tcp-half-open probes CAP_NET_RAW; no
+other privilege is used.
+
+Exit codes: 0 it was told to end, 1 it could not start or serve on, 2 it was
+called in a wrong way.`,
+		Example: `  portolan serve
+  portolan serve -c portolan.yaml --state ./state --socket ./portolan.sock`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			log, err := newLog(cmd.ErrOrStderr(), logFormat, logLevel)
-			if err != nil {
+			var err error
+			if o.Log, err = log.open(cmd.ErrOrStderr()); err != nil {
 				return err
 			}
-			o.Log = log
 			if o.Socket, err = cmd.Flags().GetString("socket"); err != nil {
 				return err
 			}
-			return daemon.New(o).Run(cmd.Context())
+			return served(daemon.New(o).Run(cmd.Context()))
 		},
 	}
 	cmd.Flags().StringVarP(&o.Config, "config", "c", envOr("PORTOLAN_CONFIG", defaultConfig), "configuration, a file or a folder [PORTOLAN_CONFIG]")
 	cmd.Flags().StringVar(&o.State, "state", envOr("PORTOLAN_STATE", defaultState), "folder for what a restart needs; empty keeps nothing [PORTOLAN_STATE]")
-	logFlags(cmd, &logFormat, &logLevel)
+	log = addLogFlags(cmd)
 	return cmd
 }
 
-func logFlags(cmd *cobra.Command, format, level *string) {
-	otherwise := "text"
-	if os.Getenv("JOURNAL_STREAM") != "" {
-		otherwise = "json"
+// served says in a line why the server ended. What is wrong with a
+// configuration is in the log already, a line each.
+func served(err error) error {
+	var errs config.Errors
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &errs):
+		why, _, _ := strings.Cut(err.Error(), "\n")
+		return notServed{fmt.Errorf("cannot start: %s; the log says what is wrong", strings.TrimRight(why, ":"))}
 	}
-	cmd.Flags().StringVar(format, "log-format", otherwise, "text or json")
-	cmd.Flags().StringVar(level, "log-level", slog.LevelInfo.String(), "debug, info, warn or error")
+	return notServed{fmt.Errorf("cannot serve: %w", err)}
 }

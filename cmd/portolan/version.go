@@ -9,24 +9,21 @@ import (
 )
 
 func versionCommand() *cobra.Command {
-	var output string
+	var output *choice
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v := version()
-			switch output {
-			case "json":
+			if output.word == "json" {
 				return printJSON(cmd.OutOrStdout(), v)
-			case "text":
-				_, err := fmt.Fprintf(cmd.OutOrStdout(), "portolan %s %s %s\n", v.Version, v.Commit, v.Go)
-				return err
 			}
-			return badOutput(output, "text", "json")
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "portolan %s %s %s\n", v.Version, v.Commit, v.Go)
+			return err
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	output = outputFlag(cmd, "text", "json")
 	return cmd
 }
 

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/portolan-lb/portolan/api"
+	"github.com/portolan-lb/portolan/probe"
+	"github.com/portolan-lb/portolan/status"
+)
+
+// One function a kind: what get shows of one thing, a cell a column.
+
+func poolRow(p api.Pool, _ getOptions) []string {
+	state := p.State
+	switch {
+	case p.Waiting:
+		state = "waiting"
+	case p.Lapsed:
+		state += " busy"
+	case p.Panic:
+		state += " panic"
+	}
+	return []string{p.Name, state, fmt.Sprintf("%d: %s", len(p.Active), orDash(strings.Join(p.Active, " "))), fmt.Sprint(p.Members),
+		strings.Join(p.Slots, ", "), strings.Join(p.Names, " ")}
+}
+
+func memberRow(m api.Member, _ getOptions) []string {
+	active := "no"
+	if m.Active {
+		active = "yes"
+	}
+	return []string{m.Pool, m.Name, m.State, active, fmt.Sprint(m.Weight), fmt.Sprint(m.Priority), m.Why}
+}
+
+func virtualServerRow(v api.VirtualServer, o getOptions) []string {
+	addrs := make([]string, len(v.Addresses))
+	for i, a := range v.Addresses {
+		addrs[i] = a.String()
+	}
+	return []string{v.Name, stateOf(v.Row), age(v.Row.Since, o.now), strings.Join(addrs, " "), v.Site, v.Link, evidence(v.Row)}
+}
+
+func linkRow(l api.Link, o getOptions) []string {
+	hop := ""
+	if l.NextHop.IsValid() {
+		hop = l.NextHop.String()
+	}
+	return []string{l.Name, stateOf(l.Row), age(l.Row.Since, o.now), hop, l.Site, evidence(l.Row)}
+}
+
+func siteRow(s api.Site, o getOptions) []string {
+	return []string{s.Name, stateOf(s.Row), age(s.Row.Since, o.now), strings.Join(s.VirtualServers, " "), evidence(s.Row)}
+}
+
+func probeRow(h probe.History, o getOptions) []string {
+	state := h.Health.String()
+	if h.Waiting {
+		state = "waiting"
+	}
+	return []string{h.Probe, h.Target, h.Kind, state, age(h.Since, o.now), h.Saw}
+}
+
+func zoneRow(z api.Zone, _ getOptions) []string {
+	return []string{z.Name, z.State, fmt.Sprint(z.Serial), fmt.Sprint(z.Records), fmt.Sprint(len(z.Names)), z.File, z.Error}
+}
+
+func holdRow(h api.Hold, _ getOptions) []string {
+	return []string{string(h.ID), h.State.String(), until(h.Hold), h.By, h.Reason}
+}
+
+func eventRow(e status.Event, _ getOptions) []string {
+	change := e.New
+	if e.Old != "" {
+		change = e.Old + " -> " + e.New
+	}
+	return []string{e.Time.Local().Format(time.RFC3339), string(e.ID), change, e.By, e.Why}
+}
+
+// stateOf is a row's state in a word or two, with the operator's word on it.
+func stateOf(r status.Row) string {
+	state := r.Health.String()
+	if r.Waiting {
+		state = "waiting"
+	}
+	if r.Busy {
+		state += " busy"
+	}
+	if r.Full {
+		state += " full"
+	}
+	if r.Hold != nil {
+		state += " (held " + r.Hold.State.String() + ")"
+	}
+	return state
+}
+
+func evidence(r status.Row) string {
+	if r.Hold != nil {
+		return "held by " + r.Hold.By + ": " + r.Hold.Reason
+	}
+	return r.Why
+}
