@@ -67,7 +67,7 @@ func (d *Daemon) notReady() []api.NotReady {
 		parts = append(parts, api.NotReady{Part: "pool/" + pool, Why: "a first probe result is still to come"})
 	}
 	for _, s := range d.dns.Table().ZoneStates() {
-		if s.Error != "" && !s.Stale {
+		if s.Missing {
 			parts = append(parts, api.NotReady{Part: "zone/" + s.Name, Why: s.Error})
 		}
 	}

@@ -17,10 +17,11 @@ type ZoneState struct {
 	File    string    `json:"file"`
 	Serial  uint32    `json:"serial"`
 	Records int       `json:"records"`
-	Dynamic int       `json:"dynamic"`         // names bound to pools
-	Stale   bool      `json:"stale,omitempty"` // an earlier version serves, for the file is bad
-	Error   string    `json:"error,omitempty"` // what is wrong with the file, first of all
-	Loaded  time.Time `json:"loaded,omitzero"` // when the records that serve were read
+	Dynamic int       `json:"dynamic"`           // names bound to pools
+	Stale   bool      `json:"stale,omitempty"`   // an earlier version serves, for the file is bad
+	Missing bool      `json:"missing,omitempty"` // nothing serves: SERVFAIL
+	Error   string    `json:"error,omitempty"`   // what is wrong with the file, first of all
+	Loaded  time.Time `json:"loaded,omitzero"`   // when the records that serve were read
 }
 
 // Inputs is what a table is compiled from.
@@ -30,6 +31,8 @@ type Inputs struct {
 	Topology *topology.Table
 	Before   *Table         // the table that this one follows: unchanged zones and run-time state are taken over; may be nil
 	LastGood *config.Source // where an earlier version of a bad zone file is looked for; may be nil
+
+	prior map[string]ZoneState // of Before
 }
 
 // Compile makes a table. It changes nothing and may run beside a serving one.
@@ -49,64 +52,78 @@ func Compile(in Inputs) (*Table, config.Errors) {
 	}
 	t := newTable(&in.Model.DNS)
 	t.pools, t.topology, t.model = ps, in.Topology, in.Model
+	in.prior = map[string]ZoneState{}
+	if in.Before != nil {
+		for _, s := range in.Before.states {
+			in.prior[s.Name] = s
+		}
+	}
 	var errs config.Errors
 	for _, c := range in.Model.Zones {
-		state := ZoneState{Name: c.Name, File: c.File, Dynamic: len(c.Names)}
-		z, found := in.zone(c, &state)
+		z, state, found := in.zone(c, ps)
 		errs = append(errs, found...)
 		if z == nil {
 			t.broken[c.Name] = true
 		} else {
-			bound, found := z.bind(c, func(n *config.Name) decider { return ps.bind(n, in.Topology) })
-			errs = append(errs, found...)
-			if state.Error == "" && found.Failed() {
-				state.Error = found[0].Error()
-			}
-			t.zones[c.Name] = bound
-			state.Serial, state.Records = z.Serial(), z.Records()
+			t.zones[c.Name] = z
 		}
 		t.states = append(t.states, state)
 	}
 	return t, errs
 }
 
-// zone gives the records of a zone: those of before if the files did not
-// change, else newly parsed, else the last good ones.
-func (in *Inputs) zone(c *config.Zone, state *ZoneState) (*Zone, config.Errors) {
-	var old *Zone
-	if in.Before != nil {
-		old = in.Before.zones[c.Name]
+// zone makes one zone with its dynamic names. A bad file, and one that has
+// static addresses where a name is dynamic, leaves the last good records in
+// place; where there are none, what can be served is.
+func (in *Inputs) zone(c *config.Zone, ps *pools) (*Zone, ZoneState, config.Errors) {
+	state := ZoneState{Name: c.Name, File: c.File, Dynamic: len(c.Names)}
+	bind := func(z *Zone) (*Zone, config.Errors) {
+		state.Serial, state.Records = z.Serial(), z.Records()
+		return z.bind(c, func(n *config.Name) decider { return ps.bind(n, in.Topology) })
 	}
-	if old != nil {
-		state.Loaded = in.Before.state(c.Name).Loaded
-		if old.Fresh(in.Source, c) {
+	records, errs := in.records(c, &state)
+	var bound *Zone
+	if records != nil {
+		var found config.Errors
+		bound, found = bind(records)
+		errs = append(errs, found...)
+	}
+	if !errs.Failed() {
+		return bound, state, errs
+	}
+	state.Error = errs[slices.IndexFunc(errs, func(e *config.Error) bool { return !e.Warning })].Error()
+	if good := in.goodRecords(c); good != nil && good != records {
+		bound, _ = bind(good) // what fails here failed above too
+		state.Stale, state.Loaded = true, in.prior[c.Name].Loaded
+	}
+	state.Missing = bound == nil
+	return bound, state, errs
+}
+
+// records gives the records of the zone's file, parsed only if it changed.
+func (in *Inputs) records(c *config.Zone, state *ZoneState) (*Zone, config.Errors) {
+	if in.Before != nil {
+		if old := in.Before.zones[c.Name]; old != nil && old.Fresh(in.Source, c) {
+			state.Loaded = in.prior[c.Name].Loaded
 			return old, old.Warnings()
 		}
 	}
-	z, errs := ParseZone(in.Source, c)
-	if z != nil {
-		state.Loaded = time.Now()
-		return z, errs
-	}
-	for _, e := range errs {
-		if !e.Warning && state.Error == "" {
-			state.Error = e.Error()
-		}
-	}
-	if old == nil && in.LastGood != nil {
-		old, _ = ParseZone(*in.LastGood, c)
-	}
-	state.Stale = old != nil
-	return old, errs
+	state.Loaded = time.Now()
+	return ParseZone(in.Source, c)
 }
 
-func (t *Table) state(zone string) ZoneState {
-	for _, s := range t.states {
-		if s.Name == zone {
-			return s
+// goodRecords gives the last good records of a zone, or nil.
+func (in *Inputs) goodRecords(c *config.Zone) *Zone {
+	if in.Before != nil {
+		if old := in.Before.zones[c.Name]; old != nil {
+			return old
 		}
 	}
-	return ZoneState{}
+	if in.LastGood == nil {
+		return nil
+	}
+	z, _ := ParseZone(*in.LastGood, c)
+	return z
 }
 
 // ZoneStates tells how each zone stands, in the order of the configuration.
