@@ -10,6 +10,9 @@ import (
 // Nearest gives the word that somebody may have meant, or "" if none is near:
 // within one change for each three letters, and two at most.
 func Nearest(word string, words []string) string {
+	if len(word) > maxName {
+		return ""
+	}
 	best, near := "", min(len(word)/3, 2)+1
 	for _, w := range words {
 		// Ties go to the first in the alphabet, so that the hint is stable.
@@ -20,30 +23,33 @@ func Nearest(word string, words []string) string {
 	return best
 }
 
-// distance counts the letters to change, add or drop from a to b; anything
-// over bound is bound+1.
+// distance counts the letters to change, add, drop or swap with the next from a
+// to b; anything over bound is more than bound.
 func distance(a, b string, bound int) int {
-	if len(a)-len(b) > bound || len(b)-len(a) > bound || len(a) > maxName {
+	if len(a)-len(b) > bound || len(b)-len(a) > bound {
 		return bound + 1
 	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
+	}
+	for j := range b {
+		rows[0][j+1] = j + 1
 	}
 	for i := range a {
-		corner := row[0]
-		row[0] = i + 1
 		for j := range b {
-			above := row[j+1]
-			change := corner
+			change := rows[i][j]
 			if a[i] != b[j] {
 				change++
 			}
-			row[j+1] = min(change, above+1, row[j]+1)
-			corner = above
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				change = min(change, rows[i-1][j-1]+1)
+			}
+			rows[i+1][j+1] = min(change, rows[i][j+1]+1, rows[i+1][j]+1)
 		}
 	}
-	return row[len(b)]
+	return rows[len(a)][len(b)]
 }
 
 // didYouMean is the end of an error about a name that does not exist; it may

@@ -36,11 +36,22 @@ func (s *Server) routes() http.Handler {
 	} {
 		mux.Handle(pattern, s.serve(e))
 	}
+	s.watching(mux)
+	mux.Handle("/", s.serve(func(r *http.Request) (any, error) { return nil, nothingHere(mux, r) }))
+	return s.guard(mux)
+}
+
+// monitor is the paths that only tell how things stand.
+func (s *Server) monitor() http.Handler {
+	mux := http.NewServeMux()
+	s.watching(mux)
+	return s.guard(mux)
+}
+
+func (s *Server) watching(mux *http.ServeMux) {
 	mux.Handle("GET /metrics", s.admit(s.metrics()))
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
-	mux.Handle("/", s.serve(func(r *http.Request) (any, error) { return nil, nothingHere(mux, r) }))
-	return s.guard(mux)
 }
 
 // nothingHere tells a path that does not exist from a method that a path does

@@ -68,8 +68,18 @@ func (s *Server) Run(ctx context.Context, socket string) error {
 
 // Serve is Run on a listener that is open already. It closes the listener.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	return s.serveOn(ctx, l, s.handler)
+}
+
+// ServeMonitor answers /metrics, /healthz and /readyz, and nothing else, until
+// ctx ends: for a port that strangers can reach. It closes the listener.
+func (s *Server) ServeMonitor(ctx context.Context, l net.Listener) error {
+	return s.serveOn(ctx, l, s.monitor())
+}
+
+func (s *Server) serveOn(ctx context.Context, l net.Listener, handler http.Handler) error {
 	h := &http.Server{
-		Handler:           s.handler,
+		Handler:           handler,
 		ConnContext:       withPeer,
 		ErrorLog:          slog.NewLogLogger(s.opts.Log.Handler(), slog.LevelDebug),
 		MaxHeaderBytes:    maxHeader,
