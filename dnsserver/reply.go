@@ -10,6 +10,10 @@ import (
 // pack puts a reply into buf, within the size that the client takes, and gives
 // the part of buf used. Buf must have room for q.limit octets.
 func (q *query) pack(buf []byte) ([]byte, error) {
+	// Nearly every reply fits: to pack it is how to find out at least cost.
+	if out, err := q.reply.PackBuffer(buf); err == nil && len(out) <= q.limit {
+		return out, nil
+	}
 	q.fit()
 	out, err := q.reply.PackBuffer(buf)
 	if err == nil && len(out) > q.limit {
