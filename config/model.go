@@ -7,9 +7,10 @@ import "fmt"
 //
 // Lists keep the order of the file, because order breaks ties (T26).
 type Model struct {
-	Version int  `yaml:"version" json:"version"`
-	Node    Node `yaml:"node" json:"node,omitzero"`
-	DNS     DNS  `yaml:"dns" json:"dns,omitzero"`
+	Version int     `yaml:"version" json:"version"`
+	Node    Node    `yaml:"node" json:"node,omitzero"`
+	DNS     DNS     `yaml:"dns" json:"dns,omitzero"`
+	Metrics Metrics `yaml:"metrics" json:"metrics,omitzero"`
 
 	Zones          []*Zone          `yaml:"zones" json:"zones,omitempty"`
 	Pools          []*Pool          `yaml:"pools" json:"pools,omitempty"`
@@ -71,6 +72,8 @@ func (c *checker) model() {
 	m.Node.check(c)
 	c.of(&m.DNS)
 	m.DNS.check(c)
+	c.of(&m.Metrics)
+	m.Metrics.check(c)
 	each(c, m.Probes, (*Probe).check)
 	each(c, m.Sites, (*Site).check)
 	each(c, m.Links, (*Link).check)

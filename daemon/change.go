@@ -78,12 +78,9 @@ func partly(b *Built, errs config.Errors) error {
 // taken takes a new configuration into use and says what that did.
 func (d *Daemon) taken(built *Built, errs config.Errors, what, by string) api.Applied {
 	before := d.running.Load()
-	applied := api.Applied{Changed: built.Revision() != before.Revision(), Revision: built.Revision(), Warnings: api.Details(errs)}
-	if !d.dns.SameListeners(built.Model.DNS.Listeners) {
-		e := &config.Error{Warning: true, Text: "dns.listeners changed: they are opened at start, so this needs a restart"}
-		d.log.Warn(e.Text)
-		applied.Warnings = append(applied.Warnings, api.Details(config.Errors{e})...)
-	}
+	later := d.needRestart(built.Model)
+	d.tell(later)
+	applied := api.Applied{Changed: built.Revision() != before.Revision(), Revision: built.Revision(), Warnings: api.Details(append(errs, later...))}
 	d.use(built)
 	now := time.Now()
 	state := &api.ConfigState{Revision: built.Revision(), Loaded: d.state.Load().Loaded, LastTry: now}
@@ -95,6 +92,21 @@ func (d *Daemon) taken(built *Built, errs config.Errors, what, by string) api.Ap
 	d.log.Info("configuration in use", "revision", built.Revision(), "changed", applied.Changed, "by", by, "tables", built.DNS.String())
 	d.notify("STATUS=serving " + built.DNS.String())
 	return applied
+}
+
+// needRestart warns of changes that only a restart takes into use: sockets are
+// opened once.
+func (d *Daemon) needRestart(m *config.Model) (errs config.Errors) {
+	warn := func(what string) {
+		errs = append(errs, &config.Error{Warning: true, Text: what + " changed: sockets are opened at start, so this needs a restart"})
+	}
+	if !d.dns.SameListeners(m.DNS.Listeners) {
+		warn("dns.listeners")
+	}
+	if m.Metrics != d.metrics {
+		warn("metrics")
+	}
+	return errs
 }
 
 // failed notes that a change was refused.

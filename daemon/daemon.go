@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"sync"
@@ -45,6 +46,8 @@ type Daemon struct {
 	prober *probe.Prober
 	dns    *dnsserver.Server
 	store  *store.Store // nil: nothing is kept
+
+	metrics config.Metrics // as opened
 
 	changing sync.Mutex // one change of the configuration at a time
 	running  atomic.Pointer[Built]
@@ -94,20 +97,35 @@ func (d *Daemon) serve(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.dns.Run(ctx) })
 	g.Go(func() error { return d.prober.Run(ctx) })
-	if d.opts.Socket != "" {
-		listener, err := api.Listen(d.opts.Socket)
-		if err != nil {
-			d.log.Error("the API is not there", "err", err)
-			g.Go(func() error { return err })
-		} else {
-			server := api.New(d.apiOptions())
-			g.Go(func() error { return server.Serve(ctx, listener) })
-		}
+	if err := d.openDoors(ctx, g); err != nil {
+		g.Go(func() error { return err })
 	}
 	g.Go(func() error { return d.keep(ctx) })
 	g.Go(func() error { return d.reloadOnHangup(ctx) })
 	g.Go(func() error { return d.announce(ctx) })
 	return g.Wait()
+}
+
+// openDoors opens the API's socket and the port for metrics, as far as they
+// are wanted.
+func (d *Daemon) openDoors(ctx context.Context, g *errgroup.Group) error {
+	d.metrics = d.running.Load().Model.Metrics
+	server := api.New(d.apiOptions())
+	if d.opts.Socket != "" {
+		l, err := api.Listen(d.opts.Socket)
+		if err != nil {
+			return err
+		}
+		g.Go(func() error { return server.Serve(ctx, l) })
+	}
+	if address := d.metrics.Address; address.IsValid() {
+		l, err := net.Listen("tcp", address.String())
+		if err != nil {
+			return fmt.Errorf("metrics: %w", err)
+		}
+		g.Go(func() error { return server.ServeMonitor(ctx, l) })
+	}
+	return nil
 }
 
 // reloadOnHangup reads the configuration again at each SIGHUP.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -368,4 +369,30 @@ func TestHangupUnderLoad(t *testing.T) {
 	cancel()
 	wg.Wait()
 	t.Logf("%d queries, %d bad, over 20 reloads", asked.Load(), bad.Load())
+}
+
+// Metrics and health stand on a port of their own if the configuration says
+// so, without the rest of the API.
+func TestMetricsPort(t *testing.T) {
+	r := newRig(t)
+	address := freePort(t)
+	r.write("portolan.yaml", r.config("192.0.2.1")+fmt.Sprintf("metrics: {address: %q}\n", address))
+	r.start()
+	for path, want := range map[string]int{"/metrics": 200, "/healthz": 200, "/v1/pools": 404, "/v1/reload": 404} {
+		resp, err := http.Get("http://" + address + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%s: %s, want %d", path, resp.Status, want)
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+	r.write("portolan.yaml", r.config("192.0.2.1"))
+	for range 2 {
+		if applied, err := r.d.Reload(t.Context(), "test"); err != nil || len(applied.Warnings) != 1 || !strings.Contains(applied.Warnings[0].Text, "restart") {
+			t.Errorf("reload: %+v, %v", applied, err)
+		}
+	}
 }

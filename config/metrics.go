@@ -1,0 +1,16 @@
+package config
+
+import "net/netip"
+
+// Metrics opens /metrics, /healthz and /readyz, and nothing else, on a TCP
+// port, for those who cannot read the API's socket. They tell the names of
+// pools, zones and virtual servers to whoever asks.
+type Metrics struct {
+	Address netip.AddrPort `yaml:"address" json:"address,omitzero"` // default none: only on the API's socket
+}
+
+func (m *Metrics) check(c *checker) {
+	if m.Address.Addr().IsMulticast() {
+		c.bad(&m.Address, "%s is a multicast address", m.Address.Addr())
+	}
+}
