@@ -24,8 +24,14 @@ check:
 	go run $(STATICCHECK) ./...
 	go test -race -shuffle=on ./...
 
-bench:
+# The parts, then the whole beside gdnsd and knot if they and dnsperf are
+# installed; docs/performance.md says what to make of it. About five minutes.
+bench: build
 	go test -run '^$$' -bench . -benchmem ./...
+	go run ./deploy/bench check
+	go run ./deploy/bench trace
+	go run ./deploy/bench compare
+	go run ./deploy/bench reload
 
 # The program, its unit and user, and a sample configuration that never
 # replaces one that is there.

@@ -50,7 +50,7 @@ func (c *comparison) run(ctx context.Context) error {
 		return err
 	}
 	defer closeMembers()
-	all := append([]contender{portolan(c.opts, "portolan"), portolan(c.opts, "portolan again")}, peers...)
+	all := append([]contender{portolan("portolan", c.opts.program), portolan("portolan again", c.opts.again)}, peers...)
 	for i, one := range all {
 		if err := c.add(ctx, one, filepath.Join(c.dir, fmt.Sprint("server", i)), port); err != nil {
 			return err

@@ -24,12 +24,12 @@ type heard struct {
 	mean, worst           time.Duration // latency
 }
 
-// send loads a server: 16 sockets, 200 queries in flight, which is what the
+// send loads a server: 16 sockets, 128 queries in flight, half of what the
 // default receive buffer of a socket holds. A closed loop keeps the server as
 // busy as dnsperf can.
 func (l load) send(ctx context.Context, server netip.AddrPort) (heard, error) {
 	args := []string{"-s", server.Addr().String(), "-p", strconv.Itoa(int(server.Port())), "-d", l.file, "-B",
-		"-l", strconv.Itoa(l.seconds), "-c", "16", "-T", "1", "-q", "200", "-t", "2"}
+		"-l", strconv.Itoa(l.seconds), "-c", "16", "-T", "1", "-q", "128", "-t", "2"}
 	if l.rate > 0 {
 		args = append(args, "-Q", strconv.Itoa(l.rate))
 	}

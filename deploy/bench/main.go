@@ -9,6 +9,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -30,6 +31,7 @@ const (
 // options are the flags of all commands; each command reads its own.
 type options struct {
 	program string // the built portolan
+	again   string // the one that is entered a second time
 	rounds  int
 	seconds int // of load in a round
 	names   int // static names, and as many dynamic ones
@@ -68,6 +70,7 @@ func run(ctx context.Context, args []string) error {
 	var o options
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&o.program, "portolan", "bin/portolan", "the built program")
+	flags.StringVar(&o.again, "again", "", "a second build to enter beside it (default: the same, to show the noise)")
 	flags.IntVar(&o.rounds, "rounds", 7, "rounds, forwards and backwards in turn")
 	flags.IntVar(&o.seconds, "seconds", 1, "seconds of load in a round")
 	flags.IntVar(&o.names, "names", 1000, "static names, and as many dynamic names and pools")
@@ -81,6 +84,7 @@ func run(ctx context.Context, args []string) error {
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
+	o.again = cmp.Or(o.again, o.program)
 	return commands[args[0]](ctx, &o)
 }
 

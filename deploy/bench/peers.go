@@ -30,9 +30,9 @@ var peers = []contender{
 	{name: "knot", program: "knotd", geoOnly: true, start: startKnot},
 }
 
-func portolan(o *options, name string) contender {
-	return contender{name: name, program: o.program, start: func(ctx context.Context, w *world, dir string, s *server, port int) error {
-		return startPortolan(ctx, o.program, w, dir, s, port)
+func portolan(name, program string) contender {
+	return contender{name: name, program: program, start: func(ctx context.Context, w *world, dir string, s *server, port int) error {
+		return startPortolan(ctx, program, w, dir, s, port)
 	}}
 }
 

@@ -74,9 +74,12 @@ func reloads(ctx context.Context, s *server, dir string) error {
 			return err
 		}
 		lost += h.lost
-		when := spreadOf(served)
-		fmt.Printf("| %d | %d | %d | %d | %.1f | %.0f (%.0f-%.0f) |\n", len(served), h.completed, h.lost,
-			h.mean.Microseconds(), float64(h.worst.Microseconds())/1000, when.median, when.low, when.high)
+		when := "-"
+		if t := spreadOf(served); hangups {
+			when = fmt.Sprintf("%.0f (%.0f-%.0f)", t.median, t.low, t.high)
+		}
+		fmt.Printf("| %d | %d | %d | %d | %.1f | %s |\n", len(served), h.completed, h.lost,
+			h.mean.Microseconds(), float64(h.worst.Microseconds())/1000, when)
 	}
 	if lost > 0 {
 		return fmt.Errorf("%d queries were lost", lost)
