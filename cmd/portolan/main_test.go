@@ -66,6 +66,7 @@ func setUp(env *testscript.Env, base string) error {
 	env.Setenv("TARGET", target.address)
 	env.Setenv("DNS", dns)
 	env.Setenv("TZ", "UTC")
+	env.Setenv("GORACE", "atexit_sleep_ms=0") // else each command takes a second under -race
 	env.Setenv("PORTOLAN_SOCKET", filepath.Join(env.WorkDir, "sock"))
 	env.Setenv("PORTOLAN_STATE", filepath.Join(env.WorkDir, "state"))
 	env.Setenv("PORTOLAN_CONFIG", filepath.Join(env.WorkDir, "portolan.yaml"))
