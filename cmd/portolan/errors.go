@@ -79,11 +79,13 @@ func detailText(d api.Detail) string {
 		s += "warning: "
 	}
 	s += d.Text
-	if d.Snippet != "" {
+	switch {
+	case d.Snippet != "" && d.Hint != "":
+		s += "\n" + d.Snippet + " " + d.Hint
+	case d.Snippet != "":
 		s += "\n" + d.Snippet
-	}
-	if d.Hint != "" {
-		s += " " + d.Hint
+	case d.Hint != "":
+		s += "; " + d.Hint
 	}
 	return s
 }
