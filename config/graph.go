@@ -43,6 +43,20 @@ func (g *graph) loop(name string) string {
 	return found
 }
 
+// depth gives how many steps the longest way from a name has. The graph must
+// have no loops.
+func (g *graph) depth(name string, known map[string]int) int {
+	if d, ok := known[name]; ok {
+		return d
+	}
+	longest := 0
+	for _, n := range g.next(name) {
+		longest = max(longest, 1+g.depth(n, known))
+	}
+	known[name] = longest
+	return longest
+}
+
 func newGraph(next func(string) []string) *graph {
 	return &graph{next: next, state: map[string]visit{}}
 }

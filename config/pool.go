@@ -287,16 +287,29 @@ func (r *Rung) check(c *checker) {
 	}
 }
 
+// maxNesting bounds pools within pools, and with it the work of a query.
+const maxNesting = 8
+
 // poolGraph refuses pools that contain or fall back to themselves. A pool may
 // fall back to one that contains it, for there it counts as down.
 func (c *checker) poolGraph() {
 	inside, behind := newGraph(c.nested), newGraph(c.fallbacks)
+	looped, depths := false, map[string]int{}
 	each(c, c.m.Pools, func(p *Pool, c *checker) {
 		if way := inside.loop(p.Name); way != "" {
 			c.bad(&p.Name, "the pool contains itself: %s", way)
+			looped = true
 		}
 		if way := behind.loop(p.Name); way != "" {
 			c.bad(&p.Name, "the pool falls back to itself when down: %s", way)
+		}
+	})
+	if looped {
+		return
+	}
+	each(c, c.m.Pools, func(p *Pool, c *checker) {
+		if d := inside.depth(p.Name, depths); d == maxNesting {
+			c.bad(&p.Name, "pools nest %d deep here, at most %d may", d+1, maxNesting)
 		}
 	})
 }

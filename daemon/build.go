@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -27,13 +26,21 @@ type Built struct {
 	Topology *topology.Table
 	DNS      *dnsserver.Table
 	Plan     probe.Plan
-	Bundle   store.Bundle // the files that it was made from
+	Revision string // names the content of the files; see [store.Bundle.Revision]
 
 	geography [sha256.Size]byte // of all that Topology depends on
+	files     *store.Recorder   // what it was made from
 }
 
-// Revision names the content of the files; see [store.Bundle.Revision].
-func (b *Built) Revision() string { return b.Bundle.Revision() }
+// bundle gives the files that it was made from, geo databases included: a torn
+// one must not stop the next start. It is empty after forget.
+func (b *Built) bundle() store.Bundle {
+	src := b.Model.Source()
+	return store.Bundle{Files: b.files.Files(), Dir: src.Dir, Name: src.Name, Shown: src.Shown}
+}
+
+// forget lets go of the files' contents, which may be many megabytes.
+func (b *Built) forget() { b.files.Forget() }
 
 // SourceOf gives the source of a configuration on disk, a file or a folder. A
 // folder's relative references start from it, a file's from where it stands.
@@ -62,17 +69,16 @@ func SourceOf(path string) (config.Source, error) {
 // alone gives both a result, in which that zone is as it was, and errors.
 func Build(src config.Source, before *Built, lastGood *config.Source) (*Built, config.Errors) {
 	files := store.Record(src.FS)
-	direct := src // geo databases are read past the recorder: they are no part of the bundle
 	src.FS = files
 	m, errs := config.Load(src)
 	if m == nil {
 		return nil, errs
 	}
-	b := &Built{Model: m}
-	for _, ref := range m.Files() {
+	b := &Built{Model: m, files: files}
+	for _, ref := range append(m.Files(), m.Geo.Databases...) {
 		_, _ = src.ReadFile(ref) // for the bundle; whoever needs the file reports what is wrong with it
 	}
-	errs = append(errs, b.setTopology(direct, before)...)
+	errs = append(errs, b.setTopology(src, before)...)
 	if b.Topology == nil {
 		return nil, errs
 	}
@@ -87,7 +93,7 @@ func Build(src config.Source, before *Built, lastGood *config.Source) (*Built, c
 	}
 	b.DNS = table
 	b.Plan = probe.Compile(m)
-	b.Bundle = store.Bundle{Files: files.Files(), Dir: src.Dir, Name: src.Name, Shown: src.Shown}
+	b.Revision = b.bundle().Revision()
 	return b, errs
 }
 
@@ -107,13 +113,11 @@ func (b *Built) setTopology(src config.Source, before *Built) config.Errors {
 	return errs
 }
 
-// fingerprint sums up what a topology is compiled from. Files count by size
-// and time, for databases are large.
+// fingerprint sums up what a topology is compiled from.
 func fingerprint(m *config.Model, src config.Source) [sha256.Size]byte {
 	type file struct {
-		Ref  string
-		Size int64
-		At   time.Time
+		Ref string
+		Sum [sha256.Size]byte
 	}
 	all := struct {
 		Geo     config.Geo
@@ -134,8 +138,8 @@ func fingerprint(m *config.Model, src config.Source) [sha256.Size]byte {
 	}
 	for _, ref := range refs {
 		f := file{Ref: ref}
-		if info, err := fs.Stat(src.FS, src.Path(ref)); err == nil {
-			f.Size, f.At = info.Size(), info.ModTime()
+		if text, err := src.ReadFile(ref); err == nil {
+			f.Sum = sha256.Sum256(text)
 		}
 		all.Files = append(all.Files, f)
 	}
@@ -163,7 +167,9 @@ func (b *Built) Explain(rows *status.Table, q Query) (*dnsserver.Explanation, er
 		if !b.hasRow(id) {
 			return nil, fmt.Errorf("no row %q: rows are named kind/name, such as virtualServer/web, link/telecom, site/east", id)
 		}
-		ask.Assume = append(ask.Assume, status.Row{ID: id, Health: status.Down, Why: "assumed to be down", Since: ask.At})
+		row := *rows.Row(id) // a hold on it stays in force
+		row.ID, row.Health, row.Waiting, row.Why, row.Since = id, status.Down, false, "assumed to be down", ask.At
+		ask.Assume = append(ask.Assume, row)
 	}
 	return b.DNS.Explain(rows, ask)
 }

@@ -7,9 +7,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing/fstest"
 	"time"
 
@@ -26,10 +27,11 @@ func (d *Daemon) use(b *Built) {
 	d.board.Still(func(t *status.Table) {
 		b.DNS.Ready(t, nil)
 		d.dns.Use(b.DNS)
+		d.running.Store(b)
 	})
 	d.prober.Want(b.Plan)
-	d.running.Store(b)
 	d.keepConfig(b)
+	b.forget()
 }
 
 // Reload reads the configuration on disk again. A configuration that cannot be
@@ -80,16 +82,16 @@ func (d *Daemon) taken(built *Built, errs config.Errors, what, by string) api.Ap
 	before := d.running.Load()
 	later := d.needRestart(built.Model)
 	d.tell(later)
-	applied := api.Applied{Changed: built.Revision() != before.Revision(), Revision: built.Revision(), Warnings: api.Details(append(errs, later...))}
+	applied := api.Applied{Changed: built.Revision != before.Revision, Revision: built.Revision, Warnings: api.Details(append(errs, later...))}
 	d.use(built)
 	now := time.Now()
-	state := &api.ConfigState{Revision: built.Revision(), Loaded: d.state.Load().Loaded, LastTry: now}
+	state := &api.ConfigState{Revision: built.Revision, Loaded: d.state.Load().Loaded, LastTry: now}
 	if applied.Changed || d.state.Load().LastGood {
 		state.Loaded = now
 	}
 	d.state.Store(state)
-	d.board.Record(status.Event{ID: "config", Old: before.Revision(), New: built.Revision(), Why: what, By: by})
-	d.log.Info("configuration in use", "revision", built.Revision(), "changed", applied.Changed, "by", by, "tables", built.DNS.String())
+	d.board.Record(status.Event{ID: "config", Old: before.Revision, New: built.Revision, Why: what, By: by})
+	d.log.Info("configuration in use", "revision", built.Revision, "changed", applied.Changed, "by", by, "tables", built.DNS.String())
 	d.notify("STATUS=serving " + built.DNS.String())
 	return applied
 }
@@ -137,17 +139,15 @@ func (d *Daemon) Apply(_ context.Context, c api.Change) (api.Applied, error) {
 	if err != nil {
 		return api.Applied{}, err
 	}
-	name, text, err := onlyFile(c, own)
+	text, err := onlyFile(c, own)
 	if err != nil {
 		return api.Applied{}, err
 	}
 	src := own
-	src.Name, src.Shown = name, c.Base
-	src.Dir = strings.TrimPrefix(filepath.Clean(c.Base), "/")
-	src.FS = layered{over: overlay(src.Path(name), text), under: own.FS}
+	src.FS = layered{over: overlay(own.Path(own.Name), text), under: own.FS}
 	built, errs := Build(src, d.running.Load(), nil)
 	if built != nil && !errs.Failed() {
-		errs = append(errs, movedReferences(built.Model, src, own)...)
+		errs = append(errs, movedReferences(built, own, c.Base)...)
 	}
 	if errs.Failed() {
 		d.failed(errs, "apply", c.By)
@@ -156,33 +156,25 @@ func (d *Daemon) Apply(_ context.Context, c api.Change) (api.Applied, error) {
 	if err := replaceFile("/"+own.Path(own.Name), text); err != nil {
 		return api.Applied{}, fmt.Errorf("nothing was changed: %w", err)
 	}
-	// Built again from where it stands now, so that places and revisions are
-	// those of the file on disk.
-	final, errs := Build(own, d.running.Load(), nil)
-	if final == nil || errs.Failed() {
-		return api.Applied{}, fmt.Errorf("the file on disk changed while it was applied: %w", errs)
-	}
-	return d.taken(final, errs, "apply", c.By), nil
+	return d.taken(built, errs, "apply", c.By), nil
 }
 
 // onlyFile gives the one file of a change.
-func onlyFile(c api.Change, own config.Source) (name string, text []byte, err error) {
+func onlyFile(c api.Change, own config.Source) ([]byte, error) {
 	if own.Name == "." {
-		return "", nil, errors.New("this server runs from a folder of files: change them there and reload")
+		return nil, errors.New("this server runs from a folder of files: change them there and reload")
 	}
 	if len(c.Files) != 1 {
-		return "", nil, fmt.Errorf("apply takes one file, not %d", len(c.Files))
+		return nil, fmt.Errorf("apply takes one file, not %d", len(c.Files))
 	}
 	if !filepath.IsAbs(c.Base) {
-		return "", nil, fmt.Errorf("base %q is not an absolute path", c.Base)
+		return nil, fmt.Errorf("base %q is not an absolute path", c.Base)
 	}
-	for n, t := range c.Files {
-		if n != path.Base(n) || n == "." || n == "/" {
-			return "", nil, fmt.Errorf("file name %q holds a path", n)
-		}
-		name, text = n, []byte(t)
+	var text []byte
+	for _, t := range c.Files {
+		text = []byte(t)
 	}
-	return name, text, nil
+	return text, nil
 }
 
 // overlay is a file system of one file.
@@ -190,46 +182,74 @@ func overlay(name string, text []byte) fs.FS {
 	return fstest.MapFS{name: &fstest.MapFile{Data: text, Mode: 0o444}}
 }
 
-// movedReferences refuses relative references that mean another file once the
-// configuration stands in the server's folder.
-func movedReferences(m *config.Model, src, own config.Source) (errs config.Errors) {
-	if src.Dir == own.Dir {
+// movedReferences refuses relative references, of zone files too, that mean
+// another file in the folder base, where the operator checked them, than in the
+// server's own.
+func movedReferences(b *Built, own config.Source, base string) (errs config.Errors) {
+	from := own
+	from.Dir = strings.TrimPrefix(filepath.Clean(base), "/")
+	if from.Dir == own.Dir {
 		return nil
 	}
-	for _, ref := range append(m.Files(), m.Geo.Databases...) {
-		if ref == src.Name || filepath.IsAbs(ref) {
+	refs := append(b.Model.Files(), b.Model.Geo.Databases...)
+	for _, z := range b.DNS.Zones() {
+		refs = append(refs, z.Files()...)
+	}
+	slices.Sort(refs)
+	for _, ref := range slices.Compact(refs) {
+		if ref == own.Name || filepath.IsAbs(ref) {
 			continue
 		}
-		was, err := src.ReadFile(ref)
+		was, err := from.ReadFile(ref)
 		is, ownErr := own.ReadFile(ref)
 		if err != nil || ownErr != nil || !bytes.Equal(was, is) {
-			errs = append(errs, &config.Error{Pos: config.Pos{File: src.Show(src.Name)}, Text: fmt.Sprintf(
-				"%q is another file, or none, in the server's folder /%s: put it there first, or write an absolute path", ref, own.Dir)})
+			errs = append(errs, &config.Error{Pos: config.Pos{File: own.Show(own.Name)}, Text: fmt.Sprintf(
+				"%q is another file in %s than in the server's folder /%s: put it there first, or write an absolute path", ref, base, own.Dir)})
 		}
 	}
 	return errs
 }
 
-// replaceFile replaces a file atomically and keeps the last versions of it.
+// replaceFile replaces a file, or the one that a link leads to, atomically,
+// with its mode and owner, and keeps the last versions of it beside it.
 func replaceFile(name string, text []byte) error {
-	old, err := os.ReadFile(name)
-	if err == nil && bytes.Equal(old, text) {
-		return nil
+	name, err := filepath.EvalSymlinks(name)
+	if err != nil {
+		return err
 	}
-	if err == nil {
-		for i := keptVersions - 1; i >= 1; i-- {
-			from, to := fmt.Sprintf("%s.%d", name, i), fmt.Sprintf("%s.%d", name, i+1)
-			if err := os.Rename(from, to); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-		}
-		if err := renameio.WriteFile(name+".1", old, 0o640); err != nil {
+	old, err := os.ReadFile(name)
+	if err != nil || bytes.Equal(old, text) {
+		return err
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		return err
+	}
+	for i := keptVersions - 1; i >= 1; i-- {
+		from, to := fmt.Sprintf("%s.%d", name, i), fmt.Sprintf("%s.%d", name, i+1)
+		if err := os.Rename(from, to); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	mode := fs.FileMode(0o640)
-	if info, err := os.Stat(name); err == nil {
-		mode = info.Mode().Perm()
+	if err := writeLike(info, name+".1", old); err != nil {
+		return err
 	}
-	return renameio.WriteFile(name, text, mode)
+	return writeLike(info, name, text)
+}
+
+// writeLike writes a file atomically with the mode and, where we may, the owner
+// of another.
+func writeLike(like fs.FileInfo, name string, text []byte) error {
+	f, err := renameio.NewPendingFile(name, renameio.WithStaticPermissions(like.Mode().Perm()))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Cleanup() }() // of what is still pending
+	if st, ok := like.Sys().(*syscall.Stat_t); ok {
+		_ = f.Chown(int(st.Uid), int(st.Gid)) // allowed to root, or a no-op
+	}
+	if _, err := f.Write(text); err != nil {
+		return err
+	}
+	return f.CloseAtomicallyReplace()
 }

@@ -190,7 +190,7 @@ func (d *Daemon) firstConfig() (*Built, error) {
 	d.tell(errs)
 	now := time.Now()
 	if built != nil {
-		d.state.Store(&api.ConfigState{Revision: built.Revision(), Loaded: now, LastTry: now, LastFailed: failure(errs)})
+		d.state.Store(&api.ConfigState{Revision: built.Revision, Loaded: now, LastTry: now, LastFailed: failure(errs)})
 		return built, nil
 	}
 	if kept == nil {
@@ -202,7 +202,7 @@ func (d *Daemon) firstConfig() (*Built, error) {
 	if built == nil {
 		return nil, fmt.Errorf("%w; the last good one cannot be used either:\n%w", errors.Join(errs), keptErrs)
 	}
-	d.state.Store(&api.ConfigState{Revision: built.Revision(), Loaded: now, LastTry: now, LastGood: true, LastFailed: failure(errs)})
+	d.state.Store(&api.ConfigState{Revision: built.Revision, Loaded: now, LastTry: now, LastGood: true, LastFailed: failure(errs)})
 	return built, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/maxmind/mmdbwriter"
+	"github.com/maxmind/mmdbwriter/mmdbtype"
 	"github.com/miekg/dns"
 	"go.uber.org/goleak"
 
@@ -394,5 +397,142 @@ func TestMetricsPort(t *testing.T) {
 		if applied, err := r.d.Reload(t.Context(), "test"); err != nil || len(applied.Warnings) != 1 || !strings.Contains(applied.Warnings[0].Text, "restart") {
 			t.Errorf("reload: %+v, %v", applied, err)
 		}
+	}
+}
+
+// Apply is all or nothing: an include that was forgotten beside the server's
+// configuration refuses it before the disk is touched.
+func TestApplyChecksIncludes(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	base := t.TempDir()
+	text := strings.Replace(r.config("192.0.2.2"), "pools:", "  - {name: c.example, file: c.zone}\npools:", 1)
+	was := r.read("portolan.yaml")
+	apply := func() error {
+		_, err := r.d.Apply(t.Context(), api.Change{Base: base, Files: map[string]string{"new.yaml": text}, By: "test"})
+		return err
+	}
+	for name, data := range map[string]string{"a.zone": zoneText, "b.zone": zoneText, "c.zone": zoneText + "$INCLUDE more.inc\n", "more.inc": "x A 192.0.2.7\n"} {
+		if err := os.WriteFile(filepath.Join(base, name), []byte(data), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if name != "more.inc" {
+			r.write(name, data)
+		}
+	}
+	if err := apply(); err == nil || r.read("portolan.yaml") != was {
+		t.Errorf("without the include: %v", err)
+	}
+	r.write("more.inc", "x A 192.0.2.8\n")
+	if err := apply(); err == nil || !strings.Contains(err.Error(), "more.inc") || r.read("portolan.yaml") != was {
+		t.Errorf("with another include: %v", err)
+	}
+	r.write("more.inc", "x A 192.0.2.7\n")
+	if err := apply(); err != nil {
+		t.Errorf("with the same include: %v", err)
+	}
+	if got := r.ask("x.c.example."); got != "NOERROR 192.0.2.7" {
+		t.Errorf("after: %s", got)
+	}
+}
+
+func TestApplyFollowsASymlink(t *testing.T) {
+	r := newRig(t)
+	if err := errors.Join(os.Rename(filepath.Join(r.dir, "portolan.yaml"), filepath.Join(r.dir, "real.yaml")),
+		os.Symlink("real.yaml", filepath.Join(r.dir, "portolan.yaml"))); err != nil {
+		t.Fatal(err)
+	}
+	r.start()
+	text := r.config("192.0.2.2")
+	if _, err := r.d.Apply(t.Context(), api.Change{Base: r.dir, Files: map[string]string{"new.yaml": text}}); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Lstat(filepath.Join(r.dir, "portolan.yaml")); err != nil || info.Mode()&os.ModeSymlink == 0 || r.read("real.yaml") != text {
+		t.Errorf("the link is %v (%v), the file %q", info, err, r.read("real.yaml"))
+	}
+}
+
+// A virtual server that comes back while it is held is never answered, not even
+// between the swap and the first row of the prober.
+func TestHoldOutlivesItsRow(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.becomes("www.a.example.", "NOERROR 192.0.2.1")
+	if err := r.d.board.Hold("virtualServer/two", status.Hold{Reason: "broken", By: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	two := strings.Replace(r.config("192.0.2.1"), "members: [", "members: [{virtualServer: two}, ", 1)
+	r.write("portolan.yaml", strings.Replace(two, "virtualServers:\n", "virtualServers:\n  - {name: two, address: 192.0.2.2}\n", 1))
+	src, err := SourceOf(r.d.opts.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, errs := Build(src, r.d.running.Load(), nil)
+	if b == nil {
+		t.Fatal(errs)
+	}
+	b.DNS.Ready(r.d.board.Table(), nil)
+	r.d.dns.Use(b.DNS) // the first half of use
+	for range 4 {
+		if got := r.ask("www.a.example."); got != "NOERROR 192.0.2.1" {
+			t.Errorf("a held server is answered: %s", got)
+		}
+	}
+	e, err := b.Explain(r.d.board.Table(), Query{Name: "www.a.example", Client: netip.MustParseAddr("192.0.2.99"), Down: []status.ID{"virtualServer/one", "virtualServer/two"}})
+	if err != nil || len(e.Answer) != 1 || !strings.HasSuffix(e.Answer[0], "192.0.2.1") {
+		t.Errorf("both assumed to be down, two held: %+v, %v", e, err)
+	}
+}
+
+// A geo database that is torn when the server restarts does not keep it from
+// starting: the one it had is kept with the configuration.
+func TestTornDatabaseAtStart(t *testing.T) {
+	r := newRig(t)
+	tree, err := mmdbwriter.New(mmdbwriter.Options{DatabaseType: "Country", IncludeReservedNetworks: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, network, _ := net.ParseCIDR("127.0.0.0/8")
+	if err := tree.Insert(network, mmdbtype.Map{"country_code": mmdbtype.String("CN")}); err != nil {
+		t.Fatal(err)
+	}
+	var data strings.Builder
+	if _, err := tree.WriteTo(&data); err != nil {
+		t.Fatal(err)
+	}
+	r.write("country.mmdb", data.String())
+	config := r.config("192.0.2.1") + "geo: {databases: [country.mmdb]}\nregions: [{name: cn, any: [{country: CN}]}]\ntopology: [{region: cn, prefer: {virtualServer: one}}]\n"
+	r.write("portolan.yaml", strings.Replace(config, "{name: web, ", "{name: web, preferred: topology, ", 1))
+	r.start()
+	r.becomes("www.a.example.", "NOERROR 192.0.2.1")
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	r.write("country.mmdb", data.String()[:data.Len()/2])
+	r.start()
+	r.becomes("www.a.example.", "NOERROR 192.0.2.1")
+	if !r.logged("THE CONFIGURATION IS BAD") {
+		t.Error("the log is silent about it")
+	}
+}
+
+// One bad zone does not keep what else is new from being the last good.
+func TestLastGoodGoesOnBesideABadZone(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.write("a.zone", "bad\n")
+	r.write("portolan.yaml", r.config("192.0.2.7"))
+	if _, err := r.d.Reload(t.Context(), "test"); err == nil {
+		t.Fatal("the bad zone is not told")
+	}
+	r.becomes("www.b.example.", "NOERROR 192.0.2.7")
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	r.write("portolan.yaml", "version: 1\npools: {")
+	r.start()
+	r.becomes("www.b.example.", "NOERROR 192.0.2.7")
+	if got := r.ask("static.a.example."); got != "NOERROR 192.0.2.80" {
+		t.Errorf("the bad zone after a restart: %s", got)
 	}
 }

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"time"
 
@@ -84,14 +85,42 @@ func (d *Daemon) save() {
 	}
 }
 
-// keepConfig keeps a configuration as the last good one. One that has a bad
-// zone in it is not kept: its last good version must stay.
+// keepConfig keeps a configuration as the last good one. Of a zone whose file
+// is bad, what is kept already stays in the place of the bad file.
 func (d *Daemon) keepConfig(b *Built) {
-	if d.store == nil || b.DNS.Broken() {
+	if d.store == nil {
 		return
 	}
-	if err := d.store.SaveConfig(b.Bundle); err != nil {
+	bundle := b.bundle()
+	err := d.withGoodZones(b, &bundle)
+	if err == nil {
+		err = d.store.SaveConfig(bundle)
+	}
+	if err != nil {
 		d.log.Error("the configuration was not kept as the last good one", "err", err)
 		d.board.Record(status.Event{ID: "store", New: "failed", Why: err.Error(), By: "daemon"})
 	}
+}
+
+// withGoodZones puts the kept files of zones that are served from an earlier
+// version into a bundle.
+func (d *Daemon) withGoodZones(b *Built, into *store.Bundle) error {
+	for _, s := range b.DNS.ZoneStates() {
+		if !s.Stale {
+			continue
+		}
+		kept, _, err := d.store.LastGood()
+		if err != nil {
+			return fmt.Errorf("zone %s: its last good file: %w", s.Name, err)
+		}
+		src := b.Model.Source()
+		for _, ref := range b.DNS.Zones()[s.Name].Files() {
+			text, ok := kept.Files[src.Path(ref)]
+			if !ok {
+				return fmt.Errorf("zone %s: its last good file %s is not kept", s.Name, ref)
+			}
+			into.Files[src.Path(ref)] = text
+		}
+	}
+	return nil
 }

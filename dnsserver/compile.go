@@ -129,11 +129,6 @@ func (in *Inputs) goodRecords(c *config.Zone) *Zone {
 // ZoneStates tells how each zone stands, in the order of the configuration.
 func (t *Table) ZoneStates() []ZoneState { return t.states }
 
-// Broken says whether some zone is not what its file and the configuration say.
-func (t *Table) Broken() bool {
-	return slices.ContainsFunc(t.states, func(s ZoneState) bool { return s.Error != "" })
-}
-
 // Ready makes the pools whose rows changed ready for a status table, before
 // queries see it; changed nil means all pools. It is called by whoever
 // publishes status tables, in their order.
@@ -153,7 +148,7 @@ func (t *Table) Waiting(rows *status.Table) []string {
 
 // LastGood gives the members of each pool that took part last, for keeping
 // over a restart.
-func (t *Table) LastGood() map[string][]string { return t.pools.lastGoodOf() }
+func (t *Table) LastGood() map[string][]string { return t.pools.lastGood() }
 
 // RestoreLastGood puts back what LastGood gave, for pools that have none yet.
 func (t *Table) RestoreLastGood(sets map[string][]string) { t.pools.setLastGood(sets) }
@@ -170,5 +165,12 @@ func (t *Table) Standing(name string, rows *status.Table) (*pick.Trace, bool) {
 
 // String names the table in logs.
 func (t *Table) String() string {
-	return fmt.Sprintf("%d zones, %d pools", len(t.zones), len(t.pools.order))
+	return fmt.Sprintf("%s, %s", count(len(t.zones), "zone"), count(len(t.pools.order), "pool"))
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }

@@ -54,6 +54,9 @@ func TestDynamicNames(t *testing.T) {
 		{"T5 drop", config.Pool{Members: servers("a"), OnDown: only(config.Rung{Action: config.RungDrop})}, "virtualServer/a:down", "A", "no reply"},
 		{"T5 other types of a failed name still exist", config.Pool{Members: servers("a"), OnDown: only(config.Rung{Action: config.RungServfail})}, "virtualServer/a:down", "NS", "NOERROR"},
 		{"an operator's hold holds on every rung", config.Pool{Members: servers("a", "b")}, "virtualServer/a:held virtualServer/b:down", "A", "NOERROR 192.0.2.2"},
+		{"a hold on the primary and a failed backup: fail open", config.Pool{Members: servers("a@10", "b")}, "virtualServer/a:held virtualServer/b:down", "A", "NOERROR 192.0.2.2"},
+		{"a hold and a failed reserve: fail open", config.Pool{Members: servers("a", "b*0")}, "virtualServer/a:held virtualServer/b:down", "A", "NOERROR 192.0.2.2"},
+		{"only reserves, all held: NODATA", config.Pool{Members: servers("a*0", "b*0")}, "virtualServer/a:held virtualServer/b:held", "A", "NOERROR"},
 		{"all held: NODATA", config.Pool{Members: servers("a")}, "virtualServer/a:held", "A", "NOERROR"},
 		{"a held site: NODATA", config.Pool{Members: servers("a")}, "site/site-a:held", "A", "NOERROR"},
 
@@ -98,6 +101,24 @@ func TestOnDownPool(t *testing.T) {
 	w.set("virtualServer/c:down", "virtualServer/d:down")
 	if got := short(w.ask("www.example.com", "A", asker)); got != "NOERROR 192.0.2.1" {
 		t.Errorf("both down: got %q", got)
+	}
+}
+
+// A rung whose pool waits is passed over for the scope as for the answer.
+func TestScopePassesOverAWaitingRung(t *testing.T) {
+	m := pooled(
+		&config.Pool{Name: "www", Members: servers("a"), OnDown: []config.Rung{{Pool: "p1"}, {Pool: "p2"}}},
+		&config.Pool{Name: "p1", Members: servers("b")},
+		&config.Pool{Name: "p2", Members: servers("c", "d"), Preferred: config.Slot{Algorithm: "topology"}, Fallback: config.Slot{Algorithm: "first"}},
+	)
+	m.Topology = []*config.TopologyRule{{Client: netip.MustParsePrefix("10.0.0.0/8"), Prefer: config.Place{VirtualServer: "d"}}}
+	w := newWorld(t, m)
+	w.set("virtualServer/a:down", "virtualServer/b:waiting")
+	for ecs, want := range map[string]string{"10.1.2.0/24": "NOERROR 192.0.2.4", "11.1.2.0/24": "NOERROR 192.0.2.3"} {
+		got := w.askECS("www.example.com", "A", netip.MustParseAddr(asker), netip.MustParsePrefix(ecs))
+		if short(got) != want || scopeOf(got) != 8 {
+			t.Errorf("%s: %q scope /%d, want %q scope /8", ecs, short(got), scopeOf(got), want)
+		}
 	}
 }
 
@@ -159,24 +180,6 @@ func TestGroupSharesADecision(t *testing.T) {
 	}
 }
 
-func TestFamilies(t *testing.T) {
-	m := pooled(&config.Pool{Name: "www", Preferred: config.Slot{Algorithm: "first"}, Members: servers("a", "b", "c")})
-	m.VirtualServers[0].Addresses = []netip.Addr{v4(1)}
-	m.VirtualServers[2].Site = "site-a" // c stands at a's site
-	w := newWorld(t, m)
-	if got := short(w.ask("www.example.com", "AAAA", asker)); got != "NOERROR 2001:db8::3" {
-		t.Errorf("a lacks IPv6: c of the same site serves it; got %q", got)
-	}
-	w.set("virtualServer/c:down")
-	if got := short(w.ask("www.example.com", "AAAA", asker)); got != "NOERROR 2001:db8::2" {
-		t.Errorf("c is down: b serves it; got %q", got)
-	}
-	w.set("virtualServer/b:down")
-	if got := short(w.ask("www.example.com", "AAAA", asker)); got != "NOERROR" {
-		t.Errorf("nobody has it: NODATA; got %q", got)
-	}
-}
-
 func TestApexAndWildcard(t *testing.T) {
 	m := pooled(&config.Pool{Name: "@", Members: servers("a")}, &config.Pool{Name: "*", Members: servers("b")})
 	w := newWorld(t, m)
@@ -216,6 +219,11 @@ func TestTTLLaw_T6(t *testing.T) {
 	w.set("virtualServer/b:released", "virtualServer/a:down", "virtualServer/b:down")
 	if got := ttl(w.ask("www.example.com", "A", asker)); got != 5 {
 		t.Errorf("degraded: TTL %d, want the lower bound 5", got)
+	}
+	w = newWorld(t, pooled(&config.Pool{Name: "www", Panic: 60, Members: servers("a", "b")}))
+	w.set("virtualServer/a:down")
+	if got := ttl(w.ask("www.example.com", "A", asker)); got != 5 {
+		t.Errorf("health ignored by panic: TTL %d, want the lower bound 5", got)
 	}
 	soa := func(m *dns.Msg) uint32 { return m.Ns[0].Header().Ttl }
 	w.set("virtualServer/a:held", "virtualServer/b:held")

@@ -3,6 +3,8 @@ package dnsserver
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/miekg/dns"
@@ -77,16 +79,10 @@ func (t *Table) Explain(rows *status.Table, ask Ask) (*Explanation, error) {
 
 // message packs the question as a client would.
 func (ask *Ask) message() ([]byte, error) {
-	name, qtype := ask.Name, dns.TypeA
-	if ask.Type != "" {
-		rr := dns.Type(0)
-		var ok bool
-		if qtype, ok = dns.StringToType[ask.Type]; !ok {
-			if _, err := fmt.Sscanf(ask.Type, "TYPE%d", &rr); err != nil {
-				return nil, fmt.Errorf("type %q is no record type", ask.Type)
-			}
-			qtype = uint16(rr)
-		}
+	name := ask.Name
+	qtype, err := typeOf(ask.Type)
+	if err != nil {
+		return nil, err
 	}
 	if _, ok := dns.IsDomainName(name); !ok || name == "" {
 		return nil, fmt.Errorf("%q is no domain name", name)
@@ -100,6 +96,22 @@ func (ask *Ask) message() ([]byte, error) {
 		m.IsEdns0().Option = append(m.IsEdns0().Option, subnetOption(ask.ECS.Masked()))
 	}
 	return m.Pack()
+}
+
+// typeOf reads a record type, also in the form of RFC 3597.
+func typeOf(text string) (uint16, error) {
+	if text == "" {
+		return dns.TypeA, nil
+	}
+	if t, ok := dns.StringToType[text]; ok {
+		return t, nil
+	}
+	number, ok := strings.CutPrefix(text, "TYPE")
+	t, err := strconv.ParseUint(number, 10, 16)
+	if !ok || err != nil {
+		return 0, fmt.Errorf("type %q is no record type", text)
+	}
+	return uint16(t), nil
 }
 
 func subnetOption(p netip.Prefix) *dns.EDNS0_SUBNET {
@@ -141,7 +153,7 @@ func (e *Explanation) setReply(reply *dns.Msg) {
 		for _, o := range opt.Option {
 			switch o := o.(type) {
 			case *dns.EDNS0_EDE:
-				e.EDE = o.String()
+				e.EDE = strings.TrimSuffix(o.String(), ": ()")
 			case *dns.EDNS0_LOCAL:
 				e.ECS = subnetText(o)
 			}

@@ -87,3 +87,12 @@ func withoutOPT(rrs []dns.RR) (list []dns.RR) {
 	}
 	return list
 }
+
+// newQuery makes a query that did not come from a socket: a test.
+// The client is who decisions are made for.
+func newQuery(name string, qtype uint16, by question) *query {
+	return &query{
+		name: dns.Fqdn(name), qtype: qtype, qclass: dns.ClassINET, asked: true,
+		opcode: dns.OpcodeQuery, limit: tcpSize, question: by,
+	}
+}

@@ -49,7 +49,6 @@ type pool struct {
 
 // poolState is what a pool keeps from one configuration to the next.
 type poolState struct {
-	draws    atomic.Uint64            // the next draw number
 	lastGood atomic.Pointer[[]string] // names of the last members that took part
 }
 
@@ -59,6 +58,8 @@ type pools struct {
 	order  []*pool // nested ones before those that hold them
 	needs  map[status.ID][]*pool
 	memo   *memo
+	counts map[string]*atomic.Uint64 // the next draw number, by group of names
+	bound  map[string]int            // names bound so far, by group
 }
 
 // poolCompiler makes pools of a validated model.
@@ -77,7 +78,7 @@ type poolCompiler struct {
 func compilePools(m *config.Model, topo *topology.Table, before *pools) (*pools, error) {
 	c := &poolCompiler{
 		model: m, topology: topo, before: before,
-		pools:   &pools{byName: map[string]*pool{}, needs: map[status.ID][]*pool{}, memo: newMemo()},
+		pools:   &pools{byName: map[string]*pool{}, needs: map[status.ID][]*pool{}, memo: newMemo(), counts: map[string]*atomic.Uint64{}, bound: map[string]int{}},
 		servers: map[string]*config.VirtualServer{},
 		configs: map[string]*config.Pool{},
 	}
@@ -95,19 +96,15 @@ func compilePools(m *config.Model, topo *topology.Table, before *pools) (*pools,
 			return nil, err
 		}
 	}
-	for _, z := range m.Zones {
-		for _, n := range z.Names {
-			if c.pools.byName[n.Pool] == nil {
-				return nil, fmt.Errorf("name %s: no pool %q", n.FQDN, n.Pool)
-			}
-		}
+	if err := c.countNames(); err != nil {
+		return nil, err
 	}
 	for _, p := range c.pools.order {
 		p.targets = c.targets
 		p.ladder = c.rungs(p.OnDown)
 	}
 	for _, p := range c.pools.order {
-		p.depends = p.appendDepends(nil)
+		p.depends = p.asks()
 		for _, d := range p.depends {
 			for _, id := range d.group.Needs() {
 				c.pools.needs[id] = append(c.pools.needs[id], p)
@@ -116,6 +113,25 @@ func compilePools(m *config.Model, topo *topology.Table, before *pools) (*pools,
 	}
 	c.before = nil // the score functions keep c; they must not keep every configuration before it
 	return c.pools, nil
+}
+
+// countNames gives each group of names its counter, the one that it had before
+// if there is one.
+func (c *poolCompiler) countNames() error {
+	for _, z := range c.model.Zones {
+		for _, n := range z.Names {
+			if c.pools.byName[n.Pool] == nil {
+				return fmt.Errorf("name %s: no pool %q", n.FQDN, n.Pool)
+			}
+			group := groupOf(n)
+			if c.before != nil && c.before.counts[group] != nil {
+				c.pools.counts[group] = c.before.counts[group]
+			} else if c.pools.counts[group] == nil {
+				c.pools.counts[group] = newCount(group)
+			}
+		}
+	}
+	return nil
 }
 
 // compile makes one pool, after those that it nests.
@@ -304,6 +320,25 @@ func (p *pool) use(t *status.Table) {
 			names[i] = m.Name
 		}
 		p.state.lastGood.Store(&names)
+	}
+}
+
+// lastGood and setLastGood carry the last good members over a restart.
+func (ps *pools) lastGood() map[string][]string {
+	sets := map[string][]string{}
+	for _, p := range ps.order {
+		if good := p.state.lastGood.Load(); good != nil {
+			sets[p.Name] = *good
+		}
+	}
+	return sets
+}
+
+func (ps *pools) setLastGood(sets map[string][]string) {
+	for _, p := range ps.order {
+		if good, ok := sets[p.Name]; ok && p.state.lastGood.Load() == nil {
+			p.state.lastGood.Store(&good)
+		}
 	}
 }
 

@@ -62,15 +62,6 @@ type made struct {
 	got *decision
 }
 
-// newQuery makes a query that did not come from a socket: explain and tests.
-// The client is who decisions are made for.
-func newQuery(name string, qtype uint16, by question) *query {
-	return &query{
-		name: dns.Fqdn(name), qtype: qtype, qclass: dns.ClassINET, asked: true,
-		opcode: dns.OpcodeQuery, limit: tcpSize, question: by,
-	}
-}
-
 // parseQuery reads a message from the network. It gives nil for what gets no
 // reply: too short to be DNS, or a response itself (answering one makes a loop
 // between two servers). Parsing costs no more than the message is long and

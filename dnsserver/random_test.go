@@ -187,7 +187,7 @@ func (w *world) checkScopes(r *rand.Rand, p *pool) (shortened int) {
 	const bits = 9
 	networks := universe(bits)
 	outcomes := make([]outcome, len(networks))
-	b := &binding{fqdn: "x.", group: "x", pool: p, memo: newMemo(), topology: w.table.topology}
+	b := &binding{fqdn: "x.", group: "x", pool: p, memo: newMemo(), count: newCount("x"), topology: w.table.topology}
 	choose := func(net netip.Prefix) *choosing {
 		class, _ := w.table.topology.Lookup(net.Addr())
 		c := &choosing{b: b, q: &question{}, d: &decision{}}
@@ -195,7 +195,7 @@ func (w *world) checkScopes(r *rand.Rand, p *pool) (shortened int) {
 		return c
 	}
 	for i, net := range networks {
-		outcomes[i] = p.outcome(choose(net).in)
+		outcomes[i] = p.outcome(choose(net).in, nil)
 		if outcomes[i].width() > bits {
 			return 0 // a mask finer than the universe
 		}
@@ -203,11 +203,12 @@ func (w *world) checkScopes(r *rand.Rand, p *pool) (shortened int) {
 	for range 8 {
 		net := networks[r.IntN(len(networks))]
 		_, leaf := w.table.topology.Lookup(net.Addr())
-		scope := choose(net).scope(leaf)
+		c := choose(net)
+		scope := c.scope(p.outcome(c.in, nil), leaf)
 		uniform := func(bits int) bool {
 			within, _ := net.Addr().Prefix(bits)
 			for i, other := range networks {
-				if within.Contains(other.Addr()) && !outcomes[i].equal(p.outcome(choose(net).in)) {
+				if within.Contains(other.Addr()) && !outcomes[i].equal(p.outcome(choose(net).in, nil)) {
 					return false
 				}
 			}

@@ -25,50 +25,12 @@ import (
 // scope is longer than need be, which is always correct.
 const maxCompare = 256
 
-// outcome is what decides how a client is answered: equal outcomes, equal
-// answers.
-type outcome struct {
-	reason pick.Reason
-	from   *pool // whose shares; nil if the answer is the same for every client
-	shares pick.Distribution
-}
-
-// width is how many leading bits count beyond the class; 0: the class decides.
-func (o outcome) width() int { return o.shares.Width }
-
-func (o outcome) equal(p outcome) bool {
-	return o.reason == p.reason && o.from == p.from && o.shares.Equal(p.shares)
-}
-
-// outcome follows choose as far as the client matters.
-func (p *pool) outcome(in pick.Input) outcome {
-	in.Answers = p.Answers
-	d, reason := p.group.Shares(in, nil, nil)
-	switch reason {
-	case pick.Chosen:
-		return outcome{reason, p, d}
-	case pick.Down:
-		for _, r := range p.ladder {
-			switch {
-			case r.pool != nil:
-				in.Answers = r.pool.Answers
-				if d, reason := r.pool.group.Shares(in, nil, nil); reason == pick.Chosen {
-					return outcome{pick.Down, r.pool, d}
-				}
-			case !r.chooses() || len(p.fallen(r, in.Table)) > 0:
-				return outcome{reason: pick.Down} // the same for every client
-			}
-		}
-	}
-	return outcome{reason: reason}
-}
-
-// scope gives the ECS scope for a decision of a client whose topology leaf is
+// scope gives the ECS scope for the outcome of a client whose topology leaf is
 // leaf bits long.
-func (c *choosing) scope(leaf int) int {
+func (c *choosing) scope(want outcome, leaf int) int {
 	p, addr := c.b.pool, c.in.Client.Addr
-	s := scoping{pool: p, topology: c.b.topology, in: c.in, cache: p.scopeCache(c.in.Table, addr.Is6(), c.b.topology), left: maxCompare}
-	s.want = p.outcome(c.in)
+	s := scoping{pool: p, topology: c.b.topology, in: c.in, want: want, left: maxCompare}
+	s.cache = p.scopeCache(c.in.Table, addr.Is6(), c.q.peek)
 	bits := max(leaf, s.want.width())
 	if s.want.width() == 0 && s.cache.uniform(&s) {
 		bits = 0
@@ -138,7 +100,7 @@ func (s *scoping) same(net netip.Prefix) bool {
 func (s *scoping) at(class topology.Class, addr netip.Addr) outcome {
 	in := s.in
 	in.Client = pick.Client{Addr: addr, Class: uint32(class)}
-	return s.pool.outcome(in)
+	return s.pool.outcome(in, nil)
 }
 
 // scopeCache remembers, for one state of a pool, the outcome of each class
@@ -159,8 +121,9 @@ type classOutcome struct {
 }
 
 // scopeCache gives the cache for a table and a family: the pool's own if
-// nothing that it rests on has moved.
-func (p *pool) scopeCache(t *status.Table, v6 bool, topo *topology.Table) *scopeCache {
+// nothing that it rests on has moved. A question about another table than the
+// serving one (peek) leaves the pool's own where it is.
+func (p *pool) scopeCache(t *status.Table, v6, peek bool) *scopeCache {
 	kept := &p.scopes[0]
 	if v6 {
 		kept = &p.scopes[1]
@@ -172,8 +135,10 @@ func (p *pool) scopeCache(t *status.Table, v6 bool, topo *topology.Table) *scope
 	if c := kept.Load(); c != nil && equalEpochs(c.epochs, epochs) {
 		return c
 	}
-	c := &scopeCache{epochs: epochs, known: make(map[topology.Class]classOutcome, topo.Classes())}
-	kept.Store(c)
+	c := &scopeCache{epochs: epochs, known: map[topology.Class]classOutcome{}}
+	if !peek {
+		kept.Store(c)
+	}
 	return c
 }
 
@@ -203,9 +168,16 @@ func (c *scopeCache) ask(s *scoping, class topology.Class) (outcome, bool) {
 	return k.outcome, k.byClass
 }
 
+// maxUniform bounds the classes that uniform asks. With more, a scope of 0 is
+// found by climbing.
+const maxUniform = 4096
+
 // uniform says whether every class of clients has the wanted outcome: then the
 // scope is 0, as when health leaves one choice.
 func (c *scopeCache) uniform(s *scoping) bool {
+	if s.topology.Classes() > maxUniform {
+		return false
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.all {

@@ -55,6 +55,12 @@ func (d *DecisionTrace) pick() *pick.Trace {
 	return p
 }
 
+func (d *DecisionTrace) note(format string, args ...any) {
+	if d != nil {
+		d.Notes = append(d.Notes, fmt.Sprintf(format, args...))
+	}
+}
+
 func (d *DecisionTrace) chose(name string) {
 	if d != nil {
 		d.Chose = append(d.Chose, name)

@@ -93,6 +93,9 @@ func servers(words ...string) (members []*config.Member) {
 func newWorld(t testing.TB, m *config.Model) *world {
 	w := &world{t: t, model: m, board: status.NewBoard(8), now: time.Now()}
 	w.compile(nil)
+	for _, count := range w.table.pools.counts {
+		count.Store(0) // so that tests can say who comes first
+	}
 	return w
 }
 

@@ -11,10 +11,11 @@ import (
 
 // activeSet is who takes part, for the rows it was made from.
 type activeSet struct {
-	members []*Member
-	reason  Reason // Chosen when members is not empty
-	lapsed  bool
-	waiting bool // a member's first result is still to come
+	members  []*Member
+	reason   Reason // Chosen when members is not empty
+	lapsed   bool   // all that take part are busy
+	panicked bool   // health is ignored
+	waiting  bool   // a member's first result is still to come
 
 	rows  []*status.Row                // of Group.needs, in that order
 	valid atomic.Pointer[status.Table] // the last table in which these rows stood
@@ -43,6 +44,12 @@ func (g *Group) appendLeaves(into []*Member, t *status.Table) []*Member {
 		}
 	}
 	return into
+}
+
+// Usable gives the leaves that are up or unknown and not held, of every
+// priority, nested ones included.
+func (g *Group) Usable(t *status.Table) []*Member {
+	return g.appendMembers(nil, t, (*status.Row).Usable)
 }
 
 // State gives how a choice that no algorithm declines would end, and whether a
@@ -157,7 +164,8 @@ func (g *Group) evaluate(t *status.Table, tr *Trace) *activeSet {
 		first, e.reserve = reserve, true
 	}
 	e.part = g.participants(first)
-	a.members, a.reason, a.lapsed = g.filter(e.part)
+	a.members, a.lapsed = g.filter(e.part)
+	a.reason, a.panicked = e.reason(), e.panicked
 	if tr != nil {
 		tr.standings(t, &e)
 	}
@@ -192,7 +200,9 @@ func (g *Group) ignoreHealth(all []standing) bool {
 		return false
 	}
 	for i := range all {
-		all[i].down = false
+		if all[i].Group == nil { // a nested group with nobody in it has nobody to give
+			all[i].down = false
+		}
 	}
 	return true
 }
@@ -227,8 +237,8 @@ func (g *Group) participants(all []standing) []standing {
 			part = idle
 		}
 	}
-	if len(part) == 0 {
-		part = slices.Clone(all) // so that filter can say why
+	if len(part) == 0 { // those that made room for nobody: full ones say so
+		part = slices.DeleteFunc(slices.Clone(all), standing.out)
 	}
 	slices.SortStableFunc(part, func(a, b standing) int { return cmp.Compare(b.Priority, a.Priority) })
 	n := 0
@@ -242,46 +252,52 @@ func (g *Group) participants(all []standing) []standing {
 }
 
 // filter leaves out what is down, full or busy among those that take part.
-func (g *Group) filter(part []standing) (members []*Member, reason Reason, lapsed bool) {
-	reason = Held // Full outranks Down outranks Held
+func (g *Group) filter(part []standing) (members []*Member, lapsed bool) {
 	var free, busy []*Member
 	for _, s := range part {
 		switch {
-		case s.held:
-		case s.down:
-			reason = min(reason, Down)
-		case s.full:
-			reason = min(reason, Full)
+		case s.out(), s.full:
 		case s.busy && g.rules.BusyProtection:
 			busy = append(busy, s.Member)
 		default:
 			free = append(free, s.Member)
 		}
 	}
+	if len(free) > 0 {
+		return free, false
+	}
+	return busy, len(busy) > 0
+}
+
+// reason says why nobody is left: Held only if an operator holds every member
+// of the group, so that a hold beside a failure still fails open.
+func (e *evaluation) reason() Reason {
 	switch {
-	case len(free) > 0:
-		return free, Chosen, false
-	case len(busy) > 0:
-		return busy, Chosen, true
-	case len(part) == 0:
-		return nil, Down, false
+	case len(e.set.members) > 0:
+		return Chosen
+	case slices.ContainsFunc(e.part, func(s standing) bool { return !s.out() && s.full }):
+		return Full
+	case len(e.all) > 0 && !slices.ContainsFunc(e.all, func(s standing) bool { return !s.held }):
+		return Held
 	default:
-		return nil, reason, false
+		return Down
 	}
 }
 
 // Free gives the leaves that no operator holds, nested ones included: who may
 // answer when health is to be ignored.
-func (g *Group) Free(t *status.Table) []*Member { return g.appendFree(nil, t) }
+func (g *Group) Free(t *status.Table) []*Member {
+	return g.appendMembers(nil, t, func(r *status.Row) bool { return !r.Held() })
+}
 
-func (g *Group) appendFree(into []*Member, t *status.Table) []*Member {
+// appendMembers appends the leaves whose rows are all good.
+func (g *Group) appendMembers(into []*Member, t *status.Table, good func(*status.Row) bool) []*Member {
 	for _, m := range g.members {
-		if slices.ContainsFunc(m.Needs, func(id status.ID) bool { return t.Row(id).Held() }) {
-			continue
-		}
-		if m.Group != nil {
-			into = m.Group.appendFree(into, t)
-		} else {
+		switch {
+		case slices.ContainsFunc(m.Needs, func(id status.ID) bool { return !good(t.Row(id)) }):
+		case m.Group != nil:
+			into = m.Group.appendMembers(into, t, good)
+		default:
 			into = append(into, m)
 		}
 	}

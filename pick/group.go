@@ -76,14 +76,8 @@ func NewGroup(members []*Member, rules Rules, chain ...Slot) *Group {
 	return g
 }
 
-// Members gives all members in the owner's order. The slice is shared.
-func (g *Group) Members() []*Member { return g.members }
-
 // Needs gives every row that the group's choice may depend on.
 func (g *Group) Needs() []status.ID { return g.needs }
-
-// Name gives the group's name, as in Rules.
-func (g *Group) Name() string { return g.rules.Name }
 
 // Client is what is known of who asks.
 type Client struct {
@@ -121,10 +115,8 @@ func (r Reason) String() string { return reasonNames[r] }
 
 // Choice is what Pick chose.
 type Choice struct {
-	Members []*Member // leaves, in answer order
-	Width   int       // leading client bits that mattered beyond Client.Class; 0: none
-	Slot    int       // which slot of the chain chose
-	Lapsed  bool      // busy protection lapsed: all that take part are busy
+	Members []*Member    // leaves, in answer order
+	From    Distribution // without its Shares, which were used up
 }
 
 // scratch is memory that a choice needs and nobody keeps.
@@ -147,7 +139,8 @@ func (g *Group) Pick(in Input, into []*Member, tr *Trace) (Choice, Reason) {
 	}
 	members := d.draw(in.Draw, in.answers(), into)
 	tr.chose(members[len(into):])
-	return Choice{Members: members, Width: d.Width, Slot: d.Slot, Lapsed: d.Lapsed}, Chosen
+	d.Shares = nil
+	return Choice{Members: members, From: d}, Chosen
 }
 
 // Among is Pick by round robin over the given members: for the owner's rungs

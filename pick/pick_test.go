@@ -112,6 +112,11 @@ func TestWhoTakesPart(t *testing.T) {
 		{"all held", Rules{Spill: SpillDown}, []string{"a", "b"}, "a:held b:drain", "held"},
 		{"held and down is down", Rules{Spill: SpillDown}, []string{"a", "b"}, "a:held b:down", "down"},
 		{"all down", Rules{Spill: SpillDown}, []string{"a", "b"}, "a:down b:down", "down"},
+		{"a held primary and a failed backup is down", Rules{Spill: SpillDown}, []string{"a 1 8", "b 1 4"}, "a:held b:down", "down"},
+		{"a held member and a failed reserve is down", Rules{Spill: SpillDown}, []string{"a 1", "r 0"}, "a:held r:down", "down"},
+		{"a held member and a held reserve is held", Rules{Spill: SpillDown}, []string{"a 1", "r 0"}, "a:held r:held", "held"},
+		{"only reserves, all held", Rules{Spill: SpillDown}, []string{"a 0", "b 0"}, "a:held b:held", "held"},
+		{"without spill, a held primary is down, not held", Rules{}, []string{"a 1 8", "b 1 4"}, "a:held", "down"},
 		{"full and down is full", Rules{Spill: SpillDown}, []string{"a", "b"}, "a:full b:down", "full"},
 
 		{"weight 0 is a reserve", Rules{Spill: SpillDown}, []string{"a 1", "b 0"}, "", "a"},
@@ -337,6 +342,35 @@ func TestNested(t *testing.T) {
 		if s != tt.want {
 			t.Errorf("%s: got %q, want %q", tt.what, s, tt.want)
 		}
+	}
+}
+
+func TestPanicOverNestedGroups(t *testing.T) {
+	inner := group(Rules{Name: "x", Spill: SpillDown}, nil, "a", "b")
+	g := NewGroup([]*Member{{Name: "x", Weight: 1, Group: inner}}, Rules{Spill: SpillDown, Panic: 50}, Slot{"s", RoundRobin()})
+	if _, reason := g.Shares(Input{Table: rows("a:down b:down")}, nil, nil); reason != Down {
+		t.Errorf("panic cannot conjure up a nested group's members: %s, want down", reason)
+	}
+	inner = group(Rules{Name: "x", Spill: SpillDown, Panic: 60}, nil, "a", "b")
+	g = NewGroup([]*Member{{Name: "x", Weight: 1, Group: inner}}, Rules{Spill: SpillDown}, Slot{"s", RoundRobin()})
+	if d, reason := g.Shares(Input{Table: rows("a:down")}, nil, nil); reason != Chosen || !d.Panic || len(d.Shares) != 2 {
+		t.Errorf("an inner group's panic shows outside: %s %+v", reason, d)
+	}
+}
+
+// Nesting costs no more than there are groups.
+func TestDeepNestingIsCheap(t *testing.T) {
+	asked := 0
+	count := Func(func(in Input, active []*Member, into []Share) (Distribution, bool) {
+		asked++
+		return byWeight(active, into, Smooth)
+	})
+	g := NewGroup([]*Member{{Name: "leaf", Weight: 1}}, Rules{}, Slot{"s", count})
+	for range 20 {
+		g = NewGroup([]*Member{{Name: "inner", Weight: 1, Group: g}}, Rules{}, Slot{"s", count})
+	}
+	if _, reason := g.Shares(Input{Table: rowsUp}, nil, nil); reason != Chosen || asked != 21 {
+		t.Errorf("%s after asking %d algorithms, want 21", reason, asked)
 	}
 }
 

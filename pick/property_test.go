@@ -80,7 +80,7 @@ func twin(members []*Member, r Rules, t *status.Table) ([]*Member, Reason, bool)
 		}
 	}
 	if len(level) == 0 {
-		level = who
+		level = only(who, alive) // full ones, if any
 	}
 	var part []*Member
 	for p := 255; p >= 0 && len(part) < max(r.Min, 1); p-- {
@@ -98,7 +98,7 @@ func twin(members []*Member, r Rules, t *status.Table) ([]*Member, Reason, bool)
 		return ready, Chosen, true
 	case len(only(part, func(m *Member) bool { return alive(m) && full(m) })) > 0:
 		return nil, Full, false
-	case len(part) > 0 && len(only(part, held)) == len(part):
+	case len(only(members, held)) == len(members):
 		return nil, Held, false
 	default:
 		return nil, Down, false

@@ -1,6 +1,9 @@
 package pick
 
-import "math/bits"
+import (
+	"math/bits"
+	"slices"
+)
 
 // Share is a member's part of the answers, in proportion to the other shares
 // of its distribution.
@@ -26,7 +29,8 @@ type Distribution struct {
 	Mode   Mode
 	Width  int  // it holds for all clients of this Class whose addresses agree in so many leading bits
 	Slot   int  // which slot of the chain it comes from
-	Lapsed bool // busy protection lapsed
+	Lapsed bool // busy protection lapsed, here or in a nested group
+	Panic  bool // health was ignored, here or in a nested group
 }
 
 // Equal says whether two distributions give the same answers. Shares must be
@@ -55,9 +59,9 @@ func (g *Group) Shares(in Input, into []Share, tr *Trace) (Distribution, Reason)
 	}
 	in.scratch = scratches.Get().(*scratch)
 	defer scratches.Put(in.scratch)
-	members := a.members
+	members, inner := a.members, []Distribution(nil)
 	if g.nested {
-		members = willing(in, members, tr)
+		members, inner = willing(in, members, tr)
 	}
 	for i, slot := range g.chain {
 		in.trace = tr.slot(slot.Name)
@@ -67,9 +71,9 @@ func (g *Group) Shares(in Input, into []Share, tr *Trace) (Distribution, Reason)
 			continue
 		}
 		if g.nested {
-			d = open(in, d)
+			d = open(d, members, inner)
 		}
-		d.Slot, d.Lapsed = i, a.lapsed
+		d.Slot, d.Lapsed, d.Panic = i, d.Lapsed || a.lapsed, d.Panic || a.panicked
 		d.reduce()
 		in.trace.took(d)
 		return tr.ended(d, Chosen)
@@ -77,40 +81,43 @@ func (g *Group) Shares(in Input, into []Share, tr *Trace) (Distribution, Reason)
 	return tr.ended(Distribution{Shares: into}, Declined)
 }
 
-// willing leaves out nested groups whose own slots decline this client.
-func willing(in Input, members []*Member, tr *Trace) []*Member {
-	kept := make([]*Member, 0, len(members))
+// willing leaves out nested groups whose own slots decline this client. It
+// gives each member's own shares beside it; a leaf has none.
+func willing(in Input, members []*Member, tr *Trace) (kept []*Member, inner []Distribution) {
 	for _, m := range members {
+		var d Distribution
 		if m.Group != nil {
-			if _, reason := m.Group.Shares(in, nil, tr.nest()); reason != Chosen {
+			var reason Reason
+			if d, reason = m.Group.Shares(in, nil, tr.nest()); reason != Chosen {
 				continue
 			}
 		}
-		kept = append(kept, m)
+		kept, inner = append(kept, m), append(inner, d)
 	}
-	return kept
+	return kept, inner
 }
 
 // open replaces each nested group by its own shares, scaled so that all stay
 // whole numbers.
-func open(in Input, d Distribution) Distribution {
-	inner := make([]Distribution, len(d.Shares))
+func open(d Distribution, members []*Member, inner []Distribution) Distribution {
+	of := func(m *Member) *Distribution { return &inner[slices.Index(members, m)] }
 	scale := uint64(1)
-	for i, s := range d.Shares {
+	for _, s := range d.Shares {
 		if s.Member.Group != nil {
-			inner[i], _ = s.Member.Group.Shares(in, nil, nil)
-			d.Width = max(d.Width, inner[i].Width)
-			scale = lcm(scale, total(inner[i].Shares))
+			in := of(s.Member)
+			d.Width, d.Lapsed, d.Panic = max(d.Width, in.Width), d.Lapsed || in.Lapsed, d.Panic || in.Panic
+			scale = lcm(scale, total(in.Shares))
 		}
 	}
 	flat := make([]Share, 0, len(d.Shares)*2)
-	for i, s := range d.Shares {
+	for _, s := range d.Shares {
 		if s.Member.Group == nil {
 			flat = addShare(flat, s.Member, s.Weight*scale)
 			continue
 		}
-		part := scale / max(total(inner[i].Shares), 1)
-		for _, leaf := range inner[i].Shares {
+		in := of(s.Member)
+		part := scale / max(total(in.Shares), 1)
+		for _, leaf := range in.Shares {
 			flat = addShare(flat, leaf.Member, max(s.Weight*part*leaf.Weight, 1))
 		}
 	}
@@ -170,7 +177,11 @@ func lcm(a, b uint64) uint64 {
 	return min(a/gcd(a, b)*b, maxScale)
 }
 
-// draw appends n distinct members for draw number draw. It uses up d.Shares.
+// Draw appends in.Answers distinct members for in.Draw. It uses up d.Shares.
+func (d Distribution) Draw(in Input, into []*Member) []*Member {
+	return d.draw(in.Draw, in.answers(), into)
+}
+
 func (d Distribution) draw(draw uint64, n int, into []*Member) []*Member {
 	shares := d.Shares
 	for i := 0; i < n && len(shares) > 0; i++ {

@@ -19,7 +19,6 @@ type Board struct {
 	holds   map[ID]*Hold
 	expiry  map[ID]*time.Timer
 	prepare []*preparer
-	onHolds func(map[ID]Hold)
 }
 
 // preparer is one registration with Prepare; a pointer, so that it can be
@@ -71,7 +70,7 @@ func (b *Board) Update(rows ...Row) {
 }
 
 // Replace is Update for a new plan: rows in gone leave the table in the same
-// step. Their holds stay, for the thing may come back.
+// step. Those that are held stay, unknown, for the thing may come back.
 func (b *Board) Replace(rows []Row, gone []ID) {
 	b.change(rows, gone)
 }
@@ -102,7 +101,7 @@ func (b *Board) change(rows []Row, gone []ID) {
 	for _, id := range gone {
 		if _, ok := next.Lookup(id); ok {
 			t := edit(id)
-			t.rows[t.index[id]] = nil
+			t.rows[t.index[id]] = b.heldRow(id, now)
 		}
 	}
 	if len(gone) > 0 && next != cur {
@@ -122,6 +121,20 @@ func (b *Board) complete(r Row, old *Row, now time.Time) *Row {
 		}
 	}
 	return &r
+}
+
+// byHold marks the row of a thing that is held and not known otherwise.
+const byHold = "hold"
+
+// heldRow is the row of a held thing that nobody writes: it is there so that
+// the hold is respected from the first moment that something needs it. It is
+// nil without a hold.
+func (b *Board) heldRow(id ID, now time.Time) *Row {
+	h := b.holds[id]
+	if h == nil {
+		return nil
+	}
+	return &Row{ID: id, Since: now, Why: noRow.Why, By: byHold, Hold: h}
 }
 
 // compact drops the slots of removed rows, so that churn leaves nothing behind.
@@ -174,8 +187,8 @@ func (r *Row) describe() string {
 	return s
 }
 
-// Hold puts an operator's word on a row; the row need not exist yet. A hold
-// whose Until has passed is refused. A zero At means now.
+// Hold puts an operator's word on a row. If nobody writes that row yet it comes
+// into being, unknown but held, and stays until it is released. A hold whose Until has passed is refused. A zero At means now.
 func (b *Board) Hold(id ID, h Hold) error {
 	now := time.Now()
 	if !h.Until.IsZero() && !h.Until.After(now) {
@@ -213,7 +226,7 @@ func (b *Board) expire(id ID, h *Hold) {
 	}
 }
 
-// setHold changes the hold of a row, publishes, and tells the keeper.
+// setHold changes the hold of a row and publishes.
 // The caller holds b.mu.
 func (b *Board) setHold(id ID, h *Hold, what, why, by string) {
 	if t := b.expiry[id]; t != nil {
@@ -226,16 +239,21 @@ func (b *Board) setHold(id ID, h *Hold, what, why, by string) {
 		b.holds[id] = h
 	}
 	b.events.add(Event{Time: time.Now(), ID: id, Old: "", New: what, Why: why, By: by})
-	if r, ok := b.table.Load().Lookup(id); ok {
-		next := b.table.Load().clone()
+	next := b.table.Load().clone()
+	switch r, ok := next.Lookup(id); {
+	case !ok && h == nil:
+		return
+	case !ok:
+		next.set(b.heldRow(id, time.Now()))
+	case h == nil && r.By == byHold:
+		next.rows[next.index[id]] = nil
+		next.compact()
+	default:
 		row := *r
 		row.Hold = h
 		next.set(&row)
-		b.publish(next, []ID{id})
 	}
-	if b.onHolds != nil {
-		b.onHolds(b.copyHolds())
-	}
+	b.publish(next, []ID{id})
 }
 
 // Holds gives every hold in force, also those on rows that do not exist now.
@@ -251,14 +269,6 @@ func (b *Board) copyHolds() map[ID]Hold {
 		holds[id] = *h
 	}
 	return holds
-}
-
-// OnHolds registers the one keeper of holds: f is called with all of them
-// after each change, under the board's lock, so it must not wait for a disk.
-func (b *Board) OnHolds(f func(map[ID]Hold)) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.onHolds = f
 }
 
 // RestoreHolds puts back holds that were kept from an earlier run. Those whose

@@ -191,19 +191,24 @@ func TestRestoreHolds(t *testing.T) {
 	})
 }
 
-func TestOnHolds(t *testing.T) {
+// A hold on a thing that nobody knows yet is respected from its first moment,
+// and leaves nothing behind.
+func TestHoldBeforeTheRow(t *testing.T) {
 	b := NewBoard(8)
-	var kept []int
-	b.OnHolds(func(holds map[ID]Hold) { kept = append(kept, len(holds)) })
-	for _, id := range []ID{"link/a", "link/b"} {
-		if err := b.Hold(id, Hold{}); err != nil {
-			t.Fatal(err)
-		}
+	if err := b.Hold("link/a", Hold{}); err != nil {
+		t.Fatal(err)
+	}
+	if r := b.Table().Row("link/a"); !r.Held() || r.Usable() {
+		t.Errorf("a held row that nobody writes: %+v", r)
+	}
+	b.Update(Row{ID: "link/a", Health: Up})
+	b.Replace(nil, []ID{"link/a"})
+	if r := b.Table().Row("link/a"); !r.Held() || r.Health != Unknown {
+		t.Errorf("after its writer left: %+v", r)
 	}
 	b.Release("link/a", "", "")
-	b.Release("link/a", "", "")
-	if want := []int{1, 2, 1}; !slices.Equal(kept, want) {
-		t.Errorf("kept %v, want %v", kept, want)
+	if _, ok := b.Table().Lookup("link/a"); ok {
+		t.Error("the row outlives its hold")
 	}
 }
 

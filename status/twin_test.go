@@ -24,7 +24,14 @@ func (w *twin) write(r Row) {
 	w.rows[r.ID] = r
 }
 
-func (w *twin) remove(id ID) { delete(w.rows, id) }
+// remove leaves a held row behind, unknown.
+func (w *twin) remove(id ID) {
+	_, there := w.rows[id]
+	delete(w.rows, id)
+	if _, held := w.holds[id]; held && there {
+		w.write(Row{ID: id, By: byHold})
+	}
+}
 
 func (w *twin) hold(id ID, h *Hold) {
 	if h == nil {
@@ -32,8 +39,13 @@ func (w *twin) hold(id ID, h *Hold) {
 	} else {
 		w.holds[id] = *h
 	}
-	if r, ok := w.rows[id]; ok {
+	switch r, ok := w.rows[id]; {
+	case ok && h == nil && r.By == byHold:
+		delete(w.rows, id)
+	case ok:
 		w.write(r)
+	case h != nil:
+		w.write(Row{ID: id, By: byHold})
 	}
 }
 

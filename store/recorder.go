@@ -33,11 +33,22 @@ func (r *Recorder) Files() map[string][]byte {
 	return maps.Clone(r.files)
 }
 
+// Forget lets go of what was read: from now on the files are those of the file
+// system below, and nothing is remembered.
+func (r *Recorder) Forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.files = nil
+}
+
 // Open implements [fs.FS]. Folders are passed on as they are; files are read
 // whole, at most as much as a bundle may hold.
 func (r *Recorder) Open(name string) (fs.File, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.files == nil {
+		return r.under.Open(name)
+	}
 	text, ok := r.files[name]
 	if !ok {
 		f, err := r.under.Open(name)
