@@ -271,9 +271,7 @@ func (q *query) solveAuthority(at state) {
 	case nodata:
 		q.addSOA()
 	case delegation:
-		for _, rr := range q.place.node.get(dns.TypeNS).rrs {
-			q.reply.Ns = append(q.reply.Ns, rr)
-		}
+		q.reply.Ns = append(q.reply.Ns, q.place.node.get(dns.TypeNS).rrs...)
 	}
 }
 
