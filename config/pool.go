@@ -208,21 +208,24 @@ func (s *Slot) check(c *checker) {
 		}
 		return
 	}
-	weighs := s.Algorithm == "round-robin" || s.Algorithm == "random" || s.Algorithm == "source-hash"
-	if c.given(&s.Weighted) && !weighs {
-		c.bad(&s.Weighted, "belongs to round-robin, random and source-hash, not to %s", s.Algorithm)
-	}
-	if c.given(&s.Mask) && s.Algorithm != "source-hash" {
-		c.bad(&s.Mask, "belongs to source-hash, not to %s", s.Algorithm)
-	}
 	if c.given(&s.Tie) && !declines(s.Algorithm) {
 		c.bad(&s.Tie, "belongs to topology, not to %s", s.Algorithm)
 	}
-	if s.Algorithm == "source-hash" && !c.given(&s.Mask) {
-		s.Mask.defaults()
-	}
 	if s.Algorithm == "topology" && s.Tie == "" {
 		s.Tie = "round-robin"
+	}
+	draws := s.Algorithm // the algorithm that weighted and mask are for
+	if declines(s.Algorithm) {
+		draws = s.Tie
+	}
+	if weighs := draws == "round-robin" || draws == "random" || draws == "source-hash"; c.given(&s.Weighted) && !weighs {
+		c.bad(&s.Weighted, "belongs to round-robin, random and source-hash, not to %s", draws)
+	}
+	if c.given(&s.Mask) && draws != "source-hash" {
+		c.bad(&s.Mask, "belongs to source-hash, not to %s", draws)
+	}
+	if draws == "source-hash" && !c.given(&s.Mask) {
+		s.Mask.defaults()
 	}
 	if s.Algorithm == "topology" && len(c.m.Topology) == 0 && !c.broken {
 		c.warn(s, "always declines: there are no topology rules")

@@ -194,13 +194,13 @@ func (d *Daemon) firstConfig() (*Built, error) {
 		return built, nil
 	}
 	if kept == nil {
-		return nil, fmt.Errorf("%w:\n%w", errNothingGood, errs)
+		return nil, fmt.Errorf("%w: %s", errNothingGood, failure(errs))
 	}
 	d.log.Error("THE CONFIGURATION IS BAD: serving the last good one", "config", d.opts.Config, "errors", len(errs))
 	d.board.Record(status.Event{ID: "config", New: "last good", Why: failure(errs), By: "start"})
 	built, keptErrs := Build(*kept, nil, kept)
 	if built == nil {
-		return nil, fmt.Errorf("%w; the last good one cannot be used either:\n%w", errors.Join(errs), keptErrs)
+		return nil, fmt.Errorf("the configuration is bad: %s; nor can the last good one be used: %s", failure(errs), failure(keptErrs))
 	}
 	d.state.Store(&api.ConfigState{Revision: built.Revision, Loaded: now, LastTry: now, LastGood: true, LastFailed: failure(errs)})
 	return built, nil

@@ -1,7 +1,6 @@
 package dnsserver
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -92,7 +91,7 @@ func (c *choosing) setTTL() {
 	}
 	if s := c.b.pool.scheduled(c.in.Table); !s.next.IsZero() {
 		if left := max(s.next.Sub(c.q.now), low); left < ttl {
-			ttl, why = left, fmt.Sprintf("the hold on %s ends at %s", s.why, s.next.UTC().Format(time.RFC3339))
+			ttl, why = left, s.why
 		}
 	}
 	c.d.ttl = uint32(ttl / time.Second)

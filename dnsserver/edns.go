@@ -67,7 +67,7 @@ func parseSubnet(data []byte) subnet {
 	if len(data) < 4 {
 		return s
 	}
-	octets := map[uint16]int{1: 4, 2: 16}[binary.BigEndian.Uint16(data)]
+	octets := familyOctets(binary.BigEndian.Uint16(data))
 	bits, scope, sent := int(data[2]), data[3], data[4:]
 	if octets == 0 || bits > octets*8 || scope != 0 || len(sent) != (bits+7)/8 {
 		return s
@@ -109,4 +109,16 @@ func (s subnet) echo(scope int) []byte {
 		data[3] = uint8(min(max(scope, 0), s.addr.BitLen()))
 	}
 	return data
+}
+
+// familyOctets gives the octets of an address of a family (RFC 7871 section 6),
+// or 0 for a family that has none here.
+func familyOctets(family uint16) int {
+	switch family {
+	case 1:
+		return 4
+	case 2:
+		return 16
+	}
+	return 0
 }

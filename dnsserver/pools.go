@@ -346,7 +346,7 @@ func (ps *pools) setLastGood(sets map[string][]string) {
 type schedule struct {
 	table *status.Table
 	next  time.Time // zero: none is known
-	why   status.ID
+	why   string
 }
 
 // scheduled gives when the next hold that bears on the pool ends.
@@ -357,7 +357,7 @@ func (p *pool) scheduled(t *status.Table) *schedule {
 	s := &schedule{table: t}
 	for _, id := range p.group.Needs() {
 		if h := t.Row(id).Hold; h != nil && !h.Until.IsZero() && (s.next.IsZero() || h.Until.Before(s.next)) {
-			s.next, s.why = h.Until, id
+			s.next, s.why = h.Until, fmt.Sprintf("the hold on %s ends at %s", id, h.Until.UTC().Format(time.RFC3339))
 		}
 	}
 	p.schedule.Store(s)

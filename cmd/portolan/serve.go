@@ -1,13 +1,10 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/daemon"
 )
 
@@ -48,16 +45,10 @@ called in a wrong way.`,
 	return cmd
 }
 
-// served says in a line why the server ended. What is wrong with a
-// configuration is in the log already, a line each.
+// served marks an error as one of serving, which is exit code 1.
 func served(err error) error {
-	var errs config.Errors
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case errors.As(err, &errs):
-		why, _, _ := strings.Cut(err.Error(), "\n")
-		return notServed{fmt.Errorf("cannot start: %s; the log says what is wrong", strings.TrimRight(why, ":"))}
 	}
 	return notServed{fmt.Errorf("cannot serve: %w", err)}
 }
