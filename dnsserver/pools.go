@@ -257,10 +257,13 @@ func needsOf(v *config.VirtualServer) []status.ID {
 // algorithm makes the algorithm that a slot names, or nil if there is none. A
 // new algorithm is one case here and one function in pick.
 func (c *poolCompiler) algorithm(s config.Slot) pick.Algorithm {
-	weighted := s.Weighted != nil && *s.Weighted
+	weighted := s.Algorithm == "round-robin" // FAQ 1.1.15
+	if s.Weighted != nil {
+		weighted = *s.Weighted
+	}
 	switch s.Algorithm {
 	case "round-robin":
-		return pick.RoundRobin()
+		return pick.RoundRobin(weighted)
 	case "random":
 		return pick.Random(weighted)
 	case "first":

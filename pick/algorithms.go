@@ -21,25 +21,23 @@ func (f Func) Shares(in Input, active []*Member, into []Share) (Distribution, bo
 	return f(in, active, into)
 }
 
-// RoundRobin gives shares by weight, evenly spread over the draws
-// (FAQ 1.1.15: weights count here).
-func RoundRobin() Algorithm {
-	return Func(func(_ Input, active []*Member, into []Share) (Distribution, bool) {
-		return byWeight(active, into, Smooth)
-	})
-}
+// RoundRobin gives shares by weight, or equal ones if not weighted, evenly
+// spread over the draws (FAQ 1.1.15: by default weights count).
+func RoundRobin(weighted bool) Algorithm { return spread(weighted, Smooth) }
 
-// Random gives each draw to a random member. Weights count only if weighted
-// (FAQ 1.1.15: by default they do not).
-func Random(weighted bool) Algorithm {
+// Random gives each draw to a random member, by weight if weighted
+// (FAQ 1.1.15: by default weights do not count).
+func Random(weighted bool) Algorithm { return spread(weighted, Scatter) }
+
+func spread(weighted bool, mode Mode) Algorithm {
 	return Func(func(_ Input, active []*Member, into []Share) (Distribution, bool) {
 		if weighted {
-			return byWeight(active, into, Scatter)
+			return byWeight(active, into, mode)
 		}
 		for _, m := range active {
 			into = append(into, Share{m, 1})
 		}
-		return Distribution{Shares: into, Mode: Scatter}, len(active) > 0
+		return Distribution{Shares: into, Mode: mode}, len(active) > 0
 	})
 }
 

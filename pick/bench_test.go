@@ -15,8 +15,8 @@ func BenchmarkPick(b *testing.B) {
 			name      string
 			algorithm Algorithm
 		}{
-			{"round-robin", RoundRobin()}, {"random", Random(true)}, {"first", First()},
-			{"source-hash", SourceHash(true, 24, 56)}, {"best", Best(topo, RoundRobin())},
+			{"round-robin", RoundRobin(true)}, {"random", Random(true)}, {"first", First()},
+			{"source-hash", SourceHash(true, 24, 56)}, {"best", Best(topo, RoundRobin(true))},
 		} {
 			g := group(Rules{}, []Slot{{"s", tt.algorithm}, {"f", First()}}, lines...)
 			g.Use(rowsUp)

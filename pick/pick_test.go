@@ -23,7 +23,7 @@ func group(rules Rules, slots []Slot, members ...string) *Group {
 		ms[i] = m
 	}
 	if slots == nil {
-		slots = []Slot{{"preferred: round-robin", RoundRobin()}}
+		slots = []Slot{{"preferred: round-robin", RoundRobin(true)}}
 	}
 	return NewGroup(ms, rules, slots...)
 }
@@ -207,14 +207,14 @@ func TestSlots(t *testing.T) {
 		client Client
 		want   string
 	}{
-		{"1.4.2 T2 the first slot that chooses wins", []Slot{{"p", Best(topo, RoundRobin())}, {"a", First()}}, "", classA, "a"},
-		{"1.4.2 T2 a slot that declines passes on", []Slot{{"p", Best(topo, RoundRobin())}, {"a", First()}}, "", classB, "a"},
-		{"1.4.2 all declined", []Slot{{"p", Best(topo, RoundRobin())}}, "", classB, "declined"},
-		{"1.4.4 T3 busy: the next that topology also matches", []Slot{{"p", Best(topo, RoundRobin())}, {"a", First()}}, "a:busy", classA, "b"},
-		{"1.4.4 T3 no other match: the slot fails, not any idle one", []Slot{{"p", Best(topo, RoundRobin())}}, "a:busy b:busy", classA, "declined"},
-		{"1.4.4 T3 then the next slot", []Slot{{"p", Best(topo, RoundRobin())}, {"a", First()}}, "a:busy b:busy", classA, "c"},
-		{"T2 slots see only usable members", []Slot{{"p", Best(topo, RoundRobin())}}, "a:down", classA, "b"},
-		{"1.2.26 lapse: topology decides as if none were busy", []Slot{{"p", Best(topo, RoundRobin())}}, "a:busy b:busy c:busy", classA, "a"},
+		{"1.4.2 T2 the first slot that chooses wins", []Slot{{"p", Best(topo, RoundRobin(true))}, {"a", First()}}, "", classA, "a"},
+		{"1.4.2 T2 a slot that declines passes on", []Slot{{"p", Best(topo, RoundRobin(true))}, {"a", First()}}, "", classB, "a"},
+		{"1.4.2 all declined", []Slot{{"p", Best(topo, RoundRobin(true))}}, "", classB, "declined"},
+		{"1.4.4 T3 busy: the next that topology also matches", []Slot{{"p", Best(topo, RoundRobin(true))}, {"a", First()}}, "a:busy", classA, "b"},
+		{"1.4.4 T3 no other match: the slot fails, not any idle one", []Slot{{"p", Best(topo, RoundRobin(true))}}, "a:busy b:busy", classA, "declined"},
+		{"1.4.4 T3 then the next slot", []Slot{{"p", Best(topo, RoundRobin(true))}, {"a", First()}}, "a:busy b:busy", classA, "c"},
+		{"T2 slots see only usable members", []Slot{{"p", Best(topo, RoundRobin(true))}}, "a:down", classA, "b"},
+		{"1.2.26 lapse: topology decides as if none were busy", []Slot{{"p", Best(topo, RoundRobin(true))}}, "a:busy b:busy c:busy", classA, "a"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.rule, func(t *testing.T) {
@@ -237,7 +237,8 @@ func TestWeights_1_1_15(t *testing.T) {
 		algorithm Algorithm
 		want      [3]int // of 6 parts, weights 3 2 1
 	}{
-		{"round-robin", RoundRobin(), [3]int{3, 2, 1}},
+		{"round-robin", RoundRobin(true), [3]int{3, 2, 1}},
+		{"round-robin told to ignore weights", RoundRobin(false), [3]int{2, 2, 2}},
 		{"random ignores weights", Random(false), [3]int{2, 2, 2}},
 		{"random weighted", Random(true), [3]int{3, 2, 1}},
 		{"first ignores weights", First(), [3]int{6, 0, 0}},
@@ -288,7 +289,7 @@ func TestRoundRobinIsSmooth(t *testing.T) {
 }
 
 func TestAnswersAreDistinct(t *testing.T) {
-	for k, a := range []Algorithm{RoundRobin(), Random(false), Random(true), First(), SourceHash(true, 24, 56)} {
+	for k, a := range []Algorithm{RoundRobin(true), Random(false), Random(true), First(), SourceHash(true, 24, 56)} {
 		g := group(Rules{}, []Slot{{"s", a}}, "a 5", "b", "c 2")
 		for draw := range uint64(50) {
 			for n := 1; n <= 4; n++ {
@@ -317,8 +318,8 @@ func TestNested(t *testing.T) {
 		return &Member{Name: name, Weight: 1, Group: g}
 	}
 	x := inner("x", nil, "a 2", "b 1")
-	y := inner("y", []Slot{{"p", Best(topo, RoundRobin())}}, "a", "c")
-	g := NewGroup([]*Member{x, y}, Rules{Spill: SpillDown}, Slot{"s", RoundRobin()})
+	y := inner("y", []Slot{{"p", Best(topo, RoundRobin(true))}}, "a", "c")
+	g := NewGroup([]*Member{x, y}, Rules{Spill: SpillDown}, Slot{"s", RoundRobin(true)})
 	for _, tt := range []struct {
 		what, rows string
 		client     Client
@@ -347,12 +348,12 @@ func TestNested(t *testing.T) {
 
 func TestPanicOverNestedGroups(t *testing.T) {
 	inner := group(Rules{Name: "x", Spill: SpillDown}, nil, "a", "b")
-	g := NewGroup([]*Member{{Name: "x", Weight: 1, Group: inner}}, Rules{Spill: SpillDown, Panic: 50}, Slot{"s", RoundRobin()})
+	g := NewGroup([]*Member{{Name: "x", Weight: 1, Group: inner}}, Rules{Spill: SpillDown, Panic: 50}, Slot{"s", RoundRobin(true)})
 	if _, reason := g.Shares(Input{Table: rows("a:down b:down")}, nil, nil); reason != Down {
 		t.Errorf("panic cannot conjure up a nested group's members: %s, want down", reason)
 	}
 	inner = group(Rules{Name: "x", Spill: SpillDown, Panic: 60}, nil, "a", "b")
-	g = NewGroup([]*Member{{Name: "x", Weight: 1, Group: inner}}, Rules{Spill: SpillDown}, Slot{"s", RoundRobin()})
+	g = NewGroup([]*Member{{Name: "x", Weight: 1, Group: inner}}, Rules{Spill: SpillDown}, Slot{"s", RoundRobin(true)})
 	if d, reason := g.Shares(Input{Table: rows("a:down")}, nil, nil); reason != Chosen || !d.Panic || len(d.Shares) != 2 {
 		t.Errorf("an inner group's panic shows outside: %s %+v", reason, d)
 	}
@@ -376,7 +377,7 @@ func TestDeepNestingIsCheap(t *testing.T) {
 
 func TestTraceSaysWhy(t *testing.T) {
 	g := group(Rules{Name: "web", Spill: SpillDown, BusyProtection: true},
-		[]Slot{{"preferred: topology", Best(topo, RoundRobin())}, {"fallback: first", First()}},
+		[]Slot{{"preferred: topology", Best(topo, RoundRobin(true))}, {"fallback: first", First()}},
 		"a 1 5", "b 1 5", "c 0 5", "d 1 1", "e 1 5")
 	var tr Trace
 	c, _ := g.Pick(Input{Table: rows("a:down b:busy e:held"), Client: classB}, nil, &tr)
@@ -402,7 +403,7 @@ func TestTraceSaysWhy(t *testing.T) {
 
 func TestPickDoesNotAllocate(t *testing.T) {
 	table := rows("a:up b:down")
-	for _, a := range []Algorithm{RoundRobin(), Random(true), First(), SourceHash(true, 24, 56), Best(topo, RoundRobin())} {
+	for _, a := range []Algorithm{RoundRobin(true), Random(true), First(), SourceHash(true, 24, 56), Best(topo, RoundRobin(true))} {
 		g := group(Rules{Spill: SpillDown}, []Slot{{"s", a}}, "a 3", "b 2", "c 1")
 		g.Use(table)
 		into := make([]*Member, 0, 4)

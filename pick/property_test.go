@@ -112,7 +112,7 @@ func TestTwinAgreesOnWhoTakesPart(t *testing.T) {
 			Spill: Spill(rapid.IntRange(0, 7).Draw(t, "spill")), BusyProtection: rapid.Bool().Draw(t, "busyProtection"),
 			Panic: rapid.SampledFrom([]int{0, 0, 30, 50, 100}).Draw(t, "panic")}
 		want, reason, lapsed := twin(members, rules, table)
-		got := NewGroup(members, rules, Slot{"s", RoundRobin()}).active(table)
+		got := NewGroup(members, rules, Slot{"s", RoundRobin(true)}).active(table)
 		if names(got.members) != names(want) || got.reason != reason || got.lapsed != lapsed {
 			t.Fatalf("%+v: got %q %s lapsed %v, want %q %s lapsed %v", rules,
 				names(got.members), got.reason, got.lapsed, names(want), reason, lapsed)
@@ -241,7 +241,7 @@ func TestMaskDecidesWhoHashesAlike_T32(t *testing.T) {
 func TestPickIsADrawFromShares(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		members, table := drawMembers(t)
-		algorithms := []Algorithm{RoundRobin(), Random(true), First(), SourceHash(true, 24, 56), Best(topo, Random(false))}
+		algorithms := []Algorithm{RoundRobin(true), Random(true), First(), SourceHash(true, 24, 56), Best(topo, Random(false))}
 		chain := []Slot{{"p", rapid.SampledFrom(algorithms).Draw(t, "preferred")}, {"f", rapid.SampledFrom(algorithms).Draw(t, "fallback")}}
 		g := NewGroup(members, Rules{Spill: SpillDown, BusyProtection: true}, chain...)
 		in := Input{Table: table, Client: rapid.SampledFrom([]Client{classA, classB}).Draw(t, "client"),
