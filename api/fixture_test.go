@@ -93,7 +93,7 @@ func newDaemon() *daemon {
 	web := pick.NewGroup([]*pick.Member{
 		{Index: 0, Name: "a", Weight: 3, Needs: need("virtualServer/a")},
 		{Index: 1, Name: "b", Weight: 1, Needs: need("virtualServer/b")},
-	}, pick.Rules{Name: "web", Spill: pick.SpillDown}, pick.Slot{Name: "preferred: round-robin", Algorithm: pick.RoundRobin()})
+	}, pick.Rules{Name: "web", Spill: pick.SpillDown}, pick.Slot{Name: "preferred: round-robin", Algorithm: pick.RoundRobin(true)})
 	outer := pick.NewGroup([]*pick.Member{
 		{Index: 2, Name: "pool:web", Weight: 1, Group: web},
 		{Index: 3, Name: "192.0.2.9", Weight: 1},
