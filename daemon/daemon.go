@@ -70,6 +70,9 @@ func New(opts Options) *Daemon {
 // Run serves until ctx ends. It returns an error if it cannot start: no good
 // configuration, a listener that cannot be opened.
 func (d *Daemon) Run(ctx context.Context) error {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP) // from the first moment: its default is to end us
+	defer signal.Stop(hangup)
 	if err := d.openStore(); err != nil {
 		return err
 	}
@@ -89,11 +92,11 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if err := d.dns.Listen(); err != nil {
 		return err
 	}
-	return d.serve(ctx)
+	return d.serve(ctx, hangup)
 }
 
 // serve runs the parts until ctx ends or one of them fails.
-func (d *Daemon) serve(ctx context.Context) error {
+func (d *Daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.dns.Run(ctx) })
 	g.Go(func() error { return d.prober.Run(ctx) })
@@ -101,7 +104,7 @@ func (d *Daemon) serve(ctx context.Context) error {
 		g.Go(func() error { return err })
 	}
 	g.Go(func() error { return d.keep(ctx) })
-	g.Go(func() error { return d.reloadOnHangup(ctx) })
+	g.Go(func() error { return d.reloadOnHangup(ctx, hangup) })
 	g.Go(func() error { return d.announce(ctx) })
 	return g.Wait()
 }
@@ -129,10 +132,7 @@ func (d *Daemon) openDoors(ctx context.Context, g *errgroup.Group) error {
 }
 
 // reloadOnHangup reads the configuration again at each SIGHUP.
-func (d *Daemon) reloadOnHangup(ctx context.Context) error {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
+func (d *Daemon) reloadOnHangup(ctx context.Context, hangup <-chan os.Signal) error {
 	for {
 		select {
 		case <-ctx.Done():

@@ -536,3 +536,35 @@ func TestLastGoodGoesOnBesideABadZone(t *testing.T) {
 		t.Errorf("the bad zone after a restart: %s", got)
 	}
 }
+
+// A SIGHUP that comes while the server still starts does not end it.
+func TestHangupDuringStart(t *testing.T) {
+	r := newRig(t)
+	ready := make(chan struct{})
+	r.d = New(Options{Config: filepath.Join(r.dir, "portolan.yaml"), State: filepath.Join(r.dir, "state"),
+		Log: slog.New(hangupAt{slog.NewTextHandler(r, nil), "kept state restored"}), Ready: func(*Daemon) { close(ready) }})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- r.d.Run(ctx) }()
+	<-ready
+	r.becomes("www.a.example.", "NOERROR 192.0.2.1")
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// hangupAt is a log that sends the process a SIGHUP at a message.
+type hangupAt struct {
+	slog.Handler
+	message string
+}
+
+func (h hangupAt) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message == h.message {
+		if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+			return err
+		}
+	}
+	return h.Handler.Handle(ctx, r)
+}

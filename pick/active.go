@@ -60,15 +60,9 @@ func (g *Group) State(t *status.Table) (reason Reason, waiting bool) {
 }
 
 // Use makes the set for t the one that Active gives without work. The owner
-// calls it when a row of Needs changes, so that no query has to.
-func (g *Group) Use(t *status.Table) {
-	for _, m := range g.members {
-		if m.Group != nil {
-			m.Group.Use(t)
-		}
-	}
-	g.current.Store(g.evaluate(t, nil))
-}
+// calls it when a row of Needs changes, for nested groups first, so that no
+// query has to.
+func (g *Group) Use(t *status.Table) { g.current.Store(g.evaluate(t, nil)) }
 
 // active gives the set for t: the current one if no row that it was made from
 // has moved (T25), else a new one.
