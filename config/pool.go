@@ -1,9 +1,11 @@
 package config
 
 import (
+	"cmp"
 	"net/netip"
 	"reflect"
 	"slices"
+	"strconv"
 )
 
 // Pool chooses among members: three slots in strict order (FAQ 1.4.2), the
@@ -290,14 +292,20 @@ func (r *Rung) check(c *checker) {
 	}
 }
 
-// maxNesting bounds pools within pools, and with it the work of a query.
-const maxNesting = 8
+// maxNesting bounds pools within pools: how long the ways are that explain
+// tells. It alone does not bound the work of a query, for a pool that several
+// pools nest is asked once for each; maxAsked does.
+const (
+	maxNesting = 8
+	maxAsked   = 10_000 // members that one query may ask, some milliseconds of work
+)
 
-// poolGraph refuses pools that contain or fall back to themselves. A pool may
-// fall back to one that contains it, for there it counts as down.
+// poolGraph refuses pools that contain or fall back to themselves, and those
+// that nest so much that a query takes too long. A pool may fall back to one
+// that contains it, for there it counts as down.
 func (c *checker) poolGraph() {
 	inside, behind := newGraph(c.nested), newGraph(c.fallbacks)
-	looped, depths := false, map[string]int{}
+	looped := false
 	each(c, c.m.Pools, func(p *Pool, c *checker) {
 		if way := inside.loop(p.Name); way != "" {
 			c.bad(&p.Name, "the pool contains itself: %s", way)
@@ -307,14 +315,57 @@ func (c *checker) poolGraph() {
 			c.bad(&p.Name, "the pool falls back to itself when down: %s", way)
 		}
 	})
-	if looped {
-		return
+	if !looped {
+		c.nesting(inside)
 	}
+}
+
+// nesting reports the pools that nest too deep or ask too many members. Those
+// that contain them do too, and are not reported.
+func (c *checker) nesting(inside *graph) {
+	depths, asked := map[string]int{}, map[string]int{}
 	each(c, c.m.Pools, func(p *Pool, c *checker) {
 		if d := inside.depth(p.Name, depths); d == maxNesting {
 			c.bad(&p.Name, "pools nest %d deep here, at most %d may", d+1, maxNesting)
 		}
+		within := func(pool string) bool { return c.asked(pool, asked) <= maxAsked }
+		if !within(p.Name) && !slices.ContainsFunc(c.nested(p.Name), func(n string) bool { return !within(n) }) {
+			c.bad(&p.Name, "a query asks more than %d members here, those of a nested pool each time that it is reached: %s",
+				maxAsked, c.widest(p.Name, asked))
+		}
 	})
+}
+
+// asked counts the members that a query of a pool asks, those of nested pools
+// included. It counts no further than just above maxAsked.
+func (c *checker) asked(pool string, known map[string]int) int {
+	n, ok := known[pool]
+	if ok {
+		return n
+	}
+	if p := c.pools[pool]; p != nil {
+		n = len(p.Members)
+	}
+	for _, inner := range c.nested(pool) {
+		n = min(n+c.asked(inner, known), maxAsked+1)
+	}
+	known[pool] = n
+	return n
+}
+
+// widest gives the way from a pool through the nested ones that ask most:
+// "a (10001) -> b (2500)".
+func (c *checker) widest(pool string, known map[string]int) string {
+	count := strconv.Itoa(known[pool])
+	if known[pool] > maxAsked {
+		count = "more than " + strconv.Itoa(maxAsked)
+	}
+	way := pool + " (" + count + ")"
+	if inner := c.nested(pool); len(inner) > 0 {
+		most := slices.MaxFunc(inner, func(a, b string) int { return cmp.Compare(known[a], known[b]) })
+		way += " -> " + c.widest(most, known)
+	}
+	return way
 }
 
 // nested lists the pools that are members of a pool.
