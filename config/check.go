@@ -214,6 +214,8 @@ func (c *checker) exists(ref *string) {
 		c.bad(ref, "%s: %s", c.src.Show(*ref), cannot("read", err))
 	case info.IsDir():
 		c.bad(ref, "%s: is a folder; a file belongs here", c.src.Show(*ref))
+	case !info.Mode().IsRegular():
+		c.bad(ref, "%s: cannot read it: %s", c.src.Show(*ref), errNotRegular)
 	}
 }
 

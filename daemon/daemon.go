@@ -238,6 +238,15 @@ func (l layered) Open(name string) (fs.File, error) {
 	return f, err
 }
 
+// Stat implements [fs.StatFS]: looking at a file must not open it.
+func (l layered) Stat(name string) (fs.FileInfo, error) {
+	info, err := fs.Stat(l.over, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fs.Stat(l.under, name)
+	}
+	return info, err
+}
+
 // tell logs what a build found, each with its place.
 func (d *Daemon) tell(errs config.Errors) {
 	for _, e := range errs {

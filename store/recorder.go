@@ -41,6 +41,18 @@ func (r *Recorder) Forget() {
 	r.files = nil
 }
 
+// Stat implements [fs.StatFS]. It opens nothing, so that pipes and devices can
+// be told from files, and remembers nothing.
+func (r *Recorder) Stat(name string) (fs.FileInfo, error) {
+	r.mu.Lock()
+	text, ok := r.files[name]
+	r.mu.Unlock()
+	if ok {
+		return info{name: path.Base(name), size: int64(len(text))}, nil
+	}
+	return fs.Stat(r.under, name)
+}
+
 // Open implements [fs.FS]. Folders are passed on as they are; files are read
 // whole, at most as much as a bundle may hold.
 func (r *Recorder) Open(name string) (fs.File, error) {
