@@ -22,7 +22,9 @@ outside a temporary folder is written.`,
 			if err != nil {
 				return err
 			}
-			return demo.Run(cmd.Context(), cmd.OutOrStdout(), log)
+			ctx, stop := untilTold(cmd)
+			defer stop()
+			return demo.Run(ctx, cmd.OutOrStdout(), log)
 		},
 	}
 	flags = addLogFlags(cmd)

@@ -36,7 +36,9 @@ called in a wrong way.`,
 			if o.Socket, err = cmd.Flags().GetString("socket"); err != nil {
 				return err
 			}
-			return served(daemon.New(o).Run(cmd.Context()))
+			ctx, stop := untilTold(cmd)
+			defer stop()
+			return served(daemon.New(o).Run(ctx))
 		},
 	}
 	cmd.Flags().StringVarP(&o.Config, "config", "c", envOr("PORTOLAN_CONFIG", defaultConfig), "configuration, a file or a folder [PORTOLAN_CONFIG]")
