@@ -10,18 +10,21 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
 	maxOutput = 4 << 10                // bytes of a program's output that are kept
-	pipeGrace = 100 * time.Millisecond // for what the program left behind with its pipes
+	pipeGrace = 100 * time.Millisecond // for those who left its group with its pipes
 )
 
 // probeExec runs a program without a shell: %h and %p in its arguments become
 // the target's address and port (0 if it has none). Exit status 0 passes; the
-// first line of its output is the evidence. At the timeout its whole process
-// group is killed. It sees no environment but PATH, LC_ALL=C and
-// PORTOLAN_SOURCE, the source address if one is set.
+// first line of its output is the evidence. However it ends, its whole process
+// group ends with it, so that no interval leaves a child behind; one that makes
+// a session of its own is on its own. It sees no environment but PATH, LC_ALL=C
+// and PORTOLAN_SOURCE, the source address if one is set.
 func probeExec(ctx context.Context, t *Task) Result {
 	if len(t.Probe.Command) == 0 {
 		return t.void("no command to run")
@@ -37,12 +40,10 @@ func probeExec(ctx context.Context, t *Task) Result {
 	if err := cmd.Start(); err != nil {
 		return t.void("cannot run %s: %s", args[0], plain(err))
 	}
+	killGroup(cmd.Process.Pid)
 	err := cmd.Wait()
 	if errors.Is(err, exec.ErrWaitDelay) {
-		// It ended well but left children that hold its pipes: they go too.
-		// An error means that they went by themselves.
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		err = nil
+		err = nil // it ended well; a session of its own holds the pipes
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -51,6 +52,20 @@ func probeExec(ctx context.Context, t *Task) Result {
 		return t.fail("%s%s", err, out.evidence())
 	default:
 		return t.pass("exit status 0%s", out.evidence())
+	}
+}
+
+// killGroup waits until the program pid has ended and kills what it left of
+// its process group. It does so before the program is reaped: until then no
+// stranger can be given its number.
+func killGroup(pid int) {
+	err := error(unix.EINTR)
+	for errors.Is(err, unix.EINTR) {
+		err = unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+	}
+	if err == nil {
+		// An error means that there is nobody left.
+		_ = unix.Kill(-pid, unix.SIGKILL)
 	}
 }
 

@@ -46,6 +46,8 @@ func TestExecKillsTheGroup(t *testing.T) {
 	for name, script := range map[string]string{
 		"at the timeout": "sleep 60 & echo $! >%s; wait",
 		"left behind":    "sleep 60 & echo $! >%s",
+		"after failing":  "sleep 60 & echo $! >%s; exit 1",
+		"without pipes":  "sleep 60 >/dev/null 2>&1 </dev/null & echo $! >%s",
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "pid")
