@@ -123,6 +123,7 @@ func (l *loader) mayInclude(ref string) (target, text string) {
 // add puts a record into the zone.
 func (l *loader) add(rr dns.RR, file uint16, at config.Pos) {
 	h := rr.Header()
+	h.Name = spelled(h.Name) // or "a@b" and "a\@b" would not be found to be the same
 	size, text := l.mayAdd(rr)
 	if text != "" {
 		l.errorf(at, "%s", text)

@@ -3,7 +3,6 @@ package dnsserver
 import (
 	"crypto/sha256"
 	"fmt"
-	"strings"
 
 	"github.com/miekg/dns"
 
@@ -124,11 +123,12 @@ func (z *Zone) bind(c *config.Zone, of func(*config.Name) decider) (*Zone, confi
 	next := &Zone{records: z.records, over: make(map[string]*node, len(c.Names))}
 	var errs config.Errors
 	for _, name := range c.Names {
-		if text := z.mayBind(name.FQDN); text != "" {
+		fqdn := canonical(name.FQDN)
+		if text := z.mayBind(fqdn); text != "" {
 			errs = append(errs, &config.Error{Pos: name.Pos, Text: fmt.Sprintf("name %q: %s", name.Name, text)})
 			continue
 		}
-		next.put(name.FQDN, of(name))
+		next.put(fqdn, of(name))
 	}
 	return next, append(errs, next.checkNameServers()...)
 }
@@ -275,16 +275,58 @@ func parent(name string) string {
 	return name[next:]
 }
 
-// canonical gives the form that names are compared in: lower case, fully
-// qualified, and with one spelling for each octet ("\065" is "a").
+// canonical gives the form that names are compared in: one spelling for each
+// octet and lower case.
 func canonical(name string) string {
-	if strings.IndexByte(name, '\\') >= 0 {
-		var wire [256]byte
-		if n, err := dns.PackDomainName(dns.Fqdn(name), wire[:], 0, nil, false); err == nil {
-			if plain, _, err := dns.UnpackDomainName(wire[:n], 0); err == nil {
-				name = plain
-			}
+	name = spelled(name)
+	for i := range len(name) {
+		if 'A' <= name[i] && name[i] <= 'Z' {
+			return lower(name)
 		}
 	}
-	return dns.CanonicalName(name)
+	return name
+}
+
+// lower folds what DNS folds: A to Z and no other octet (RFC 4343 section 3).
+func lower(name string) string {
+	folded := []byte(name)
+	for i, c := range folded {
+		if 'A' <= c && c <= 'Z' {
+			folded[i] = c + 'a' - 'A'
+		}
+	}
+	return string(folded)
+}
+
+// spelled gives a name fully qualified and with the one spelling that names
+// from the network have: "\065" is "A", "@" is "\@" and octets above 126 are
+// three digits. What is no name stays as it is.
+func spelled(name string) string {
+	name = dns.Fqdn(name)
+	if isPlain(name) {
+		return name
+	}
+	var wire [maxName + 1]byte
+	n, err := dns.PackDomainName(name, wire[:], 0, nil, false)
+	if err != nil {
+		return name
+	}
+	again, _, err := dns.UnpackDomainName(wire[:n], 0)
+	if err != nil {
+		return name
+	}
+	return again
+}
+
+// isPlain tells the names that have one spelling only, which are nearly all.
+func isPlain(name string) bool {
+	for i := range len(name) {
+		switch c := name[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		case c == '.', c == '-', c == '_', c == '*':
+		default:
+			return false
+		}
+	}
+	return true
 }

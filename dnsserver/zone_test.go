@@ -302,7 +302,9 @@ func TestZone_NameServerWithoutAddress(t *testing.T) {
 }
 
 func TestCanonical(t *testing.T) {
-	for in, want := range map[string]string{"WWW.Example.com": "www.example.com.", `\065.com.`: "a.com.", `a\.b.C.`: `a\.b.c.`, ".": ".", `\200.`: `\200.`} {
+	for in, want := range map[string]string{"WWW.Example.com": "www.example.com.", `\065.com.`: "a.com.", `a\.b.C.`: `a\.b.c.`, ".": ".", `\200.`: `\200.`,
+		"user@host.": `user\@host.`, "it's.": `it\'s.`, "Caf\xc3\xa9.": `caf\195\169.`, "\xff.": `\255.`, "\xfe.": `\254.`, "A_b-1.*": "a_b-1.*.",
+		"\u212a.": `\226\132\170.`} {
 		if got := canonical(in); got != want {
 			t.Errorf("canonical(%q) = %q, want %q", in, got, want)
 		}
@@ -322,5 +324,37 @@ func TestLabelsBelow(t *testing.T) {
 		if got := fmt.Sprint(names); got != test.want {
 			t.Errorf("labelsBelow(%q, %q): %s, want %s", test.name, test.apex, got, test.want)
 		}
+	}
+}
+
+// Owners with octets that have more than one spelling are found by the name on
+// the wire, static and dynamic, and told apart octet by octet.
+func TestZone_Spellings(t *testing.T) {
+	text := zoneHead + "user@host A 192.0.2.2\nit's A 192.0.2.3\ncaf\xc3\xa9 A 192.0.2.4\n\xff A 192.0.2.5\n\xfe A 192.0.2.6\n" +
+		"to CNAME User@Host\nweb\xc3\xa9 CNAME caf\xc3\xa9\nm MX 1 it's\n"
+	dyn := &fixed{decision: decision{v4: addrs("192.0.2.10"), ttl: 30}}
+	b := newBench(t, newTable(&config.DNS{}, mustZone(t, "example.com.", text, map[string]decider{"d@y": dyn})), true)
+	tests := []struct {
+		name  string
+		qtype uint16
+		want  string
+	}{
+		{`user\@host`, dns.TypeA, "192.0.2.2"}, {`USER\064host`, dns.TypeA, "192.0.2.2"}, {`it\'s`, dns.TypeA, "192.0.2.3"},
+		{`caf\195\169`, dns.TypeA, "192.0.2.4"}, {`\255`, dns.TypeA, "192.0.2.5"}, {`\254`, dns.TypeA, "192.0.2.6"},
+		{`d\@y`, dns.TypeA, "192.0.2.10"}, {"to", dns.TypeA, `User\@Host.example.com. 192.0.2.2`},
+		{`web\195\169`, dns.TypeA, `caf\195\169.example.com. 192.0.2.4`}, {"m", dns.TypeMX, `1 it\'s.example.com.`},
+	}
+	for _, test := range tests {
+		r := b.ask(asking(test.name+".example.com.", test.qtype))
+		if got := short(r); got != "NOERROR "+test.want {
+			t.Errorf("%s: got %s, want %s", test.name, got, test.want)
+		}
+		if test.qtype == dns.TypeMX && len(r.Extra) != 1 {
+			t.Errorf("the address of an odd MX host: %v", r)
+		}
+	}
+	_, errs := parseText("example.com.", zoneHead+"a@b A 192.0.2.2\na\\@b A 192.0.2.2\n")
+	if got, want := listed(errs), `warning zone:6:1: a\@b.example.com. A is there twice`; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
