@@ -50,7 +50,7 @@ func answer(t *Table, q *query) *dns.Msg {
 
 // begin starts the reply.
 func (q *query) begin(t *Table) {
-	q.work = work{table: t, cap: maxTTL, sname: canonical(q.name), owner: q.name}
+	q.work = work{table: t, cap: maxTTL, sname: canonical(q.name), owner: spelled(q.name)}
 	q.reply = &dns.Msg{Compress: true}
 	q.reply.Id, q.reply.Opcode = q.id, q.opcode
 	q.reply.Response, q.reply.RecursionDesired = true, q.rd
@@ -219,7 +219,7 @@ func (q *query) solveDNAME() state {
 		return hit
 	}
 	q.reply.Answer = append(q.reply.Answer, dname)
-	head := q.owner[:len(q.owner)-len(q.place.owner)]
+	head := q.owner[:len(q.owner)-len(q.place.owner)] // both spelled alike: equal names are equally long
 	if q.place.owner == "." {
 		head = q.owner
 	}
@@ -254,7 +254,7 @@ func header(owner string, rtype uint16, ttl uint32) dns.RR_Header {
 // the chain is long enough: then what is found so far is the answer.
 func (q *query) followTo(target string) state {
 	q.chain = append(q.chain, q.sname)
-	q.sname, q.owner = canonical(target), target
+	q.sname, q.owner = canonical(target), spelled(target)
 	if len(q.chain) >= maxChain || slices.Contains(q.chain, q.sname) {
 		return hit
 	}

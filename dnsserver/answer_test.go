@@ -175,6 +175,19 @@ func TestAnswer_DNAMEOverflow(t *testing.T) {
 	}
 }
 
+// The part of a name below a DNAME is cut at labels, however it is spelled.
+func TestAnswer_DNAMESpelling(t *testing.T) {
+	text := zoneHead + "d DNAME t.example.net.\nal CNAME x.\\100.example.com.\ne\\@ DNAME t.example.net.\nat CNAME x.E@.example.com.\n"
+	table := newTable(&config.DNS{}, mustZone(t, "example.com.", text, nil))
+	for _, name := range []string{`x.\100.example.com.`, "al.example.com.", "at.example.com.", `x.\068.EXAMPLE.com.`} {
+		m := answer(table, newQuery(name, dns.TypeA, question{}))
+		last := m.Answer[len(m.Answer)-1]
+		if cname, ok := last.(*dns.CNAME); !ok || cname.Target != "x.t.example.net." {
+			t.Errorf("%s: %s", name, shown(m))
+		}
+	}
+}
+
 // Zones of ours that lie in each other: the longest match answers, but for DS
 // at the cut.
 func TestAnswer_ZonesInZones(t *testing.T) {

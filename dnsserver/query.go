@@ -38,7 +38,7 @@ type work struct {
 	table *Table
 	reply *dns.Msg
 	sname string   // canonical name that is being looked for (RFC 1034's SNAME)
-	owner string   // sname as the reply writes it
+	owner string   // sname as the reply writes it, spelled alike but for case
 	chain []string // names that were followed, canonical
 	first *Zone    // zone of the question, for the counters
 	zone  *Zone    // zone of sname
