@@ -1,8 +1,10 @@
 package config
 
 import (
+	"errors"
 	"maps"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -175,10 +177,7 @@ func (p *Probe) checkAim(c *checker) {
 }
 
 func (p *Probe) checkHTTP(c *checker) {
-	if p.Path != "" && !strings.HasPrefix(p.Path, "/") || strings.ContainsAny(p.Path, " \r\n") {
-		c.bad(&p.Path, "%s is not a path that starts with /", quote(p.Path))
-	}
-	c.empty(&p.Path, len(p.Path))
+	p.checkPath(c)
 	if strings.Trim(p.Method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
 		c.bad(&p.Method, "%s is not a method such as GET or HEAD", quote(p.Method))
 	}
@@ -186,10 +185,7 @@ func (p *Probe) checkHTTP(c *checker) {
 		c.bad(&p.Host, "%s is not a host", quote(p.Host))
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Headers)) {
-		value := p.Headers[name]
-		if name == "" || strings.ContainsAny(name, " :\t\r\n") || strings.ContainsAny(value, "\r\n\x00") {
-			c.bad(&p.Headers, "%s is not a header's name, or its value holds a line end", quote(name))
-		}
+		p.checkHeader(c, name)
 	}
 	c.empty(&p.Status, len(p.Status))
 	distinct(c, p.Status)
@@ -201,6 +197,39 @@ func (p *Probe) checkHTTP(c *checker) {
 	}
 	if c.given(&p.CAFile) {
 		c.exists(&p.CAFile)
+	}
+}
+
+// checkPath refuses what a request line cannot hold: the probe could never ask.
+func (p *Probe) checkPath(c *checker) {
+	c.empty(&p.Path, len(p.Path))
+	if p.Path == "" {
+		return
+	}
+	_, err := url.ParseRequestURI(p.Path)
+	var wrong url.EscapeError
+	switch {
+	case !strings.HasPrefix(p.Path, "/"):
+		c.bad(&p.Path, "%s is not a path that starts with /", quote(p.Path))
+	case strings.Contains(p.Path, "#"):
+		c.hinted(&p.Path, "write %23 if it belongs to the path", "%s has a #, and what follows one is never sent", quote(p.Path))
+	case errors.As(err, &wrong):
+		c.hinted(&p.Path, "write %25 for a % that is meant as such", "%s has a bad escape, %s", quote(p.Path), quote(string(wrong)))
+	case err != nil || strings.ContainsAny(p.Path, " \r\n"):
+		c.bad(&p.Path, "%s is not a path: it has a space or a control character", quote(p.Path))
+	}
+}
+
+// checkHeader refuses a header that cannot be sent, and those that frame the
+// request or the connection: they are the probe's own.
+func (p *Probe) checkHeader(c *checker, name string) {
+	switch value := p.Headers[name]; {
+	case name == "" || strings.ContainsAny(name, " :\t\r\n") || strings.ContainsAny(value, "\r\n\x00"):
+		c.bad(&p.Headers, "%s is not a header's name, or its value holds a line end", quote(name))
+	case strings.EqualFold(name, "Host"):
+		c.hinted(&p.Headers, "write host: "+value+" beside headers", "%s has a key of its own", quote(name))
+	case slices.Contains([]string{"connection", "content-length", "trailer", "transfer-encoding"}, strings.ToLower(name)):
+		c.bad(&p.Headers, "%s is set by the probe itself: it sends no body and closes", quote(name))
 	}
 }
 
