@@ -24,22 +24,23 @@ type Func func(ctx context.Context, t *Task) Result
 
 // kind is what the rest of the package has to know about a kind.
 type kind struct {
-	run  Func
-	port uint16 // where the configuration gives none; 0: there is no usual one
-	bare bool   // knows no ports: its targets are addresses alone
+	run   Func
+	port  uint16 // where the configuration gives none; 0: there is no usual one
+	bare  bool   // knows no ports: its targets are addresses alone
+	files int    // descriptors a probe holds at once; 0: one
 }
 
 // kinds is every kind there is: one line each.
 var kinds = map[string]kind{
 	"icmp":          {run: probeICMP, bare: true},
 	"tcp":           {run: probeTCP},
-	"tcp-half-open": {run: probeHalfOpen},
+	"tcp-half-open": {run: probeHalfOpen, files: 2}, // the raw socket, the port it reserves
 	"udp":           {run: probeUDP},
 	"http":          {run: probeHTTP, port: 80},
 	"https":         {run: probeHTTPS, port: 443},
 	"tls":           {run: probeTLS, port: 443},
 	"dns":           {run: probeDNS, port: 53},
-	"exec":          {run: probeExec},
+	"exec":          {run: probeExec, files: 2}, // its output, its process
 }
 
 // Kinds lists the kinds that can be run, in alphabetical order.

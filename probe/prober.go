@@ -16,9 +16,12 @@ import (
 
 // Options of a Prober. The zero value is a good one.
 type Options struct {
-	// MaxRunning bounds the probes that run at once, and with them sockets
-	// and child processes; default 1024. A probe that has to wait for its
-	// turn is counted in Stats.Waited.
+	// MaxRunning bounds the probes that run at once, counted in the
+	// descriptors they hold: mostly one each, kind.go tells. The default is
+	// 80 % of the limit of open files, when New is called. If it is less than
+	// the plan needs at worst (Stats.Needed), Want logs a warning. A probe that
+	// has to wait for its turn is counted in Stats.Waited, and logged once a
+	// minute at most. Of exec no more than 256 run at once in any case.
 	MaxRunning int
 
 	// Control is called with each socket before it is bound or connected, to
@@ -34,14 +37,16 @@ type Options struct {
 	// tests, with kinds that need no network.
 	Kinds map[string]Func
 
-	Log *slog.Logger // default slog.Default; only panics of a kind are logged
+	// Log, default slog.Default, is told of panics of a kind and of probes
+	// that wait, or may have to.
+	Log *slog.Logger
 }
 
 // Prober carries out a plan. Its methods may be called from any goroutine.
 type Prober struct {
 	board *status.Board
 	opts  Options
-	slots chan struct{} // holds one value for each running probe
+	slots *slots
 	wake  chan struct{} // holds a value when there may be something dirty
 	stats *counters
 
@@ -49,6 +54,7 @@ type Prober struct {
 
 	mu       sync.Mutex
 	planned  bool // a plan has been wanted
+	needed   int  // slots that the plan takes at worst
 	runners  map[status.ID]*runner
 	verdicts []Verdict
 	users    map[status.ID][]int // which verdicts rest on a check
@@ -61,7 +67,7 @@ type Prober struct {
 // [Prober.Want] and [Prober.Run].
 func New(board *status.Board, opts Options) *Prober {
 	if opts.MaxRunning <= 0 {
-		opts.MaxRunning = 1024
+		opts.MaxRunning = fileShare()
 	}
 	if opts.ReadFile == nil {
 		opts.ReadFile = os.ReadFile
@@ -71,7 +77,7 @@ func New(board *status.Board, opts Options) *Prober {
 	}
 	return &Prober{
 		board: board, opts: opts,
-		slots: make(chan struct{}, opts.MaxRunning),
+		slots: newSlots(opts.MaxRunning, opts.Log),
 		wake:  make(chan struct{}, 1),
 		stats: newCounters(),
 		dirty: map[status.ID]bool{},
@@ -89,7 +95,9 @@ func New(board *status.Board, opts Options) *Prober {
 func (p *Prober) Want(plan Plan) {
 	p.publishing.Lock()
 	defer p.publishing.Unlock()
+	needed := p.slots.check(plan.Checks)
 	p.mu.Lock()
+	p.needed = needed
 	gone := p.rowIDs()
 	fresh := p.adopt(plan)
 	rows := p.rows()

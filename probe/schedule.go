@@ -118,10 +118,11 @@ func sleepUntil(ctx context.Context, t time.Time) bool {
 // attempt makes one probe, when there is a slot, and records it. The timeout
 // counts from the probe's start.
 func (p *Prober) attempt(ctx context.Context, r *runner) {
-	if !p.acquire(ctx) {
+	release, ok := p.slots.acquire(ctx, r.check.Probe.Kind)
+	if !ok {
 		return
 	}
-	defer func() { <-p.slots }()
+	defer release()
 	p.setRunning(r)
 	start := time.Now()
 	limited, cancel := context.WithTimeout(ctx, r.timeout)
@@ -132,21 +133,6 @@ func (p *Prober) attempt(ctx context.Context, r *runner) {
 	}
 	p.stats.count(r.check.Probe.Kind, result.Outcome)
 	p.record(r, Record{At: start, Took: time.Since(start), Outcome: result.Outcome, Saw: clean(result.Saw)})
-}
-
-func (p *Prober) acquire(ctx context.Context) bool {
-	select {
-	case p.slots <- struct{}{}:
-		return true
-	default:
-	}
-	p.stats.waited.Add(1)
-	select {
-	case p.slots <- struct{}{}:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 func (p *Prober) setRunning(r *runner) {
