@@ -136,6 +136,51 @@ func (q *query) parseAdditional(msg []byte, off int) int {
 	return end
 }
 
+// rawRecord is a record in a message, not yet read.
+type rawRecord struct {
+	root  bool   // owned by the root, as OPT must be (RFC 6891 6.1.2)
+	fixed []byte // type, class, TTL and length
+	data  []byte
+	end   int // where the next one starts
+}
+
+func (r *rawRecord) isOPT() bool { return binary.BigEndian.Uint16(r.fixed) == dns.TypeOPT }
+
+// cutRecord finds the parts of the record at an offset, and says whether it is
+// whole.
+func cutRecord(msg []byte, off int) (r rawRecord, ok bool) {
+	at := skipName(msg, off)
+	if at < 0 || len(msg) < at+10 {
+		return r, false
+	}
+	start := at + 10
+	r.root, r.fixed = msg[off] == 0, msg[at:start]
+	r.end = start + int(binary.BigEndian.Uint16(r.fixed[8:]))
+	if r.end > len(msg) {
+		return r, false
+	}
+	r.data = msg[start:r.end]
+	return r, true
+}
+
+// skipName gives the offset after a name, or -1. It does not follow pointers,
+// so that its work is bounded by the octets that it passes.
+func skipName(msg []byte, off int) int {
+	for off < len(msg) {
+		switch n := int(msg[off]); {
+		case n == 0:
+			return off + 1
+		case n >= 0xc0:
+			return off + 2
+		case n >= 0x40:
+			return -1
+		default:
+			off += 1 + n
+		}
+	}
+	return -1
+}
+
 // client is who the query is answered for (T7).
 func (q *query) client(source netip.Addr, useECS bool) client {
 	source = source.Unmap().WithZone("")

@@ -79,6 +79,34 @@ func sameSet(a, b dns.RR) bool {
 	return a.Header().Rrtype == b.Header().Rrtype && a.Header().Name == b.Header().Name
 }
 
+// shorten cuts a packed reply down to what says "ask over TCP": header,
+// question and OPT. It works within reply, and gives the part of it used.
+func shorten(reply []byte) []byte {
+	off := headerSize
+	if binary.BigEndian.Uint16(reply[4:]) == 1 {
+		off = skipName(reply, off) + 4
+	}
+	records := 0
+	for at := 6; at < headerSize; at += 2 {
+		records += int(binary.BigEndian.Uint16(reply[at:]))
+	}
+	out := reply[:off]
+	clear(reply[6:headerSize])
+	reply[2] |= 0x02 // TC
+	for range records {
+		r, ok := cutRecord(reply, off)
+		if !ok {
+			break
+		}
+		if r.isOPT() { // its owner is the root: nothing in it points elsewhere
+			reply[11] = 1
+			return append(out, reply[off:r.end]...)
+		}
+		off = r.end
+	}
+	return out
+}
+
 // lastWord makes a bare reply to a message from the network: its header and,
 // if it can be found, its question. It is what is left when making a real
 // reply went wrong, so it uses nothing that may have gone wrong. The message

@@ -18,11 +18,21 @@ const (
 
 // udpSocket is one socket and what its goroutine owns.
 type udpSocket struct {
-	conn *net.UDPConn
+	conn packetConn
 	h    *handler
 }
 
-func newUDPSocket(s *Server, conn *net.UDPConn) *udpSocket {
+// packetConn is what is used of a [net.UDPConn].
+type packetConn interface {
+	ReadMsgUDPAddrPort(b, oob []byte) (n, oobn, flags int, addr netip.AddrPort, err error)
+	WriteMsgUDPAddrPort(b, oob []byte, addr netip.AddrPort) (n, oobn int, err error)
+	SetReadBuffer(bytes int) error
+	SetReadDeadline(t time.Time) error
+	LocalAddr() net.Addr
+	Close() error
+}
+
+func newUDPSocket(s *Server, conn packetConn) *udpSocket {
 	// Bursts wait in the kernel. It takes as much as net.core.rmem_max lets it.
 	_ = conn.SetReadBuffer(4 << 20)
 	return &udpSocket{conn: conn, h: s.newHandler(false)}
@@ -49,11 +59,17 @@ func (u *udpSocket) serve(ctx context.Context) {
 	}
 }
 
+// reply sends a reply. One that is too large for the way out, where nothing is
+// sent in fragments, would be lost: the client is told to ask over TCP instead.
 func (u *udpSocket) reply(msg, control []byte, to netip.AddrPort) {
 	if msg == nil {
 		return
 	}
-	if _, _, err := u.conn.WriteMsgUDPAddrPort(msg, control, to); err != nil {
+	_, _, err := u.conn.WriteMsgUDPAddrPort(msg, control, to)
+	if errors.Is(err, unix.EMSGSIZE) {
+		_, _, err = u.conn.WriteMsgUDPAddrPort(shorten(msg), control, to)
+	}
+	if err != nil {
 		u.h.count.drop(dropSocket)
 	}
 }
