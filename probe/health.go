@@ -8,7 +8,7 @@ import (
 
 // tally is rise and fall, over the outcomes of one check:
 //
-//	first result      sets the state at once (T56)
+//	first result ever sets the state at once (T56)
 //	rise passes in a row   -> up
 //	fall failures in a row -> down
 //	void              changes nothing; as first result it leaves unknown
@@ -16,15 +16,21 @@ type tally struct {
 	rise, fall int
 	health     status.Health
 	streakOf   Outcome // Pass or Fail
-	streak     int     // results alike in a row, voids left out; 0: no result yet
+	streak     int     // results alike in a row, voids left out; 0: none to this definition
+	settled    bool    // has had its first result
 }
+
+// startAgain forgets the counts but not the state: a definition was changed,
+// and from now on it takes rise or fall results to the new one to change it.
+func (t *tally) startAgain() { t.streak = 0 }
 
 // add counts one outcome and reports whether health changed.
 func (t *tally) add(o Outcome) (changed bool) {
 	if o == Void {
 		return false
 	}
-	first := t.streak == 0
+	first := !t.settled
+	t.settled = true
 	if o != t.streakOf {
 		t.streakOf, t.streak = o, 0
 	}

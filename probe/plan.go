@@ -29,6 +29,15 @@ func (c *Check) equal(o *Check) bool {
 	return c.ID == o.ID && c.Target == o.Target && c.Source == o.Source && reflect.DeepEqual(&c.Probe, &o.Probe)
 }
 
+// sameQuestion says whether two checks ask the same of the same target, be it
+// at other times and with other counts: then what is known stays true.
+func (c *Check) sameQuestion(o *Check) bool {
+	b := *o
+	b.Probe.Interval, b.Probe.Timeout = c.Probe.Interval, c.Probe.Timeout
+	b.Probe.Rise, b.Probe.Fall = c.Probe.Rise, c.Probe.Fall
+	return c.equal(&b)
+}
+
 // Verdict says how a row follows from checks.
 type Verdict struct {
 	ID      status.ID

@@ -88,10 +88,12 @@ func New(board *status.Board, opts Options) *Prober {
 // the rows of the plan and no others of the plan before; probes start as soon
 // as Run runs.
 //
-// Unchanged checks keep their health, schedule and history. A check whose
-// definition changed starts again but keeps its health until the first new
-// result, which sets it. Checks of the first plan are Waiting for their first
-// result; those that come later are unknown and usable at once.
+// Unchanged checks keep their health, schedule and history. A check of which
+// only interval, timeout, rise or fall changed keeps health, counts and
+// history. One whose definition changed otherwise keeps its health, but counts
+// and history start again: it takes rise or fall results to the new definition
+// to change it. Checks of the first plan are Waiting for their first result;
+// those that come later are unknown and usable at once.
 func (p *Prober) Want(plan Plan) {
 	p.publishing.Lock()
 	defer p.publishing.Unlock()

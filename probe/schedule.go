@@ -46,13 +46,23 @@ func newRunner(c *Check) *runner {
 
 const earlier = " (before its definition changed)"
 
-// succeed takes over the health of a runner whose definition was changed: a
-// reload forgets no health. The schedule and the counts start again, and no
-// probe starts before the old one has ended.
+// succeed takes over from a runner whose definition was changed: a reload
+// forgets no health, and a single result after it takes down no target that
+// was up. If only timing, rise or fall changed, counts and history go on as
+// well; otherwise they start again. Either way the schedule does, and no probe
+// starts before the old one has ended.
 func (r *runner) succeed(old *runner) {
-	r.health, r.since, r.seen, r.by = old.health, old.since, old.seen, old.by
+	rise, fall := r.rise, r.fall
+	r.tally = old.tally
+	r.rise, r.fall = rise, fall
+	r.since, r.seen, r.by, r.saw = old.since, old.seen, old.by, old.saw
 	r.waiting = old.waiting
-	r.saw = strings.TrimSuffix(old.saw, earlier) + earlier
+	if r.check.sameQuestion(old.check) {
+		r.recent, r.failures = old.recent, old.failures // old records nothing any more
+	} else {
+		r.startAgain()
+		r.saw = strings.TrimSuffix(old.saw, earlier) + earlier
+	}
 	if old.cancel != nil {
 		r.after = old.done
 	} else {
