@@ -78,7 +78,10 @@ func (m *Member) check(c *checker) {
 
 // checkProbes checks the probes that a member has in its pool.
 func (m *Member) checkProbes(c *checker, p *Pool) {
-	on := attachment{what: "the member", address: m.Address.IsValid()}
+	on := attachment{what: "the member"}
+	if m.Address.IsValid() {
+		on.addresses = []netip.Addr{m.Address}
+	}
 	if v := c.hosts[m.VirtualServer]; v != nil {
 		on = v.attachment()
 	}
@@ -89,7 +92,7 @@ func (m *Member) checkProbes(c *checker, p *Pool) {
 		c.bad(&m.Probes, "have no place here: a nested pool has the health of its members")
 	case len(m.Probes) > 0:
 		c.attach(m.Probes, on)
-	case on.address: // what has no address is not probed, and says so in its row
+	case len(on.addresses) > 0: // what has no address is not probed, and says so in its row
 		c.inherit(m, probes, on)
 	}
 	c.criteria(&m.Criteria, probes)
@@ -98,6 +101,6 @@ func (m *Member) checkProbes(c *checker, p *Pool) {
 // checkProbes checks the pool's own list; what its probes are aimed at is
 // checked member by member.
 func (p *Pool) checkProbes(c *checker) {
-	c.attach(p.Probes, attachment{what: "the pool", address: true, port: true})
+	c.referProbes(p.Probes)
 	c.criteria(&p.Criteria, p.Probes)
 }

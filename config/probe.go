@@ -257,18 +257,29 @@ func (p *Probe) checkRest(c *checker) {
 
 // attachment is what a probe is attached to.
 type attachment struct {
-	what          string
-	address, port bool // it has one
+	what      string
+	addresses []netip.Addr // none: it is a name, or a place
+	port      bool         // it has one
+	source    netip.Addr   // for probes without a source of their own; may be zero
 }
 
 // attach checks a list of probes against what they are attached to.
 func (c *checker) attach(probes []string, on attachment) {
+	for _, at := range c.referProbes(probes) {
+		c.aim(at, c.probe[*at], on, "")
+	}
+}
+
+// referProbes checks the names in a list of probes and gives those that there
+// are.
+func (c *checker) referProbes(probes []string) (known []*string) {
 	distinct(c, probes)
 	for i := range probes {
 		if c.refer("probe", &probes[i]) {
-			c.aim(&probes[i], c.probe[probes[i]], on, "")
+			known = append(known, &probes[i])
 		}
 	}
+	return known
 }
 
 // inherit checks the pool's probes on one member.
@@ -280,13 +291,42 @@ func (c *checker) inherit(m *Member, probes []string, on attachment) {
 	}
 }
 
-// aim complains when a probe would not know where to go.
+// aim complains when a probe would not know where to go, or could not get
+// there.
 func (c *checker) aim(at any, p *Probe, on attachment, inherited string) {
 	switch ports := p.Kind == "tcp" || p.Kind == "tcp-half-open" || p.Kind == "udp"; { // the others have a usual port
-	case !p.Target.Addr.IsValid() && !on.address:
+	case !p.Target.Addr.IsValid() && len(on.addresses) == 0:
 		c.bad(at, "%sprobe %q needs a target: %s has no address", inherited, p.Name, on.what)
 	case ports && p.Target.Port == 0 && !on.port:
 		c.bad(at, "%sprobe %q needs a target with a port: %s has none", inherited, p.Name, on.what)
+	case p.Kind != "exec": // which may do with the source what it likes
+		c.families(at, p, on, inherited)
+	}
+}
+
+// families complains about targets that packets from the source cannot reach:
+// the checks of those never say anything.
+func (c *checker) families(at any, p *Probe, on attachment, inherited string) {
+	source, targets := p.Source, on.addresses
+	switch {
+	case source.IsValid() && p.Target.Addr.IsValid():
+		return // told at the probe
+	case !source.IsValid():
+		source = on.source
+	}
+	if p.Target.Addr.IsValid() {
+		targets = []netip.Addr{p.Target.Addr}
+	}
+	other := slices.DeleteFunc(slices.Clone(targets), func(a netip.Addr) bool {
+		return !source.IsValid() || !a.IsValid() || a.Is4() == source.Is4()
+	})
+	const text = "%sprobe %q cannot reach %s from its source %s, of another family"
+	switch {
+	case len(other) == 0:
+	case len(other) == len(targets):
+		c.bad(at, text, inherited, p.Name, other[0], source)
+	default:
+		c.warn(at, text+": that check says nothing", inherited, p.Name, other[0], source)
 	}
 }
 

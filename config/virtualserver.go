@@ -52,7 +52,7 @@ func (v *VirtualServer) settle(c *checker) {
 }
 
 func (v *VirtualServer) attachment() attachment {
-	return attachment{what: "virtual server \"" + v.Name + "\"", address: len(v.Addresses) > 0, port: v.Port != 0}
+	return attachment{what: "virtual server \"" + v.Name + "\"", addresses: v.Addresses, port: v.Port != 0}
 }
 
 func (v *VirtualServer) check(c *checker) {
@@ -97,7 +97,11 @@ func (l *Link) check(c *checker) {
 	if c.given(&l.Site) {
 		c.refer("site", &l.Site)
 	}
-	c.attach(l.Probes, attachment{what: "link \"" + l.Name + "\"", address: l.NextHop.IsValid()})
+	on := attachment{what: "link \"" + l.Name + "\"", source: l.Source}
+	if l.NextHop.IsValid() {
+		on.addresses = []netip.Addr{l.NextHop}
+	}
+	c.attach(l.Probes, on)
 	c.criteria(&l.Criteria, l.Probes)
 }
 
