@@ -391,33 +391,3 @@ func (c *checker) fallbacks(pool string) (names []string) {
 	}
 	return names
 }
-
-// mayCNAME gives a CNAME that a pool may answer, itself or through other
-// pools, or "".
-func (c *checker) mayCNAME(pool string) string {
-	return c.cname(pool, map[string]bool{})
-}
-
-func (c *checker) cname(pool string, seen map[string]bool) string {
-	p := c.pools[pool]
-	if p == nil || seen[pool] {
-		return ""
-	}
-	seen[pool] = true
-	for _, m := range p.Members {
-		if m.CNAME != "" {
-			return m.CNAME
-		}
-	}
-	for _, r := range p.OnDown {
-		if r.CNAME != "" {
-			return r.CNAME
-		}
-	}
-	for _, next := range append(c.nested(pool), c.fallbacks(pool)...) {
-		if found := c.cname(next, seen); found != "" {
-			return found
-		}
-	}
-	return ""
-}

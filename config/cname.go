@@ -1,0 +1,57 @@
+package config
+
+import "slices"
+
+// cnames lists the CNAMEs that a pool may answer, itself or through other
+// pools.
+func (c *checker) cnames(pool string) []string {
+	return c.addCNAMEs(nil, pool, map[string]bool{})
+}
+
+func (c *checker) addCNAMEs(found []string, pool string, seen map[string]bool) []string {
+	p := c.pools[pool]
+	if p == nil || seen[pool] {
+		return found
+	}
+	seen[pool] = true
+	for _, m := range p.Members {
+		if m.CNAME != "" {
+			found = append(found, m.CNAME)
+		}
+	}
+	for _, r := range p.OnDown {
+		if r.CNAME != "" {
+			found = append(found, r.CNAME)
+		}
+	}
+	for _, next := range append(c.nested(pool), c.fallbacks(pool)...) {
+		found = c.addCNAMEs(found, next, seen)
+	}
+	return found
+}
+
+// circles refuses names whose pools may send a client from one to the next and
+// back. Only names that are bound count: what a zone file or a wildcard makes
+// of others is not known here.
+func (c *checker) circles(names map[string]*Name) {
+	known := map[string][]string{} // by the pool
+	g := newGraph(func(name string) []string {
+		pool := names[name].Pool
+		next, ok := known[pool]
+		if !ok {
+			next = slices.DeleteFunc(c.cnames(pool), func(cname string) bool { return names[cname] == nil })
+			known[pool] = next
+		}
+		return next
+	})
+	for _, z := range c.m.Zones {
+		each(c, z.Names, func(n *Name, c *checker) {
+			if names[n.FQDN] != n {
+				return // not bound, or twice
+			}
+			if way := g.loop(n.FQDN); way != "" {
+				c.bad(&n.Pool, "pool %q may answer a CNAME that leads back here: %s", n.Pool, way)
+			}
+		})
+	}
+}
