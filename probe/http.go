@@ -53,7 +53,8 @@ func (t *Task) request(ctx context.Context, scheme string, conf *tls.Config) Res
 	if err != nil {
 		return t.failed(err)
 	}
-	defer resp.Body.Close()
+	// The body is not closed, for that would read it to its end, and a stream
+	// has none. It holds nothing but conn, which hangUp closes.
 	return t.judgeHTTP(resp, time.Since(start))
 }
 

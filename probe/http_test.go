@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/portolan-lb/portolan/config"
 )
@@ -35,6 +36,24 @@ func handler(t *testing.T) http.Handler {
 		w.Write([]byte(strings.Join([]string{r.Method, r.Host, r.UserAgent(), r.Header.Get("X-Check"), r.URL.RawQuery, r.Header.Get("Connection")}, "|")))
 	})
 	return mux
+}
+
+// A probe of an endless response ends when it knows, not at its timeout.
+func TestHTTPStream(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Write([]byte("data: well\n\n"))
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	}))
+	defer server.Close()
+	for _, expect := range []string{"", "well"} {
+		start := time.Now()
+		def := config.Probe{Kind: "http", Expect: expect, Timeout: 60 * sec}
+		want(t, probeOnce(t, server.Listener.Addr().String(), def), Pass, "HTTP 200 OK .*")
+		if d := time.Since(start); d > 10*time.Second {
+			t.Errorf("expecting %q it took %s", expect, d)
+		}
+	}
 }
 
 func TestHTTP(t *testing.T) {
