@@ -568,3 +568,36 @@ func (h hangupAt) Handle(ctx context.Context, r slog.Record) error {
 	}
 	return h.Handler.Handle(ctx, r)
 }
+
+// systemd hears when the server serves, what it serves, and when it stops.
+func TestReadyIsAnnounced(t *testing.T) {
+	r := newRig(t)
+	socket := filepath.Join(r.dir, "notify")
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	t.Setenv("NOTIFY_SOCKET", socket)
+	hear := func(want string) {
+		t.Helper()
+		buf := make([]byte, 4096)
+		if err := l.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		n, err := l.Read(buf)
+		if err != nil || !strings.Contains(string(buf[:n]), want) {
+			t.Errorf("heard %q, %v; want %q", buf[:n], err, want)
+		}
+	}
+	r.start()
+	hear("READY=1\nSTATUS=serving 2 zones, 1 pool")
+	if _, err := r.d.Reload(t.Context(), "test"); err != nil {
+		t.Fatal(err)
+	}
+	hear("STATUS=serving 2 zones, 1 pool")
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	hear("STOPPING=1")
+}
