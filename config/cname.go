@@ -2,6 +2,14 @@ package config
 
 import "slices"
 
+// mayCNAME gives the first of cnames, or "".
+func (c *checker) mayCNAME(pool string) string {
+	if found := c.cnames(pool); len(found) > 0 {
+		return found[0]
+	}
+	return ""
+}
+
 // cnames lists the CNAMEs that a pool may answer, itself or through other
 // pools.
 func (c *checker) cnames(pool string) []string {

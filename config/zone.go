@@ -144,8 +144,8 @@ func (n *Name) placed(c *checker, z *Zone, zones map[string]*Zone, names map[str
 		c.bad(&n.Name, "is never asked here: %s belongs to the zone %s, at %s", n.FQDN, owner.Name, owner.Pos)
 	}
 	if n.FQDN == z.Name {
-		if cnames := c.cnames(n.Pool); len(cnames) > 0 {
-			c.bad(&n.Pool, "the apex of a zone cannot be a CNAME (RFC 1034 3.6.2), and pool %q may answer %s", n.Pool, cnames[0])
+		if cname := c.mayCNAME(n.Pool); cname != "" {
+			c.bad(&n.Pool, "the apex of a zone cannot be a CNAME (RFC 1034 3.6.2), and pool %q may answer %s", n.Pool, cname)
 		}
 	}
 	doubled := strings.ToLower(n.Name) + "."
