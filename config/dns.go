@@ -6,9 +6,13 @@ import "net/netip"
 type DNS struct {
 	Listeners []*Listener `yaml:"listeners" json:"listeners,omitempty"` // default one, on 127.0.0.1:53
 	ECS       bool        `yaml:"ecs" json:"ecs"`                       // use EDNS Client Subnet as the client (default false, T7)
-	UDPSize   int         `yaml:"udpSize" json:"udpSize"`               // largest UDP answer in bytes, 512 to 4096 (default 1232)
+	UDPSize   int         `yaml:"udpSize" json:"udpSize"`               // largest UDP answer in bytes, 512 to 4096 (default 1232, warned about above)
 	NSID      string      `yaml:"nsid" json:"nsid,omitempty"`           // answered to those who ask for it, at most 128 bytes; default none
 }
+
+// safeUDPSize fits every path of the Internet without fragments (DNS
+// flag day 2020; RFC 9715, appendix A).
+const safeUDPSize = 1232
 
 // Listener is one address that DNS is served on.
 type Listener struct {
@@ -21,25 +25,60 @@ type Listener struct {
 func (d *DNS) defaults() {
 	l := &Listener{Address: netip.MustParseAddrPort("127.0.0.1:53")}
 	l.defaults()
-	*d = DNS{Listeners: []*Listener{l}, UDPSize: 1232}
+	*d = DNS{Listeners: []*Listener{l}, UDPSize: safeUDPSize}
 }
 
 func (l *Listener) defaults() { *l = Listener{Address: l.Address, Protocols: []string{"udp", "tcp"}} }
 
 func (d *DNS) check(c *checker) {
 	between(c, &d.UDPSize, 512, 4096)
+	if d.UDPSize > safeUDPSize {
+		c.warn(&d.UDPSize, "answers of more than %d bytes are lost where a path does not carry them whole: none is sent in fragments", safeUDPSize)
+	}
 	if len(d.NSID) > 128 {
 		c.bad(&d.NSID, "is longer than 128 bytes")
 	}
 	c.empty(&d.Listeners, len(d.Listeners))
-	first := map[netip.AddrPort]bool{}
+	first, spots := map[netip.AddrPort]bool{}, map[spot]*Listener{}
 	each(c, d.Listeners, func(l *Listener, c *checker) {
 		l.check(c)
 		if first[l.Address] && l.Address.Port() != 0 {
 			c.bad(&l.Address, "there is a listener on %s already", l.Address)
 		}
 		first[l.Address] = true
+		l.overlaps(c, spots)
 	})
+}
+
+// spot is what one socket takes: all addresses of a family, or at least one.
+type spot struct {
+	v4, all  bool
+	port     uint16
+	protocol string
+}
+
+// overlaps refuses a listener on all addresses of a family beside one of them:
+// the second cannot be opened.
+func (l *Listener) overlaps(c *checker, spots map[spot]*Listener) {
+	a := l.Address.Addr().Unmap()
+	if !a.IsValid() || l.Address.Port() == 0 {
+		return
+	}
+	for _, protocol := range l.Protocols {
+		s := spot{v4: a.Is4(), all: a.IsUnspecified(), port: l.Address.Port(), protocol: protocol}
+		other := s
+		other.all = !s.all
+		switch o := spots[other]; {
+		case o == nil:
+		case s.all:
+			c.bad(&l.Address, "%s takes every address, and there is a listener on %s already", l.Address, o.Address)
+		default:
+			c.bad(&l.Address, "the listener on %s takes this address already", o.Address)
+		}
+		if spots[s] == nil {
+			spots[s] = l
+		}
+	}
 }
 
 func (l *Listener) check(c *checker) {
