@@ -76,8 +76,17 @@ func nextPoint(prev time.Time, interval time.Duration, now time.Time) (next time
 	return prev.Add(steps * interval), int(steps - 1)
 }
 
-// offset spreads the first probes of n checks evenly over at most a second, so
-// that all of them are out by then and they do not all go at once.
-func offset(i, n int, interval time.Duration) time.Duration {
-	return min(interval, time.Second) * time.Duration(i) / time.Duration(n)
+// points gives the first two points of check i of n that start together, from
+// now. The first ones are spread over at most a second, so that all of them are
+// out by then and do not go at once. From the second on they are spread over
+// the interval, so that each part of it has the same work (R5); it is the
+// first point of that grid by which the first probe has ended for certain, at
+// most timeout + interval after it.
+func points(i, n int, interval, timeout time.Duration) (first, second time.Duration) {
+	first = min(interval, time.Second) * time.Duration(i) / time.Duration(n)
+	second = interval * time.Duration(i) / time.Duration(n)
+	if second < first+timeout {
+		second += interval
+	}
+	return first, second
 }

@@ -54,12 +54,21 @@ func TestNextPoint_T51(t *testing.T) {
 	}
 }
 
-func TestOffset(t *testing.T) {
-	if got := offset(99, 100, 5*time.Second); got != 990*time.Millisecond {
-		t.Errorf("last of 100 starts after %s", got)
-	}
-	if got := offset(1, 2, 200*time.Millisecond); got != 100*time.Millisecond {
-		t.Errorf("second of two starts after %s", got)
+func TestPoints_T51(t *testing.T) {
+	const ms = time.Millisecond
+	for _, c := range []struct {
+		i, n                             int
+		interval, timeout, first, second time.Duration
+	}{
+		{0, 1, 5000 * ms, 3000 * ms, 0, 5000 * ms}, // alone: on the grid from the start
+		{99, 100, 5000 * ms, 3000 * ms, 990 * ms, 4950 * ms},
+		{50, 100, 5000 * ms, 3000 * ms, 500 * ms, 7500 * ms}, // at 2.5 s the first may be out still
+		{50, 100, 5000 * ms, 2000 * ms, 500 * ms, 2500 * ms},
+		{1, 2, 200 * ms, 100 * ms, 100 * ms, 300 * ms},
+	} {
+		if first, second := points(c.i, c.n, c.interval, c.timeout); first != c.first || second != c.second {
+			t.Errorf("%d of %d every %s: after %s and %s, want %s and %s", c.i, c.n, c.interval, first, second, c.first, c.second)
+		}
 	}
 }
 

@@ -77,7 +77,7 @@ func (r *runner) stop() {
 	}
 }
 
-// start gives each new runner its goroutine and its first point. The caller
+// start gives each new runner its goroutine and its first points. The caller
 // holds p.mu.
 func (p *Prober) start(ctx context.Context, fresh []*runner, spawn func(func())) {
 	now := time.Now()
@@ -85,27 +85,30 @@ func (p *Prober) start(ctx context.Context, fresh []*runner, spawn func(func()))
 		if r.cancel != nil {
 			continue // Run and Want met; one of them has started it
 		}
-		first := now.Add(offset(i, len(fresh), r.interval))
+		first, second := points(i, len(fresh), r.interval, r.timeout)
 		ctx, cancel := context.WithCancel(ctx)
-		r.cancel, r.next = cancel, first
+		r.cancel, r.next = cancel, now.Add(first)
 		spawn(func() {
 			defer close(r.done)
 			defer cancel()
-			p.loop(ctx, r, first)
+			p.loop(ctx, r, now.Add(first), now.Add(second))
 		})
 	}
 }
 
-// loop runs one check: sleep to the next point of its grid, probe, repeat. One
-// goroutine a check is what keeps two probes of it from running at once.
-func (p *Prober) loop(ctx context.Context, r *runner, next time.Time) {
+// loop runs one check: probe at first, then at the points of its grid, of which
+// second is the first. One goroutine a check is what keeps two probes of it
+// from running at once.
+func (p *Prober) loop(ctx context.Context, r *runner, first, second time.Time) {
 	if r.after != nil {
 		<-r.after // its context has ended, so this is short
 	}
+	next, grid := first, second.Add(-r.interval)
 	for sleepUntil(ctx, next) {
 		p.attempt(ctx, r)
 		var skipped int
-		next, skipped = nextPoint(next, r.interval, time.Now())
+		grid, skipped = nextPoint(grid, r.interval, time.Now())
+		next = grid
 		p.stats.overruns.Add(uint64(skipped))
 		p.mu.Lock()
 		r.next = next

@@ -87,14 +87,14 @@ func TestSlotsComplain(t *testing.T) {
 		if log.Len() > 0 {
 			t.Errorf("logged for a plan that fits: %s", &log)
 		}
-		p.Want(many(3, "tcp"))
-		if got := log.String(); strings.Count(got, "needed=3 limit=2") != 1 {
+		p.Want(many(4, "tcp"))
+		if got := log.String(); strings.Count(got, "needed=4 limit=2") != 1 {
 			t.Errorf("logged %q", got)
 		}
 		r := &rig{t: t, begin: time.Now(), Prober: p}
 		stop := r.run()
 		r.at(59 * time.Second)
-		if got := log.String(); strings.Count(got, "probes wait") != 1 || p.Stats().Waited < 5 || p.Stats().Needed != 3 {
+		if got := log.String(); strings.Count(got, "probes wait") != 1 || p.Stats().Waited < 5 || p.Stats().Needed != 4 {
 			t.Errorf("logged %q, stats %+v", got, p.Stats())
 		}
 		r.at(90 * time.Second)
