@@ -11,7 +11,7 @@ import (
 
 // An ACK out of nowhere makes a live TCP answer RST, whether the port is open
 // or closed; no connection reaches the service (T54).
-func TestHalfOpen_T54(t *testing.T) {
+func TestHalfOpen_T54_Root(t *testing.T) {
 	needRaw(t)
 	accepted := make(chan struct{}, 1)
 	handle := func(net.Conn) { accepted <- struct{}{} }

@@ -18,7 +18,7 @@ import (
 	"github.com/portolan-lb/portolan/status"
 )
 
-func TestICMP(t *testing.T) {
+func TestICMP_Root(t *testing.T) {
 	needRaw(t)
 	want(t, probeOnce(t, "127.0.0.1", config.Probe{Kind: "icmp"}), Pass, `reply in [0-9.]+ ms`)
 	want(t, probeOnce(t, "::1", config.Probe{Kind: "icmp", Size: 1400}), Pass, `reply in [0-9.]+ ms`)
@@ -29,7 +29,7 @@ func TestICMP(t *testing.T) {
 // Two probers and a stranger that floods both with replies from the very
 // addresses they probe: each is credited its own replies only, and nothing is
 // logged (1.2.7, T53).
-func TestForeignReplies_T53(t *testing.T) {
+func TestForeignReplies_T53_Root(t *testing.T) {
 	needRaw(t)
 	const targets = 100
 	m := &config.Model{Probes: []*config.Probe{{Name: "ping", Kind: "icmp", Interval: sec, Timeout: 900 * ms, Rise: 1, Fall: 1}}}

@@ -44,14 +44,15 @@ func dropRaw(t *testing.T) {
 // with the given values under net.ipv4.
 func inEmptyNetwork(t *testing.T, sysctls map[string]string, f func()) {
 	t.Helper()
-	var missing error
+	mustBeRoot(t)
+	var err error
 	onThread(func() {
-		if missing = emptyNetwork(sysctls); missing == nil {
+		if err = emptyNetwork(sysctls); err == nil {
 			f()
 		}
 	})
-	if missing != nil {
-		t.Skipf("needs a network namespace (run as root): %v", missing)
+	if err != nil {
+		missing(t, "needs a network namespace: run make e2e as root (%v)", err)
 	}
 }
 
@@ -88,7 +89,7 @@ const (
 
 // Without the capability the evidence names it, and it is not held against the
 // target.
-func TestWithoutCapability(t *testing.T) {
+func TestWithoutCapability_Root(t *testing.T) {
 	inEmptyNetwork(t, map[string]string{"ping_group_range": nobodyPings}, func() {
 		dropRaw(t)
 		want(t, probeOnce(t, "127.0.0.1:80", config.Probe{Kind: "tcp-half-open"}), Void, "tcp-half-open needs the capability CAP_NET_RAW")
@@ -97,7 +98,7 @@ func TestWithoutCapability(t *testing.T) {
 }
 
 // Where ping sockets are allowed, icmp needs no capability.
-func TestPingSocket(t *testing.T) {
+func TestPingSocket_Root(t *testing.T) {
 	inEmptyNetwork(t, map[string]string{"ping_group_range": rootPings}, func() {
 		dropRaw(t)
 		want(t, probeOnce(t, "127.0.0.1", config.Probe{Kind: "icmp"}), Pass, "reply in .*")
@@ -112,7 +113,7 @@ func TestPingSocket(t *testing.T) {
 // A silent target stays silent though a stranger answers for it, from its
 // address and with the id and sequence of the request: the nonce is not in the
 // reply (1.2.7, T53). Through both kinds of sockets.
-func TestSilentTarget_T53(t *testing.T) {
+func TestSilentTarget_T53_Root(t *testing.T) {
 	inEmptyNetwork(t, map[string]string{"ping_group_range": rootPings, "icmp_echo_ignore_all": "1"}, func() {
 		stranger, err := net.ListenPacket("ip4:icmp", "127.0.0.1")
 		if err != nil {
@@ -154,7 +155,7 @@ func forge(conn net.PacketConn) (replies int) {
 }
 
 // An address that no route leads to is a failure with the kernel's words.
-func TestNoRoute(t *testing.T) {
+func TestNoRoute_Root(t *testing.T) {
 	inEmptyNetwork(t, nil, func() {
 		want(t, probeOnce(t, "192.0.2.1:80", config.Probe{Kind: "tcp"}), Fail, "network is unreachable")
 		want(t, probeOnce(t, "192.0.2.1", config.Probe{Kind: "icmp"}), Fail, "network is unreachable")

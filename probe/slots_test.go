@@ -34,7 +34,7 @@ func many(n int, kind string) Plan {
 func TestSilentDoNotDelay_T51(t *testing.T) {
 	const n = 1500
 	if fileShare() < n {
-		t.Skipf("needs a limit of %d open files", 2*n)
+		missing(t, "needs a limit of %d open files", 2*n)
 	}
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Options{})
