@@ -79,7 +79,7 @@ func (in *Inputs) zone(c *config.Zone, ps *pools) (*Zone, ZoneState, config.Erro
 	state := ZoneState{Name: c.Name, File: c.File, Dynamic: len(c.Names)}
 	bind := func(z *Zone) (*Zone, config.Errors) {
 		state.Serial, state.Records = z.Serial(), z.Records()
-		return z.bind(c, func(n *config.Name) decider { return ps.bind(n, in.Topology) })
+		return z.bind(c, in.Model.MayCNAME, func(n *config.Name) decider { return ps.bind(n, in.Topology) })
 	}
 	records, errs := in.records(c, &state)
 	var bound *Zone

@@ -118,13 +118,18 @@ func (n *node) get(rtype uint16) *rrset {
 
 // bind gives the zone with dynamic names in the place of those it had. The
 // records are shared with z. Every name in c that fails is reported at its own
-// place; the others are bound, so that all errors of a run show.
-func (z *Zone) bind(c *config.Zone, of func(*config.Name) decider) (*Zone, config.Errors) {
+// place; the others are bound, so that all errors of a run show. The function
+// cname gives a CNAME that a pool may answer, or nothing.
+func (z *Zone) bind(c *config.Zone, cname func(pool string) string, of func(*config.Name) decider) (*Zone, config.Errors) {
 	next := &Zone{records: z.records, over: make(map[string]*node, len(c.Names))}
 	var errs config.Errors
 	for _, name := range c.Names {
 		fqdn := canonical(name.FQDN)
-		if text := z.mayBind(fqdn); text != "" {
+		text := z.mayBind(fqdn)
+		if text == "" {
+			text = z.mayAlias(fqdn, name.Pool, cname)
+		}
+		if text != "" {
 			errs = append(errs, &config.Error{Pos: name.Pos, Text: fmt.Sprintf("name %q: %s", name.Name, text)})
 			continue
 		}
@@ -167,6 +172,38 @@ func (z *Zone) mayOwn(name string) string {
 		}
 	}
 	return ""
+}
+
+// mayAlias says why a pool cannot answer for a name: a CNAME of it would stand
+// beside the name's static records (RFC 1034 3.6.2). The types that may stand
+// there are those of checkAlias.
+func (z *Zone) mayAlias(name, pool string, cname func(string) string) string {
+	n := z.nodes[name]
+	if n == nil || len(n.sets) == 0 {
+		return ""
+	}
+	target := cname(pool)
+	if target == "" {
+		return ""
+	}
+	other := n.besideCNAME()
+	if other == nil {
+		return ""
+	}
+	return fmt.Sprintf("has a static %s record (%s), and pool %q may answer the CNAME %s; a CNAME stands alone (RFC 2181 10.1)",
+		dns.Type(other.rtype), z.at(other), pool, target)
+}
+
+// besideCNAME gives the first set that a CNAME cannot stand beside, or nil.
+func (n *node) besideCNAME() *rrset {
+	for i := range n.sets {
+		switch n.sets[i].rtype {
+		case dns.TypeCNAME, dns.TypeRRSIG, dns.TypeNSEC, dns.TypeKEY:
+		default:
+			return &n.sets[i]
+		}
+	}
+	return nil
 }
 
 // put binds a name, and makes the names above it exist.

@@ -49,14 +49,9 @@ func (l *loader) checkAlias(name string, n *node, set *rrset) {
 	if len(set.rrs) > 1 {
 		l.errorf(l.pos(set), "%s has %d CNAME records; one is allowed (RFC 2181 10.1)", name, len(set.rrs))
 	}
-	for i := range n.sets {
-		switch other := &n.sets[i]; other.rtype {
-		case dns.TypeCNAME, dns.TypeRRSIG, dns.TypeNSEC, dns.TypeKEY:
-		default:
-			l.errorf(l.pos(set), "%s has a CNAME and other data (%s, line %d); a CNAME stands alone (RFC 2181 10.1)",
-				name, dns.Type(other.rtype), other.line)
-			return
-		}
+	if other := n.besideCNAME(); other != nil {
+		l.errorf(l.pos(set), "%s has a CNAME and other data (%s, line %d); a CNAME stands alone (RFC 2181 10.1)",
+			name, dns.Type(other.rtype), other.line)
 	}
 }
 

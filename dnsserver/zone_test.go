@@ -10,6 +10,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/topology"
 )
 
 const zoneHead = "$TTL 300\n@ SOA ns root 1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n" // lines 1 to 4
@@ -262,7 +263,7 @@ func TestZone_Bind(t *testing.T) {
 			fqdn = "example.com."
 		}
 		c := &config.Zone{Names: []*config.Name{{Name: test.name, FQDN: fqdn, Pos: config.Pos{File: "conf", Line: i}}}}
-		_, errs := z.bind(c, func(*config.Name) decider { return &fixed{} })
+		_, errs := z.bind(c, noCNAME, func(*config.Name) decider { return &fixed{} })
 		want := ""
 		if words := strings.SplitN(test.want, " ", 2); len(words) == 2 {
 			want = fmt.Sprintf("conf:%d: name %q: %s", i, words[0], words[1])
@@ -279,7 +280,7 @@ func TestZone_Bind(t *testing.T) {
 // Binding again starts from the records, not from the names bound before.
 func TestZone_BindAgain(t *testing.T) {
 	first := mustZone(t, "example.com.", zoneHead, map[string]decider{"a.b": &fixed{}})
-	second, errs := first.bind(&config.Zone{}, nil)
+	second, errs := first.bind(&config.Zone{}, noCNAME, nil)
 	if len(errs) > 0 || first.find("b.example.com.") == nil || second.find("b.example.com.") != nil || second.find("a.b.example.com.") != nil {
 		t.Error("names of the zone before are still there", errs)
 	}
@@ -291,12 +292,12 @@ func TestZone_NameServerWithoutAddress(t *testing.T) {
 	if z == nil {
 		t.Fatal(errs)
 	}
-	_, errs = z.bind(&config.Zone{}, nil)
+	_, errs = z.bind(&config.Zone{}, noCNAME, nil)
 	if got, want := listed(errs), "warning zone:3: name server ns.example.com. of zone example.com. has no A or AAAA record"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	c := &config.Zone{Names: []*config.Name{{Name: "ns", FQDN: "ns.example.com."}}}
-	if _, errs = z.bind(c, func(*config.Name) decider { return &fixed{} }); len(errs) > 0 {
+	if _, errs = z.bind(c, noCNAME, func(*config.Name) decider { return &fixed{} }); len(errs) > 0 {
 		t.Errorf("a dynamic name server has addresses: %v", errs)
 	}
 }
@@ -356,5 +357,42 @@ func TestZone_Spellings(t *testing.T) {
 	_, errs := parseText("example.com.", zoneHead+"a@b A 192.0.2.2\na\\@b A 192.0.2.2\n")
 	if got, want := listed(errs), `warning zone:6:1: a\@b.example.com. A is there twice`; got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// A pool that may answer a CNAME, wherever it has it from, is not bound where
+// other records are (RFC 1034 3.6.2, RFC 2181 10.1).
+func TestCompile_CNAMEBesideData(t *testing.T) {
+	alias := &config.Pool{Name: "alias", Members: []*config.Member{{CNAME: "edge.example.org.", Weight: 1}}}
+	tests := []struct {
+		name  string
+		pools []*config.Pool
+		want  string
+	}{
+		{"member", []*config.Pool{{Name: "www", Members: []*config.Member{{CNAME: "edge.example.org.", Weight: 1}}}}, "www"},
+		{"nested", []*config.Pool{{Name: "www", Members: []*config.Member{{Pool: "alias", Weight: 1}}}, alias}, "www"},
+		{"onDown", []*config.Pool{{Name: "www", Members: servers("a"), OnDown: []config.Rung{{CNAME: "edge.example.org."}}}}, "www"},
+		{"onDown pool", []*config.Pool{{Name: "www", Members: servers("a"), OnDown: []config.Rung{{Pool: "alias"}}}, alias}, "www"},
+		{"addresses only", []*config.Pool{{Name: "www", Members: servers("a")}, alias}, ""},
+		{"no other data", []*config.Pool{{Name: "other", Members: []*config.Member{{CNAME: "edge.example.org.", Weight: 1}}}}, ""},
+	}
+	for _, test := range tests {
+		m := pooled(test.pools...)
+		src := config.Source{FS: fstest.MapFS{"zone": {Data: []byte(worldZone)}}, Dir: "."}
+		topo, errs := topology.Compile(m, src)
+		if topo == nil {
+			t.Fatal(errs)
+		}
+		for _, n := range m.Zones[0].Names {
+			n.Pos = config.Pos{File: "conf", Line: 7, Col: 3}
+		}
+		_, errs = Compile(Inputs{Model: m, Source: src, Topology: topo})
+		want := ""
+		if test.want != "" {
+			want = `conf:7:3: name "www": has a static TXT record (zone:7), and pool "www" may answer the CNAME edge.example.org.; a CNAME stands alone (RFC 2181 10.1)`
+		}
+		if got := listed(errs); got != want {
+			t.Errorf("%s:\n got %s\nwant %s", test.name, got, want)
+		}
 	}
 }
