@@ -22,7 +22,7 @@ import (
 // firewalls on the path swallow such a segment, and some hosts do not answer
 // it: use kind tcp there.
 func probeHalfOpen(ctx context.Context, t *Task) Result {
-	conn, hangUp, err := t.dial(ctx, "raw-tcp")
+	conn, s, hangUp, err := t.openReset(ctx)
 	if errors.Is(err, syscall.EPERM) {
 		return t.void("tcp-half-open needs the capability CAP_NET_RAW")
 	}
@@ -30,15 +30,6 @@ func probeHalfOpen(ctx context.Context, t *Task) Result {
 		return t.failed(err)
 	}
 	defer hangUp()
-	port, release, err := reservePort(addrOf(conn.LocalAddr()))
-	if err != nil {
-		return t.failed(err)
-	}
-	defer release()
-	s := segment{
-		local: netip.AddrPortFrom(addrOf(conn.LocalAddr()), port), peer: t.Target,
-		seq: rand.Uint32(), ack: rand.Uint32(),
-	}
 	start := time.Now()
 	if _, err := conn.Write(s.bytes()); err != nil {
 		return t.failed(err)
@@ -54,6 +45,29 @@ func probeHalfOpen(ctx context.Context, t *Task) Result {
 			return t.pass("RST in %s", took(time.Since(start)))
 		}
 	}
+}
+
+// openReset opens a raw socket that lets through the reset in reply to the
+// segment it gives.
+func (t *Task) openReset(ctx context.Context) (net.Conn, *segment, func(), error) {
+	conn, hangUp, err := t.dial(ctx, "raw-tcp")
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	local := addrOf(conn.LocalAddr())
+	port, release, err := reservePort(local)
+	if err != nil {
+		hangUp()
+		return nil, nil, nil, err
+	}
+	s := &segment{local: netip.AddrPortFrom(local, port), peer: t.Target, seq: rand.Uint32(), ack: rand.Uint32()}
+	err = sieve(conn, local.Is4(), field{0, 2, uint32(s.peer.Port())}, field{2, 2, uint32(port)}, field{4, 4, s.ack})
+	if err != nil {
+		release()
+		hangUp()
+		return nil, nil, nil, err
+	}
+	return conn, s, func() { release(); hangUp() }, nil
 }
 
 // reservePort takes a TCP port out of use for as long as the probe runs, so

@@ -29,15 +29,14 @@ const (
 // Each probe has a socket of its own, connected to its target, so the kernel
 // already keeps other peers' packets away. A raw socket still sees every reply
 // of its peer, ours or not: what is not ours is dropped without a word (1.2.7,
-// T53). Without CAP_NET_RAW a ping socket is tried.
+// T53), and before it fills the socket's buffer. Without CAP_NET_RAW a ping socket is tried.
 func probeICMP(ctx context.Context, t *Task) Result {
-	conn, hangUp, ping, err := t.openICMP(ctx)
+	e := newEcho(t.Target.Addr(), t.Probe.Size)
+	conn, hangUp, err := t.openICMP(ctx, e)
 	if err != nil {
 		return t.failed(err)
 	}
 	defer hangUp()
-	e := newEcho(t.Target.Addr(), t.Probe.Size)
-	e.anyID = ping
 	start := time.Now()
 	if _, err := conn.Write(e.request()); err != nil {
 		return t.failed(err)
@@ -93,6 +92,15 @@ func (e *echo) request() []byte {
 	return b
 }
 
+// wanted is what the header of the reply holds, for a sieve.
+func (e *echo) wanted() []field {
+	reply := uint32(ipv4.ICMPTypeEchoReply)
+	if e.peer.Is6() {
+		reply = uint32(ipv6.ICMPTypeEchoReply)
+	}
+	return []field{{0, 1, reply}, {4, 2, uint32(e.id)}, {6, 2, uint32(e.seq)}}
+}
+
 // matches says whether a packet is the reply to this request: id, sequence,
 // nonce and peer all agree (T53).
 func (e *echo) matches(packet []byte, peer netip.Addr) bool {
@@ -121,20 +129,34 @@ func addrOf(a net.Addr) netip.Addr {
 	return addr.Unmap()
 }
 
-// openICMP opens a raw socket or, where that is not allowed, a ping socket.
-func (t *Task) openICMP(ctx context.Context) (conn net.Conn, hangUp func(), ping bool, err error) {
+// openICMP opens a raw socket that lets through what may be the reply to e or,
+// where that is not allowed, a ping socket.
+func (t *Task) openICMP(ctx context.Context, e *echo) (conn net.Conn, hangUp func(), err error) {
 	conn, hangUp, err = t.dial(ctx, "icmp")
-	if !errors.Is(err, syscall.EPERM) {
-		return conn, hangUp, false, err
+	switch {
+	case errors.Is(err, syscall.EPERM):
+		return t.openPing(ctx, e)
+	case err != nil:
+		return nil, nil, err
 	}
+	if err := sieve(conn, e.peer.Is4(), e.wanted()...); err != nil {
+		hangUp()
+		return nil, nil, err
+	}
+	return conn, hangUp, nil
+}
+
+// openPing opens a ping socket, which takes its id from the kernel.
+func (t *Task) openPing(ctx context.Context, e *echo) (conn net.Conn, hangUp func(), err error) {
 	conn, err = t.dialPing()
 	if errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM) {
 		err = voidError("icmp needs the capability CAP_NET_RAW, or a group in net.ipv4.ping_group_range")
 	}
 	if err != nil {
-		return nil, nil, false, err
+		return nil, nil, err
 	}
-	return conn, bound(ctx, conn), true, nil
+	e.anyID = true
+	return conn, bound(ctx, conn), nil
 }
 
 // dialPing opens a ping socket (a datagram socket for ICMP echo, Linux), which

@@ -63,8 +63,8 @@ func TestForeignReplies_T53_Root(t *testing.T) {
 	}
 }
 
-// flood sends echo replies that nobody asked for, a few thousand a second: more
-// would fill the sockets' buffers, which is another failure than false credit.
+// flood sends echo replies that nobody asked for, a few thousand a second. More
+// than a buffer holds is for TestSieveICMP_T53_Root.
 func flood(ctx context.Context, t *testing.T, from string) {
 	conn, err := net.DialIP("ip4:icmp", &net.IPAddr{IP: net.ParseIP(from)}, &net.IPAddr{IP: net.ParseIP("127.0.0.1")})
 	if err != nil {
