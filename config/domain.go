@@ -7,8 +7,8 @@ import (
 )
 
 // canonical gives a domain name in lower case and fully qualified. It checks
-// what an operator can get wrong: labels of 1 to 63 letters, digits, - and _;
-// 255 octets on the wire (RFC 1035 2.3.4); a wildcard only as the whole
+// what an operator can get wrong: labels of 1 to 63 letters, digits, -, _ and
+// / (which zones of less than a /24 have, RFC 2317 4); 255 octets on the wire (RFC 1035 2.3.4); a wildcard only as the whole
 // leftmost label (RFC 4592 2.1.1).
 func canonical(name string) (string, error) {
 	name = strings.ToLower(name)
@@ -36,7 +36,7 @@ func canonical(name string) (string, error) {
 }
 
 func outsideLabel(r rune) bool {
-	return !('a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '-' || r == '_')
+	return !('a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '-' || r == '_' || r == '/')
 }
 
 // under says whether a canonical name is zone or below it.
@@ -44,8 +44,18 @@ func under(name, zone string) bool {
 	return zone == "." || name == zone || strings.HasSuffix(name, "."+zone)
 }
 
-// hostName makes the name of a field canonical, or complains. No wildcards.
+// hostName makes the name of a field canonical, or complains. No wildcards, and
+// no / either: it would be the path of a URL.
 func (c *checker) hostName(field *string) bool {
+	if strings.Contains(*field, "/") {
+		c.bad(field, "%s has a /; a host name belongs here", quote(*field))
+		return false
+	}
+	return c.domainName(field)
+}
+
+// domainName is hostName with the / of RFC 2317.
+func (c *checker) domainName(field *string) bool {
 	if *field == "" {
 		c.empty(field, 0)
 		return false

@@ -240,6 +240,27 @@ func TestLoadBytes_WithoutFiles(t *testing.T) {
 	}
 }
 
+// Less than a /24 has a / in the name of its reverse zone (RFC 2317, 4).
+func TestLoad_ClasslessReverseZone(t *testing.T) {
+	m, errs := Load(on(`version: 1
+zones:
+  - {name: 0/25.2.0.192.in-addr.arpa, file: z, names: [{name: 128/26, pool: p}, {name: "7", pool: p}]}
+pools: [{name: p, members: [{address: 192.0.2.1}]}]
+probes: [{name: ptr, kind: dns, queryName: 7.0/25.2.0.192.in-addr.arpa, queryType: PTR}]
+`, "z"))
+	if errs != nil {
+		t.Fatal(errs.Render())
+	}
+	z := m.Zones[0]
+	if z.Name != "0/25.2.0.192.in-addr.arpa." || z.Names[0].FQDN != "128/26."+z.Name || m.Probes[0].QueryName != "7."+z.Name {
+		t.Errorf("zone %s, name %s, query %s", z.Name, z.Names[0].FQDN, m.Probes[0].QueryName)
+	}
+	_, errs = Load(on("version: 1\npools: [{name: p, members: [{cname: www.example.com/x}]}]\n"))
+	if want := `c.yaml:2:37: pools[0].members[0].cname: "www.example.com/x" has a /; a host name belongs here`; errs.Error() != want {
+		t.Errorf("got %q, want %q", errs.Error(), want)
+	}
+}
+
 func TestDefaults(t *testing.T) {
 	m, errs := Load(on("version: 1\nprobes: [{name: a, kind: http}, {name: b, kind: icmp, interval: 1s}]\n"))
 	if errs != nil {

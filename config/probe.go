@@ -244,7 +244,7 @@ func (p *Probe) checkRest(c *checker) {
 	switch p.Kind {
 	case "dns":
 		if c.need(&p.QueryName, "queryName") {
-			c.hostName(&p.QueryName)
+			c.domainName(&p.QueryName)
 		}
 	case "exec":
 		if c.need(&p.Command, "command") && (len(p.Command) == 0 || p.Command[0] == "") {

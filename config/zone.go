@@ -85,7 +85,7 @@ func (c *checker) zones() {
 }
 
 func (z *Zone) check(c *checker, zones map[string]*Zone) {
-	if c.need(&z.Name, "name") && c.hostName(&z.Name) {
+	if c.need(&z.Name, "name") && c.domainName(&z.Name) {
 		if first := zones[z.Name]; first != nil {
 			c.bad(&z.Name, "%s is a zone already, at %s", z.Name, first.Pos)
 		} else {
