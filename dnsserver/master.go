@@ -36,7 +36,8 @@ const (
 //
 // $ORIGIN, $TTL (RFC 2308), $INCLUDE and $GENERATE are understood; types that
 // have no name are written as RFC 3597 says. An include is relative to the
-// file that it stands in and has to stay inside the folder of the zone's file.
+// file that it stands in and has to stay inside the folder of the zone's file,
+// symbolic links followed.
 func ParseZone(src config.Source, c *config.Zone) (*Zone, config.Errors) {
 	zone, errs := loadZone(src, c)
 	if errs.Failed() {
@@ -107,9 +108,15 @@ func (l *loader) mayInclude(ref string) (target, text string) {
 	target = path.Join(path.Dir(l.open[len(l.open)-1]), ref)
 	inside := l.folder == "." && target != ".." && !strings.HasPrefix(target, "../") ||
 		strings.HasPrefix(target, strings.TrimSuffix(l.folder, "/")+"/")
+	fault := ""
+	if inside {
+		fault = outside(l.src, target, l.folder)
+	}
 	switch {
 	case !inside:
 		return "", fmt.Sprintf("$INCLUDE %s: leaves the zone's folder %s", ref, l.src.Show(l.folder))
+	case fault != "":
+		return "", fmt.Sprintf("$INCLUDE %s: %s", ref, fault)
 	case slices.Contains(l.open, target):
 		return "", fmt.Sprintf("$INCLUDE %s: the file includes itself (%s)", ref, strings.Join(append(l.open, target), " -> "))
 	case len(l.open) >= maxIncludeDepth:

@@ -83,6 +83,13 @@ func (r *Recorder) Open(name string) (fs.File, error) {
 	return &openFile{bytes.NewReader(text), info{name: path.Base(name), size: int64(len(text))}}, nil
 }
 
+// Lstat and ReadLink implement [fs.ReadLinkFS]: links are those of the file
+// system below, so that where a file leads to can be checked before it is read.
+func (r *Recorder) Lstat(name string) (fs.FileInfo, error) { return fs.Lstat(r.under, name) }
+
+// ReadLink gives where a symbolic link leads.
+func (r *Recorder) ReadLink(name string) (string, error) { return fs.ReadLink(r.under, name) }
+
 func (r *Recorder) read(f fs.File) ([]byte, error) {
 	text, err := io.ReadAll(io.LimitReader(f, maxBundle-r.size+1))
 	if err == nil && r.size+int64(len(text)) > maxBundle {
