@@ -57,11 +57,13 @@ func (s *slots) check(checks []Check) (needed int) {
 	execs := 0
 	for i := range checks {
 		kind := checks[i].Probe.Kind
-		needed += int(s.cost(kind))
 		if kind == "exec" {
 			execs++
+			continue
 		}
+		needed += int(s.cost(kind))
 	}
+	needed += min(execs, maxExec) * int(s.cost("exec"))
 	if needed > s.limit {
 		s.log.Warn("more probes than descriptors: while many targets are silent, others may be probed late; raise the limit of open files (LimitNOFILE)",
 			"needed", needed, "limit", s.limit)

@@ -123,7 +123,7 @@ func TestMaxExec(t *testing.T) {
 		defer r.run()()
 		r.at(2 * time.Second)
 		r.wantRow(last.ID, "up")
-		if s := r.Stats(); s.Running != maxExec || s.Waited != 9 {
+		if s := r.Stats(); s.Running != maxExec || s.Waited != 9 || s.Needed != 2*maxExec+1 {
 			t.Errorf("stats %+v", s)
 		}
 	})
