@@ -198,6 +198,58 @@ func TestEDNS(t *testing.T) {
 	}
 }
 
+// RFC 6891 6.1.1: who speaks EDNS gets OPT with an error too, and the question
+// back, whatever the sections between hold.
+func TestEDNS_Errors(t *testing.T) {
+	b := newBench(t, answerTable(t), false)
+	record := addressRecords("x.example.com.", addrs("192.0.2.1"), 1)
+	tests := []struct {
+		name   string
+		change func(m *dns.Msg)
+		rcode  int
+	}{
+		{"NOTIFY with its SOA", func(m *dns.Msg) { m.Opcode, m.Answer = dns.OpcodeNotify, record }, dns.RcodeNotImplemented},
+		{"UPDATE", func(m *dns.Msg) { m.Opcode, m.Answer, m.Ns = dns.OpcodeUpdate, record, record }, dns.RcodeNotImplemented},
+		{"QUERY with an answer", func(m *dns.Msg) { m.Answer = record }, dns.RcodeFormatError},
+		{"QUERY with an authority", func(m *dns.Msg) { m.Ns = record }, dns.RcodeFormatError},
+		{"two questions", func(m *dns.Msg) { m.Question = append(m.Question, m.Question[0]) }, dns.RcodeFormatError},
+		{"no question", func(m *dns.Msg) { m.Question = nil }, dns.RcodeFormatError},
+	}
+	for _, test := range tests {
+		m := asking("mail.example.com.", dns.TypeA)
+		m.SetEdns0(1232, true)
+		test.change(m)
+		r := b.ask(m)
+		questions := 1
+		if len(m.Question) != 1 {
+			questions = 0
+		}
+		if opt := r.IsEdns0(); r.Rcode != test.rcode || opt == nil || !opt.Do() || len(r.Question) != questions {
+			t.Errorf("%s: %v", test.name, r)
+		}
+		m.Extra = nil
+		if r = b.ask(m); r.Rcode != test.rcode || len(r.Extra) > 0 {
+			t.Errorf("%s without EDNS: %v", test.name, r)
+		}
+	}
+	// OPT belongs to the additional section and to the root.
+	for _, test := range []struct {
+		name string
+		at   int // octet to change
+	}{{"OPT in the answer section", 7}, {"OPT of another owner", 0}} {
+		packet := optQuery(t, "mail.example.com.", "")
+		if test.at > 0 {
+			packet[11], packet[test.at] = 0, 1
+		} else {
+			end := len(packet) - 11
+			packet = append(append(packet[:end:end], 0xc0, 12), packet[end+1:]...)
+		}
+		if r := b.unpack(b.send(packet)); r.Rcode != dns.RcodeFormatError {
+			t.Errorf("%s: %v", test.name, r)
+		}
+	}
+}
+
 func TestEDNS_ExtendedError(t *testing.T) {
 	names := map[string]decider{"down": &fixed{decision: decision{rcode: dns.RcodeServerFailure, ede: 14, text: "not ready"}}}
 	b := newBench(t, newTable(&config.DNS{}, mustZone(t, "example.com.", answerZone, names)), false)

@@ -88,52 +88,67 @@ func parseQuery(msg []byte, source netip.Addr, t *Table, overTCP bool) *query {
 	return q
 }
 
-// parseBody reads the sections and gives the rcode that they earn.
+// parseBody reads the sections and gives the rcode that they earn. It looks for
+// OPT before it judges: an error too is said in EDNS to who speaks it (RFC 6891
+// 6.1.1), and with the question.
 func (q *query) parseBody(msg []byte) int {
 	count := func(i int) int { return int(binary.BigEndian.Uint16(msg[4+2*i:])) }
 	off := headerSize
-	if count(0) != 1 || count(1) != 0 || count(2) != 0 {
+	if off = q.parseQuestions(msg, off, count(0)); off < 0 {
 		return dns.RcodeFormatError
 	}
-	name, off, err := dns.UnpackDomainName(msg, off)
-	if err != nil || len(msg) < off+4 {
-		return dns.RcodeFormatError
-	}
-	q.name, q.asked = name, true
-	q.qtype = binary.BigEndian.Uint16(msg[off:])
-	q.qclass = binary.BigEndian.Uint16(msg[off+2:])
-	off += 4
-	for range count(3) {
-		if off = q.parseAdditional(msg, off); off < 0 {
+	for range count(1) + count(2) {
+		r, ok := cutRecord(msg, off)
+		if !ok || r.isOPT() {
 			return dns.RcodeFormatError
 		}
+		off = r.end
 	}
-	if off != len(msg) {
+	for range count(3) {
+		r, ok := cutRecord(msg, off)
+		if !ok || !q.parseAdditional(r) {
+			return dns.RcodeFormatError
+		}
+		off = r.end
+	}
+	if off != len(msg) || !q.asked || count(1) != 0 || count(2) != 0 {
 		return dns.RcodeFormatError
 	}
 	return dns.RcodeSuccess
 }
 
-// parseAdditional reads one record and gives the offset after it, or -1. Only
-// OPT means something to us.
-func (q *query) parseAdditional(msg []byte, off int) int {
-	name, off, err := dns.UnpackDomainName(msg, off)
-	if err != nil || len(msg) < off+10 {
-		return -1
-	}
-	fixed := msg[off : off+10]
-	off += 10
-	end := off + int(binary.BigEndian.Uint16(fixed[8:]))
-	if end > len(msg) {
-		return -1
-	}
-	if binary.BigEndian.Uint16(fixed) == dns.TypeOPT {
-		if name != "." || q.edns.present || !q.edns.parse(fixed, msg[off:end]) {
-			q.edns.present = true
-			return -1
+// parseQuestions reads the question and gives the offset after it, or -1. If
+// there are more, which nobody may send (RFC 9619), it passes over them.
+func (q *query) parseQuestions(msg []byte, off, n int) int {
+	if n != 1 {
+		for ; n > 0 && off >= 0; n-- {
+			if off = skipName(msg, off); off >= 0 {
+				off += 4
+			}
 		}
+		return off
 	}
-	return end
+	name, off, err := dns.UnpackDomainName(msg, off)
+	if err != nil || len(msg) < off+4 {
+		return -1
+	}
+	q.name, q.asked = name, true
+	q.qtype = binary.BigEndian.Uint16(msg[off:])
+	q.qclass = binary.BigEndian.Uint16(msg[off+2:])
+	return off + 4
+}
+
+// parseAdditional reads one record and says whether it may be there. Only OPT
+// means something to us.
+func (q *query) parseAdditional(r rawRecord) bool {
+	if !r.isOPT() {
+		return true
+	}
+	if !r.root || q.edns.present {
+		q.edns.present = true
+		return false
+	}
+	return q.edns.parse(r.fixed, r.data)
 }
 
 // rawRecord is a record in a message, not yet read.
