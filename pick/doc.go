@@ -10,6 +10,12 @@
 // What members are stays with their owner, who numbers them by [Member.Index].
 //
 // Start reading at [Group], then active.go for who takes part, then
-// algorithms.go. A new algorithm is one function there, one name in the
-// owner's map and one row in the test table.
+// algorithms.go.
+//
+// # To add an algorithm
+//
+// Write one function in algorithms.go that gives an [Algorithm]; its word in
+// config/words.go; one case with that word in dnsserver/pools.go, func
+// algorithm; and a row in TestWeights_1_1_15. A test holds the words and the
+// cases together.
 package pick
