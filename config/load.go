@@ -22,7 +22,7 @@ func Load(src Source) (*Model, Errors) {
 	r := newRun(src)
 	names, err := r.names()
 	if err != nil {
-		r.log.add(r.file(src.Name, nil), &Error{Text: err.Error()})
+		r.log.add(r.file(src.Name, nil), unread(err))
 		return r.finish()
 	}
 	left := maxBytes
@@ -30,7 +30,7 @@ func Load(src Source) (*Model, Errors) {
 		text, err := r.read(name, left)
 		f := r.file(name, text)
 		if err != nil {
-			r.log.add(f, &Error{Text: err.Error()})
+			r.log.add(f, unread(err))
 			r.broken = true
 			continue
 		}
@@ -124,12 +124,21 @@ func (r *run) names() ([]string, error) {
 		}
 	}
 	if len(names) == 0 {
-		return nil, errors.New("the folder holds no *.yaml file")
+		return nil, errNoFiles
 	}
 	return names, nil
 }
 
-var errTooLarge = fmt.Errorf("the configuration is larger than %d MiB", maxBytes>>20)
+var (
+	errTooLarge = fmt.Errorf("the configuration is larger than %d MiB", maxBytes>>20)
+	errNoFiles  = errors.New("the folder holds no *.yaml file")
+)
+
+// unread is the error of a file that was not read, or not to its end.
+func unread(err error) *Error {
+	known := errors.Is(err, errTooLarge) || errors.Is(err, errNoFiles) // and what is wrong with it
+	return &Error{Text: err.Error(), Unread: !known}
+}
 
 // read reads one file, but no more than is left of the run's limit.
 func (r *run) read(name string, left int) ([]byte, error) {

@@ -1,11 +1,13 @@
 package config
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/fstest"
 	"time"
 )
 
@@ -38,6 +40,47 @@ func TestLoad_NothingButRegularFiles(t *testing.T) {
 	atOnce(t, pipe, func() error { _, err := src.Open("pipe"); return err })
 	if _, err := src.Open("."); err != nil {
 		t.Errorf("a folder: %v", err)
+	}
+}
+
+// denied lets nobody read one file.
+type denied struct {
+	fs.FS
+	name string
+}
+
+func (d denied) Open(name string) (fs.File, error) {
+	if name == d.name {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrPermission}
+	}
+	return d.FS.Open(name)
+}
+
+// Who asks whether a configuration is good must be able to tell no from nobody
+// knows.
+func TestLoad_Unread(t *testing.T) {
+	files := fstest.MapFS{"conf/a.yaml": {Data: []byte("version: 1\n")}, "conf/b.yaml": {Data: []byte("pools: []\n")}}
+	for _, c := range []struct {
+		name   string
+		denied string
+		unread string // the error that says so
+	}{
+		{"conf/a.yaml", "conf/a.yaml", "conf/a.yaml: cannot read it: permission denied"},
+		{"conf", "conf", "conf: cannot read it: permission denied"},
+		{"conf", "conf/b.yaml", "conf/b.yaml: cannot read it: permission denied"},
+		{"gone", "", "gone: cannot read it: file does not exist"},
+		{"conf", "", ""},
+	} {
+		_, errs := Load(Source{FS: denied{files, c.denied}, Dir: ".", Name: c.name})
+		got := ""
+		for _, e := range errs {
+			if e.Unread {
+				got += e.Error()
+			}
+		}
+		if got != c.unread {
+			t.Errorf("%s without %q: got %q, want %q", c.name, c.denied, got, c.unread)
+		}
 	}
 }
 

@@ -1,10 +1,7 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -53,20 +50,18 @@ Exit codes: 0 it can be served, 1 it cannot, 2 it could not be read.`,
 	return cmd
 }
 
-// build makes a configuration offline. The error is set only if the path
-// itself cannot be read.
+// build makes a configuration offline. The error is set only if nobody knows
+// whether it is good, for a file of it could not be read.
 func build(path string) (*daemon.Built, config.Errors, error) {
 	src, err := daemon.SourceOf(path)
 	if err != nil {
 		return nil, nil, err
 	}
-	if _, err := os.Stat(path); err != nil {
-		var p *fs.PathError
-		if errors.As(err, &p) {
-			err = p.Err
-		}
-		return nil, nil, fmt.Errorf("cannot read %s: %w", path, err)
-	}
 	built, errs := daemon.Build(src, nil, nil)
+	for _, e := range errs {
+		if e.Unread {
+			return nil, nil, e
+		}
+	}
 	return built, errs, nil
 }
