@@ -162,13 +162,13 @@ func (d *Daemon) Apply(_ context.Context, c api.Change) (api.Applied, error) {
 // onlyFile gives the one file of a change.
 func onlyFile(c api.Change, own config.Source) ([]byte, error) {
 	if own.Name == "." {
-		return nil, errors.New("this server runs from a folder of files: change them there and reload")
+		return nil, api.Errorf(api.Conflict, "this server runs from a folder of files: change them there and reload")
 	}
 	if len(c.Files) != 1 {
-		return nil, fmt.Errorf("apply takes one file, not %d", len(c.Files))
+		return nil, api.Errorf(api.Invalid, "apply takes one file, not %d", len(c.Files))
 	}
 	if !filepath.IsAbs(c.Base) {
-		return nil, fmt.Errorf("base %q is not an absolute path", c.Base)
+		return nil, api.Errorf(api.Invalid, "base %q is not an absolute path", c.Base)
 	}
 	var text []byte
 	for _, t := range c.Files {
