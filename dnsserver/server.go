@@ -25,9 +25,9 @@ type Options struct {
 	Log       *slog.Logger         // default: slog.Default()
 
 	Sockets   int           // UDP sockets an address (default: one a CPU)
-	MaxConns  int           // TCP connections open at once (default 1000)
-	PerClient int           // of them from one IPv4 address or IPv6 /64 (default 50)
-	IdleTime  time.Duration // for the next query on a TCP connection (default 10s, RFC 7766 6.2.3)
+	MaxConns  int           // TCP connections open at once; one more takes the place of the longest idle (default 1000)
+	PerClient int           // of them from one IPv4 address or IPv6 /64, and four times that from a /48 (default 50)
+	IdleTime  time.Duration // for the next query on a TCP connection; a tenth above 80 % of MaxConns (default 10s, RFC 7766 6.2.3)
 	WriteTime time.Duration // for a client to take a TCP answer (default 5s)
 }
 

@@ -271,6 +271,21 @@ func TestServer_TCPLimits(t *testing.T) {
 	}
 }
 
+// Connections that only stay open keep nobody out: the next client is served.
+func TestServer_TCPFull(t *testing.T) {
+	r := run(t, "127.0.0.1:0", answerTable(t), Options{MaxConns: 4, IdleTime: time.Hour})
+	for range 10 {
+		conn := dialed(t, "tcp", r.tcp)
+		got, _, err := (&dns.Client{Net: "tcp", Timeout: patience}).ExchangeWithConn(asking("mail.example.com.", dns.TypeA), &dns.Conn{Conn: conn})
+		if err != nil || len(got.Answer) != 1 {
+			t.Fatalf("%v, %v", got, err)
+		}
+	}
+	if st := r.Stats(); st.Conns.Open != 4 || st.Conns.Displaced != 6 || st.Conns.Refused != 0 {
+		t.Errorf("%+v", st.Conns)
+	}
+}
+
 // Stopping does not wait for the idle time of open connections.
 func TestServer_StopsWithOpenConnections(t *testing.T) {
 	r := run(t, "127.0.0.1:0", answerTable(t), Options{IdleTime: time.Hour})

@@ -122,10 +122,11 @@ type RequestCount struct {
 
 // ConnStats counts TCP connections.
 type ConnStats struct {
-	Open     int
-	Accepted uint64
-	Refused  uint64 // closed at once, over a limit
-	Failed   uint64 // accept failed: no descriptors
+	Open      int
+	Accepted  uint64
+	Refused   uint64 // closed at once, over the limit of its client
+	Displaced uint64 // closed as the longest idle when there were too many
+	Failed    uint64 // accept failed: no descriptors
 }
 
 // DurationCount counts answers that took less than Below, and not less than
@@ -151,7 +152,7 @@ func (s *Server) Stats() Stats {
 	}
 	st.Conns = ConnStats{
 		Open: s.conns.count(), Accepted: s.conns.accepted.Load(),
-		Refused: s.conns.refused.Load(), Failed: s.conns.failed.Load(),
+		Refused: s.conns.refused.Load(), Displaced: s.conns.displaced.Load(), Failed: s.conns.failed.Load(),
 	}
 	return st
 }

@@ -7,9 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -52,13 +50,14 @@ func (l *tcpListener) serve(ctx context.Context, wg *sync.WaitGroup) {
 			continue
 		}
 		wait = first
-		if !l.server.conns.open(conn) {
+		c := l.server.conns.open(conn, conn.RemoteAddr().(*net.TCPAddr).AddrPort())
+		if c == nil {
 			conn.Close()
 			continue
 		}
 		wg.Go(func() {
-			defer l.server.conns.close(conn)
-			l.talk(conn)
+			defer l.server.conns.close(c)
+			l.talk(c)
 		})
 	}
 }
@@ -67,12 +66,12 @@ func (l *tcpListener) serve(ctx context.Context, wg *sync.WaitGroup) {
 // (RFC 7766 6.2.1.1 lets clients send many at once). A client has the idle time
 // to send one whole query, and the write time to take its answer; only one
 // answer is held for it.
-func (l *tcpListener) talk(conn *net.TCPConn) {
-	source := conn.RemoteAddr().(*net.TCPAddr).AddrPort()
-	in := bufio.NewReaderSize(conn, 2048)
+func (l *tcpListener) talk(c *connection) {
+	in := bufio.NewReaderSize(c.conn, 2048)
 	msg, out := make([]byte, 0, 512), make([]byte, 2048)
 	for {
-		_ = conn.SetReadDeadline(time.Now().Add(l.server.opts.IdleTime))
+		idle := l.server.conns.patience(l.server.opts.IdleTime)
+		_ = c.conn.SetReadDeadline(time.Now().Add(idle))
 		if l.server.conns.stopping.Load() {
 			return // asked after setting the deadline: stop's own comes after ours
 		}
@@ -80,14 +79,16 @@ func (l *tcpListener) talk(conn *net.TCPConn) {
 		if msg, err = readMessage(in, msg); err != nil || len(msg) < headerSize {
 			return
 		}
-		reply := l.h.handle(msg, source, out)
+		c.moved()
+		reply := l.h.handle(msg, c.source, out)
 		if reply == nil {
 			continue
 		}
-		_ = conn.SetWriteDeadline(time.Now().Add(l.server.opts.WriteTime))
-		if writeMessage(conn, reply) != nil {
+		_ = c.conn.SetWriteDeadline(time.Now().Add(l.server.opts.WriteTime))
+		if writeMessage(c.conn, reply) != nil {
 			return
 		}
+		c.moved()
 	}
 }
 
@@ -107,81 +108,9 @@ func readMessage(in *bufio.Reader, msg []byte) ([]byte, error) {
 }
 
 // writeMessage sends length and message in one go (RFC 7766 section 8).
-func writeMessage(conn *net.TCPConn, msg []byte) error {
+func writeMessage(conn net.Conn, msg []byte) error {
 	length := binary.BigEndian.AppendUint16(nil, uint16(len(msg)))
 	parts := net.Buffers{length, msg}
 	_, err := parts.WriteTo(conn)
 	return err
-}
-
-// connections counts and bounds the open TCP connections of a server.
-type connections struct {
-	most, each int
-	stopping   atomic.Bool
-	accepted   atomic.Uint64
-	refused    atomic.Uint64 // over a limit
-	failed     atomic.Uint64 // accept itself failed
-
-	mu      sync.Mutex
-	clients map[netip.Prefix]int
-	conns   map[*net.TCPConn]netip.Prefix
-}
-
-func (c *connections) init(most, each int) {
-	c.most, c.each = most, each
-	c.clients, c.conns = map[netip.Prefix]int{}, map[*net.TCPConn]netip.Prefix{}
-}
-
-// open enters a connection, unless there are too many.
-func (c *connections) open(conn *net.TCPConn) bool {
-	who := clientPrefix(conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr())
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.conns) >= c.most || c.clients[who] >= c.each {
-		c.refused.Add(1)
-		return false
-	}
-	c.accepted.Add(1)
-	c.clients[who]++
-	c.conns[conn] = who
-	return true
-}
-
-func (c *connections) close(conn *net.TCPConn) {
-	conn.Close()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	who := c.conns[conn]
-	delete(c.conns, conn)
-	if c.clients[who]--; c.clients[who] == 0 {
-		delete(c.clients, who)
-	}
-}
-
-// stop ends the waiting of every connection for its next query.
-func (c *connections) stop() {
-	c.stopping.Store(true)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for conn := range c.conns {
-		_ = conn.SetReadDeadline(time.Unix(1, 0))
-	}
-}
-
-func (c *connections) count() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.conns)
-}
-
-// clientPrefix is what counts as one client: an IPv4 address, or the /64 that
-// an IPv6 host has to itself.
-func clientPrefix(addr netip.Addr) netip.Prefix {
-	addr = addr.Unmap().WithZone("")
-	bits := 64
-	if addr.Is4() {
-		bits = 32
-	}
-	p, _ := addr.Prefix(bits) // cannot fail: bits fit the family
-	return p
 }

@@ -2,7 +2,11 @@ package dnsserver
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"syscall"
 	"testing"
@@ -60,4 +64,101 @@ func TestAccept_StopsWhileWaiting(t *testing.T) {
 			t.Errorf("stopped after %v", took)
 		}
 	})
+}
+
+// pipes opens connections of clients without sockets.
+type pipes struct {
+	t     *testing.T
+	conns *connections
+}
+
+func (p *pipes) open(source string) *connection {
+	here, there := net.Pipe()
+	p.t.Cleanup(func() { here.Close(); there.Close() })
+	return p.conns.open(here, netip.MustParseAddrPort(source))
+}
+
+func isClosed(c *connection) bool {
+	_ = c.conn.SetReadDeadline(time.Now().Add(-time.Second))
+	_, err := c.conn.Read(make([]byte, 1))
+	return errors.Is(err, io.ErrClosedPipe)
+}
+
+// When all connections are taken, who comes gets the place of the one that has
+// been idle longest (RFC 7766 6.2.3).
+func TestConnections_Displace(t *testing.T) {
+	c := &connections{}
+	c.init(4, 2)
+	p := &pipes{t, c}
+	var all []*connection
+	for i := range 4 {
+		all = append(all, p.open(fmt.Sprintf("192.0.2.%d:1000", i)))
+		all[i].last.Store(int64(i))
+	}
+	all[0].moved() // has just asked
+	last := p.open("203.0.113.1:1000")
+	for i, conn := range all {
+		if got, want := isClosed(conn), i == 1; got != want {
+			t.Errorf("connection %d is closed: %v", i, got)
+		}
+	}
+	if last == nil || isClosed(last) || c.count() != 4 || c.displaced.Load() != 1 {
+		t.Errorf("the newcomer %v, %d open, %d displaced", last, c.count(), c.displaced.Load())
+	}
+	c.close(all[1]) // its own goroutine comes to it
+	if c.count() != 4 || len(c.clients) != 4 {
+		t.Errorf("closed twice: %d open, %v", c.count(), c.clients)
+	}
+	for _, conn := range append(all, last) {
+		c.close(conn)
+	}
+	if c.count() != 0 || len(c.clients) != 0 {
+		t.Errorf("all are closed: %d open, %v", c.count(), c.clients)
+	}
+}
+
+// One client cannot displace others, whatever addresses its network has.
+func TestConnections_PerClient(t *testing.T) {
+	tests := []struct {
+		name   string
+		source string // with the number of the connection
+		want   int
+	}{
+		{"an IPv4 address", "192.0.2.1:%d", 2},
+		{"IPv4 addresses", "192.0.2.%d:1", 20},
+		{"an IPv4 address written as IPv6", "[::ffff:192.0.2.1]:%d", 2},
+		{"a /64", "[2001:db8::%d]:1", 2},
+		{"the /64 of a /48", "[2001:db8:0:%d::1]:1", 2 * netFactor},
+		{"the /48 of a /32", "[2001:db8:%d::1]:1", 20},
+	}
+	for _, test := range tests {
+		c := &connections{}
+		c.init(100, 2)
+		p, opened := &pipes{t, c}, 0
+		for i := range 20 {
+			if p.open(fmt.Sprintf(test.source, i+1)) != nil {
+				opened++
+			}
+		}
+		if opened != test.want || c.refused.Load() != uint64(20-test.want) {
+			t.Errorf("%s: %d opened, %d refused; want %d", test.name, opened, c.refused.Load(), test.want)
+		}
+	}
+}
+
+// Above 80 % of the connections the idle time is short.
+func TestConnections_Patience(t *testing.T) {
+	c := &connections{}
+	c.init(10, 10)
+	p := &pipes{t, c}
+	for i := range 10 {
+		want := 10 * time.Second
+		if i > 8 {
+			want = time.Second
+		}
+		if got := c.patience(10 * time.Second); got != want {
+			t.Errorf("with %d of 10 open: %v, want %v", i, got, want)
+		}
+		p.open("192.0.2.1:1")
+	}
 }
