@@ -36,7 +36,7 @@ func (s *Server) routes() http.Handler {
 	} {
 		mux.Handle(pattern, s.serve(e))
 	}
-	s.watching(mux)
+	s.watching(mux, s.slots)
 	mux.Handle("/", s.serve(func(r *http.Request) (any, error) { return nil, nothingHere(mux, r) }))
 	return s.guard(mux)
 }
@@ -44,12 +44,12 @@ func (s *Server) routes() http.Handler {
 // monitor is the paths that only tell how things stand.
 func (s *Server) monitor() http.Handler {
 	mux := http.NewServeMux()
-	s.watching(mux)
+	s.watching(mux, s.scrapes)
 	return s.guard(mux)
 }
 
-func (s *Server) watching(mux *http.ServeMux) {
-	mux.Handle("GET /metrics", s.admit(s.metrics()))
+func (s *Server) watching(mux *http.ServeMux, to slots) {
+	mux.Handle("GET /metrics", s.admit(to, s.metrics()))
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
 }
@@ -75,7 +75,7 @@ func nothingHere(mux *http.ServeMux, r *http.Request) error {
 
 // serve turns an endpoint into a handler.
 func (s *Server) serve(e endpoint) http.Handler {
-	return s.admit(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return s.admit(s.slots, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v, err := e(r)
 		if err != nil {
 			s.fail(w, r, err)
@@ -86,15 +86,15 @@ func (s *Server) serve(e endpoint) http.Handler {
 }
 
 // admit bounds how many requests are answered at once.
-func (s *Server) admit(h http.Handler) http.Handler {
+func (s *Server) admit(to slots, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
-		case s.slots <- struct{}{}:
-			defer func() { <-s.slots }()
+		case to <- struct{}{}:
+			defer func() { <-to }()
 			h.ServeHTTP(w, r)
 		default:
 			w.Header().Set("Retry-After", "1")
-			s.fail(w, r, Errorf(Overloaded, "%d requests are being answered already; try again", maxRequests))
+			s.fail(w, r, Errorf(Overloaded, "%d requests are being answered already; try again", cap(to)))
 		}
 	})
 }

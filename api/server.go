@@ -19,13 +19,15 @@ const (
 	maxSmallBody   = 64 << 10 // bytes of any other request
 	maxHeader      = 16 << 10 // bytes
 	maxConnections = 64
-	maxRequests    = 16 // at once; health checks are not counted
+	maxRequests    = 16 // at once on the operators' socket; health checks are not counted
+	maxScrapes     = 4  // at once on the monitor's port
 	maxFiles       = 1000
 	maxReason      = 500 // bytes
 
 	headerTimeout  = 5 * time.Second
 	readTimeout    = 30 * time.Second
 	writeTimeout   = 2 * time.Minute // an apply compiles within this time
+	scrapeTimeout  = 15 * time.Second
 	idleTimeout    = time.Minute
 	closingTimeout = 5 * time.Second
 
@@ -36,18 +38,22 @@ const (
 type Server struct {
 	opts    Options
 	handler http.Handler
-	slots   chan struct{} // holds one value for each request that is being answered
+	slots   slots // of the operators' requests
+	scrapes slots // of those to the monitor's port, which strangers may reach: they take none of the others
 	panics  atomic.Uint64
 
 	holding sync.Mutex // orders changes of holds, so that what is kept is never older than what is in force
 }
+
+// slots holds one value for each request that is being answered.
+type slots chan struct{}
 
 // New gives a server. It listens only in [Server.Run].
 func New(opts Options) *Server {
 	if opts.Log == nil {
 		opts.Log = slog.Default()
 	}
-	s := &Server{opts: opts, slots: make(chan struct{}, maxRequests)}
+	s := &Server{opts: opts, slots: make(slots, maxRequests), scrapes: make(slots, maxScrapes)}
 	s.handler = s.routes()
 	return s
 }
@@ -68,16 +74,16 @@ func (s *Server) Run(ctx context.Context, socket string) error {
 
 // Serve is Run on a listener that is open already. It closes the listener.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	return s.serveOn(ctx, l, s.handler)
+	return s.serveOn(ctx, l, s.handler, writeTimeout)
 }
 
 // ServeMonitor answers /metrics, /healthz and /readyz, and nothing else, until
 // ctx ends: for a port that strangers can reach. It closes the listener.
 func (s *Server) ServeMonitor(ctx context.Context, l net.Listener) error {
-	return s.serveOn(ctx, l, s.monitor())
+	return s.serveOn(ctx, l, s.monitor(), scrapeTimeout)
 }
 
-func (s *Server) serveOn(ctx context.Context, l net.Listener, handler http.Handler) error {
+func (s *Server) serveOn(ctx context.Context, l net.Listener, handler http.Handler, writing time.Duration) error {
 	h := &http.Server{
 		Handler:           handler,
 		ConnContext:       withPeer,
@@ -85,7 +91,7 @@ func (s *Server) serveOn(ctx context.Context, l net.Listener, handler http.Handl
 		MaxHeaderBytes:    maxHeader,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
+		WriteTimeout:      writing,
 		IdleTimeout:       idleTimeout,
 	}
 	served := make(chan error, 1)
