@@ -17,6 +17,9 @@ const maxAdditional = 64
 // gives hints the same addresses. What a delegation cannot be followed without
 // goes first and is counted in q.glue (RFC 9471).
 func (q *query) solveAdditional(at state) {
+	if q.over {
+		return
+	}
 	if at == delegation {
 		q.addGlue()
 		return
@@ -83,15 +86,22 @@ func (q *query) addAddresses(target, key string) {
 	}
 }
 
+// addStatic adds the static addresses of a name, until a set cannot fit: a
+// reply keeps the first ones.
 func (q *query) addStatic(target string, n *node) {
 	if n == nil {
 		return
 	}
 	for _, rtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
-		if set := n.get(rtype); set != nil {
-			for _, rr := range set.rrs {
-				q.addExtra(named(rr, target))
-			}
+		set := n.get(rtype)
+		if set == nil {
+			continue
+		}
+		if q.lacks = q.lacks || !q.room(set); q.lacks {
+			return
+		}
+		for _, rr := range set.rrs {
+			q.addExtra(named(rr, target))
 		}
 	}
 }
@@ -137,6 +147,7 @@ func (q *query) addGlue() {
 		}
 	}
 	q.glue = len(q.reply.Extra)
+	q.reply.Truncated = q.lacks // RFC 9471 3.1: glue that is not there
 	for _, target := range others {
 		q.addAddresses(target, canonical(target))
 	}

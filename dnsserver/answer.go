@@ -50,7 +50,7 @@ func answer(t *Table, q *query) *dns.Msg {
 
 // begin starts the reply.
 func (q *query) begin(t *Table) {
-	q.work = work{table: t, cap: maxTTL, sname: canonical(q.name), owner: spelled(q.name)}
+	q.work = work{table: t, cap: maxTTL, least: headerSize, sname: canonical(q.name), owner: spelled(q.name)}
 	q.reply = &dns.Msg{Compress: true}
 	q.reply.Id, q.reply.Opcode = q.id, q.opcode
 	q.reply.Response, q.reply.RecursionDesired = true, q.rd
@@ -87,6 +87,10 @@ func isMeta(qtype uint16) bool {
 func (q *query) finish() *dns.Msg {
 	if q.dropped {
 		return nil
+	}
+	if q.over {
+		q.reply.Truncated = true
+		q.reply.Answer, q.reply.Ns, q.reply.Extra = nil, nil, nil
 	}
 	if q.edns.present {
 		q.reply.Extra = append(q.reply.Extra, q.opt(q.table))
@@ -193,6 +197,10 @@ func (q *query) solveANY() state {
 
 // addSet adds a static set to the answer, under the name that was looked for.
 func (q *query) addSet(set *rrset) {
+	if !q.room(set) {
+		q.over = true
+		return
+	}
 	for _, rr := range set.rrs {
 		q.reply.Answer = append(q.reply.Answer, named(rr, q.owner))
 	}
@@ -271,7 +279,10 @@ func (q *query) solveAuthority(at state) {
 	case nodata:
 		q.addSOA()
 	case delegation:
-		q.reply.Ns = append(q.reply.Ns, q.place.node.get(dns.TypeNS).rrs...)
+		set := q.place.node.get(dns.TypeNS)
+		if q.over = q.over || !q.room(set); !q.over {
+			q.reply.Ns = append(q.reply.Ns, set.rrs...)
+		}
 	}
 }
 

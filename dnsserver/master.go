@@ -153,6 +153,7 @@ func (l *loader) add(rr dns.RR, file uint16, at config.Pos) {
 		l.errorf(at, "%s has more %s records than fit one message (%d octets)", h.Name, dns.Type(h.Rrtype), maxSetSize)
 		return
 	}
+	set.least += leastSize(rr)
 	l.sameTTL(set, rr, at)
 	set.rrs = append(set.rrs, rr)
 	l.zone.count++
@@ -182,6 +183,19 @@ func (l *loader) mayAdd(rr dns.RR) (size int, text string) {
 		return 0, fmt.Sprintf("%s %s has no data", h.Name, dns.Type(h.Rrtype))
 	}
 	return size, ""
+}
+
+// leastSize gives the octets that a packed record has at least in a reply: its
+// owner is a pointer, and so may be the names in data of RFC 1035's types. Of
+// services the hints may go.
+func leastSize(rr dns.RR) uint32 {
+	const pointer, fixed = 2, 10
+	h := rr.Header()
+	named := h.Rrtype > dns.TypeA && h.Rrtype <= dns.TypeMX
+	if named || service(rr) != nil {
+		return pointer + fixed
+	}
+	return pointer + fixed + uint32(h.Rdlength)
 }
 
 // mayBeEmpty tells the types whose RDATA may have no octets. The parser takes

@@ -51,6 +51,11 @@ type work struct {
 	edeText   string
 	dropped   bool // no reply at all
 
+	// What cannot fit is not put into the reply to be taken out again.
+	least int  // octets that the sets of the zone in it have at least
+	over  bool // a set that must be there is not: nothing but TC is said
+	lacks bool // a set that may help is not there, so none follows it
+
 	// Of the additional section, this many records must be there or the
 	// reply is truncated (RFC 9471).
 	glue int

@@ -28,6 +28,12 @@ type constError string
 
 func (e constError) Error() string { return string(e) }
 
+// room says whether a set may yet fit into the reply, and takes its place.
+func (q *query) room(set *rrset) bool {
+	q.least += int(set.least)
+	return q.least <= q.limit
+}
+
 // fit makes the reply as small as q.limit demands:
 //
 //	what is over                     what happens

@@ -2,6 +2,7 @@ package dnsserver
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -78,6 +79,48 @@ func TestFit(t *testing.T) {
 		}
 		if partial != test.partial {
 			t.Errorf("%s: additional records dropped without TC: %v", test.name, partial)
+		}
+	}
+}
+
+// A set that cannot fit is found out from its size, at the cost of a small
+// answer: asking for it over UDP is no way to keep the server busy.
+func TestFit_CostsNothing(t *testing.T) {
+	var text strings.Builder
+	text.WriteString(zoneHead + "m MX 1 huge\nto CNAME huge\ncut NS ns.cut\n")
+	for i := range 1000 {
+		addr := fmt.Sprintf("10.1.%d.%d", i/250, i%250)
+		fmt.Fprintf(&text, "huge A %s\nns.cut A %s\nmany NS ns%d.many\nns%d.many A %s\n", addr, addr, i, i, addr)
+	}
+	b := newBench(t, newTable(&config.DNS{}, mustZone(t, "example.com.", text.String(), nil)), false)
+	tests := []struct {
+		name  string
+		qtype uint16
+		tc    bool
+		rest  int // records that are there all the same
+	}{
+		{"huge", dns.TypeA, true, 0},
+		{"to", dns.TypeA, true, 0},
+		{"x.many", dns.TypeA, true, 0},
+		{"x.cut", dns.TypeA, true, 1},
+		{"m", dns.TypeMX, false, 1},
+	}
+	for _, test := range tests {
+		packet, _ := asking(test.name+".example.com.", test.qtype).Pack()
+		r := b.unpack(b.send(packet))
+		if n := len(r.Answer) + len(r.Ns) + len(r.Extra); r.Truncated != test.tc || n != test.rest {
+			t.Errorf("%s: TC %v with %d records, want %v with %d", test.name, r.Truncated, n, test.tc, test.rest)
+		}
+		const runs = 50
+		var before, after runtime.MemStats
+		out := make([]byte, udpReplySize)
+		runtime.ReadMemStats(&before)
+		for range runs {
+			b.h.handle(packet, benchSource, out)
+		}
+		runtime.ReadMemStats(&after)
+		if bytes := (after.TotalAlloc - before.TotalAlloc) / runs; bytes > 8192 {
+			t.Errorf("%s: %d octets allocated for a query", test.name, bytes)
 		}
 	}
 }

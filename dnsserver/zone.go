@@ -57,6 +57,7 @@ type rrset struct {
 	file  uint16 // index into records.files
 	line  uint32 // of its first record
 	size  uint32 // octets on the wire without compression
+	least uint32 // octets that it has in any reply, compressed as well as can be
 	rrs   []dns.RR
 }
 
