@@ -196,6 +196,8 @@ func TestAnswer_ZonesInZones(t *testing.T) {
 	up, down := mustZone(t, "example.com.", parentText, nil), mustZone(t, "child.example.com.", childText, nil)
 	both := newTable(&config.DNS{}, up, down)
 	alone := newTable(&config.DNS{}, down)
+	undelegated := newTable(&config.DNS{}, mustZone(t, "example.com.", zoneHead, nil), down)
+	between := newTable(&config.DNS{}, mustZone(t, "com.", zoneHead+"example NS ns\n", nil), down)
 	broken := newTable(&config.DNS{}, up)
 	broken.broken["child.example.com."] = true
 	tests := []struct {
@@ -205,6 +207,9 @@ func TestAnswer_ZonesInZones(t *testing.T) {
 		{both, "www.child.example.com.", "A", "NOERROR AA ANSWER www.child.example.com. 300 A 192.0.2.2"},
 		{both, "child.example.com.", "DS", "NOERROR AA ANSWER child.example.com. 300 DS 1 13 2 00"},
 		{alone, "child.example.com.", "DS", "NOERROR AA AUTHORITY child.example.com. 5 SOA ns.child.example.com. root.child.example.com. 2 2 3 4 5"},
+		{undelegated, "child.example.com.", "DS", "NOERROR AA AUTHORITY child.example.com. 5 SOA ns.child.example.com. root.child.example.com. 2 2 3 4 5"},
+		{undelegated, "child.example.com.", "A", "NOERROR AA AUTHORITY child.example.com. 5 SOA ns.child.example.com. root.child.example.com. 2 2 3 4 5"},
+		{between, "child.example.com.", "DS", "NOERROR AA AUTHORITY child.example.com. 5 SOA ns.child.example.com. root.child.example.com. 2 2 3 4 5"},
 		{broken, "www.child.example.com.", "A", "SERVFAIL"},
 		{broken, "ns.example.com.", "A", "NOERROR AA ANSWER ns.example.com. 300 A 192.0.2.1"},
 	}

@@ -65,12 +65,15 @@ func (t *Table) apexOf(name string) string {
 }
 
 // zoneFor finds the zone that answers a question. DS at an apex belongs to the
-// parent zone, if that is ours too (RFC 4035 3.1.4.1).
+// parent zone, if that is ours too (RFC 4035 3.1.4.1) and has the cut. A parent
+// that does not would deny a name that lives.
 func (t *Table) zoneFor(name string, qtype uint16) *Zone {
 	z := t.lookupZone(name)
 	if z != nil && qtype == dns.TypeDS && name == z.apex && name != "." {
 		if above := t.lookupZone(parent(name)); above != nil {
-			return above
+			if n := above.find(name); n != nil && n.cut {
+				return above
+			}
 		}
 	}
 	return z
