@@ -1,8 +1,10 @@
 package dnsserver
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"math"
 	"path"
 	"slices"
@@ -85,19 +87,33 @@ type setting struct {
 
 // include reads one file.
 func (l *loader) include(ref string, from config.Pos, in setting) {
-	data, err := l.src.ReadFile(ref)
-	switch {
-	case err != nil:
+	data, err := readFile(l.src, ref, maxZoneFile)
+	if err != nil {
 		l.errorf(from, "zone %s: cannot read %s: %v", l.zone.apex, l.src.Show(ref), reason(err))
 		return
-	case len(data) > maxZoneFile:
-		l.errorf(from, "zone %s: %s is larger than %d octets", l.zone.apex, ref, maxZoneFile)
-		return
 	}
-	l.zone.files = append(l.zone.files, zoneFile{ref: ref, sum: sha256.Sum256(data)})
+	l.zone.files = append(l.zone.files, zoneFile{ref: ref, shown: l.src.Show(ref), sum: sha256.Sum256(data)})
 	l.open = append(l.open, ref)
 	newReader(l, ref, uint16(len(l.zone.files)-1), data, in).read()
 	l.open = l.open[:len(l.open)-1]
+}
+
+// readFile reads a file whole, and no further than the octets that it may have.
+func readFile(src config.Source, ref string, most int64) ([]byte, error) {
+	f, err := src.Open(ref)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var data bytes.Buffer
+	if st, err := f.Stat(); err == nil { // only to take the memory at once
+		data.Grow(int(min(st.Size(), most)) + bytes.MinRead)
+	}
+	n, err := data.ReadFrom(io.LimitReader(f, most+1))
+	if err == nil && n > most {
+		err = fmt.Errorf("it is larger than %d octets", most)
+	}
+	return data.Bytes(), err
 }
 
 // mayInclude says why a file must not be included, or nothing.
@@ -265,11 +281,11 @@ func (l *loader) top() config.Pos {
 	if len(l.zone.files) == 0 {
 		return l.decl
 	}
-	return config.Pos{File: l.src.Show(l.zone.files[0].ref), Line: 1, Col: 1}
+	return config.Pos{File: l.zone.files[0].shown, Line: 1, Col: 1}
 }
 
 func (l *loader) pos(set *rrset) config.Pos {
-	return config.Pos{File: l.src.Show(l.zone.files[set.file].ref), Line: int(set.line), Col: 1}
+	return config.Pos{File: l.zone.files[set.file].shown, Line: int(set.line), Col: 1}
 }
 
 func (l *loader) errorf(at config.Pos, format string, args ...any) {

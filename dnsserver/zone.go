@@ -33,8 +33,9 @@ type records struct {
 
 // zoneFile is one file that a zone was read from.
 type zoneFile struct {
-	ref string // as config.Source takes it
-	sum [sha256.Size]byte
+	ref   string // as config.Source takes it
+	shown string // as messages print it
+	sum   [sha256.Size]byte
 }
 
 // node is what exists at one name. A node without sets and without a binding
@@ -91,7 +92,7 @@ func (z *Zone) Fresh(src config.Source, c *config.Zone) bool {
 		return false
 	}
 	for _, f := range z.files {
-		data, err := src.ReadFile(f.ref)
+		data, err := readFile(src, f.ref, maxZoneFile)
 		if err != nil || sha256.Sum256(data) != f.sum {
 			return false
 		}
@@ -228,7 +229,7 @@ func (z *Zone) at(set *rrset) string {
 	if set == nil || int(set.file) >= len(z.files) {
 		return z.apex
 	}
-	return fmt.Sprintf("%s:%d", z.files[set.file].ref, set.line)
+	return fmt.Sprintf("%s:%d", z.files[set.file].shown, set.line)
 }
 
 // place is where a walk down a zone ended.

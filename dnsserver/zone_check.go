@@ -138,7 +138,7 @@ func (z *Zone) checkNameServers() config.Errors {
 		}
 		if !z.walk(target, dns.TypeA).hasAddress() {
 			errs = append(errs, &config.Error{
-				Pos: config.Pos{File: z.files[set.file].ref, Line: int(set.line)}, Warning: true,
+				Pos: config.Pos{File: z.files[set.file].shown, Line: int(set.line)}, Warning: true,
 				Text: fmt.Sprintf("name server %s of zone %s has no A or AAAA record", target, z.apex),
 			})
 		}

@@ -2,6 +2,7 @@ package dnsserver
 
 import (
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"testing"
@@ -394,5 +395,55 @@ func TestCompile_CNAMEBesideData(t *testing.T) {
 		if got := listed(errs); got != want {
 			t.Errorf("%s:\n got %s\nwant %s", test.name, got, want)
 		}
+	}
+}
+
+// endless is a file that says it is short, never ends, and counts what was read.
+type endless struct {
+	fstest.MapFS
+	fs.File
+	read int64
+}
+
+func (e *endless) Open(name string) (f fs.File, err error) {
+	e.File, err = e.MapFS.Open(name)
+	return e, err
+}
+
+func (e *endless) Stat() (fs.FileInfo, error) { return e.File.Stat() }
+
+func (e *endless) Read(p []byte) (int, error) {
+	e.read += int64(len(p))
+	return len(p), nil
+}
+
+// A file that is too large is not read to its end to find that out.
+func TestReadFile_Bound(t *testing.T) {
+	e := &endless{MapFS: fstest.MapFS{"zone": {}}}
+	_, err := readFile(config.Source{FS: e}, "zone", 10_000)
+	if err == nil || err.Error() != "it is larger than 10000 octets" || e.read > 10_001 {
+		t.Errorf("%d octets read, %v", e.read, err)
+	}
+	src := config.Source{FS: fstest.MapFS{"zone": {Data: []byte("0123456789")}}, Dir: "."}
+	for most, fits := range map[int64]bool{9: false, 10: true, 11: true} {
+		if got, err := readFile(src, "zone", most); (err == nil) != fits || fits && string(got) != "0123456789" {
+			t.Errorf("bound %d: %q, %v", most, got, err)
+		}
+	}
+}
+
+// Every message prints a file as the user wrote its folder.
+func TestZone_PlacesAsShown(t *testing.T) {
+	text := "$TTL 300\n@ SOA ns root 1 2 3 4 5\n@ NS ns\na A 192.0.2.1\n"
+	src := config.Source{FS: fstest.MapFS{"etc/zone": {Data: []byte(text)}}, Dir: "etc", Shown: "here"}
+	z, errs := ParseZone(src, &config.Zone{Name: "example.com.", File: "zone"})
+	if z == nil {
+		t.Fatal(errs)
+	}
+	_, errs = z.bind(&config.Zone{Names: []*config.Name{{Name: "a", FQDN: "a.example.com."}}}, noCNAME, nil)
+	want := `name "a": has a static A record too (here/zone:4); a dynamic name owns A, AAAA and CNAME` + "\n" +
+		"warning here/zone:3: name server ns.example.com. of zone example.com. has no A or AAAA record"
+	if got := listed(errs); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
