@@ -149,7 +149,7 @@ func (d *daemon) options() api.Options {
 				Replies:   map[string]uint64{"NOERROR": 5, "REFUSED": 2},
 				Durations: []api.DurationCount{{Below: time.Millisecond, N: 4}, {Below: 2 * time.Millisecond, N: 2}, {N: 1}},
 				Total:     9 * time.Millisecond,
-				TCP:       api.TCPStats{Open: 1, Accepted: 3, Refused: 2},
+				TCP:       api.TCPStats{Open: 1, Accepted: 3, Refused: 2, Displaced: 1},
 				Responses: []api.ResponseCount{{Zone: "example.com.", Rcode: "NOERROR", N: 5}},
 				Dropped:   map[string]uint64{"malformed": 2},
 			}

@@ -35,7 +35,7 @@ var (
 	dnsResponses = counter("dns_responses_total", "Answers by zone and response code.", "zone", "rcode")
 	dnsDuration  = counter("dns_request_duration_seconds", "Time from the socket to the packed answer.")
 	dnsTCP       = gauge("dns_tcp_connections", "TCP connections that are open now.")
-	dnsTCPSeen   = counter("dns_tcp_connections_total", "TCP connections: accepted, refused over a limit, failed for want of descriptors.", "result")
+	dnsTCPSeen   = counter("dns_tcp_connections_total", "TCP connections: accepted, refused over their client's limit, displaced when idle by new ones, failed for want of descriptors.", "result")
 	dnsDropped   = counter("dns_dropped_total", "Packets that were not answered, by reason.", "reason")
 	panics       = counter("panics_total", "Panics while answering a query; each was answered SERVFAIL.")
 	apiPanics    = counter("api_panics_total", "Panics while answering an API request.")
@@ -153,6 +153,7 @@ func (c collector) collectDNS(emit emitter) {
 	emit.put(dnsTCP, float64(s.TCP.Open))
 	emit.put(dnsTCPSeen, float64(s.TCP.Accepted), "accepted")
 	emit.put(dnsTCPSeen, float64(s.TCP.Refused), "refused")
+	emit.put(dnsTCPSeen, float64(s.TCP.Displaced), "displaced")
 	emit.put(dnsTCPSeen, float64(s.TCP.Failed), "failed")
 	for reason, n := range s.Dropped {
 		emit.put(dnsDropped, float64(n), reason)

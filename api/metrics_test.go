@@ -59,9 +59,10 @@ portolan_dns_request_duration_seconds_count 7
 # HELP portolan_dns_tcp_connections TCP connections that are open now.
 # TYPE portolan_dns_tcp_connections gauge
 portolan_dns_tcp_connections 1
-# HELP portolan_dns_tcp_connections_total TCP connections: accepted, refused over a limit, failed for want of descriptors.
+# HELP portolan_dns_tcp_connections_total TCP connections: accepted, refused over their client's limit, displaced when idle by new ones, failed for want of descriptors.
 # TYPE portolan_dns_tcp_connections_total counter
 portolan_dns_tcp_connections_total{result="accepted"} 3
+portolan_dns_tcp_connections_total{result="displaced"} 1
 portolan_dns_tcp_connections_total{result="failed"} 0
 portolan_dns_tcp_connections_total{result="refused"} 2
 # HELP portolan_dns_dropped_total Packets that were not answered, by reason.

@@ -200,8 +200,9 @@ type DurationCount struct {
 
 // TCPStats counts TCP connections.
 type TCPStats struct {
-	Open     int
-	Accepted uint64
-	Refused  uint64 // closed at once, over a limit
-	Failed   uint64 // accept failed
+	Open      int
+	Accepted  uint64
+	Refused   uint64 // closed at once, over the limit of its client
+	Displaced uint64 // closed as the longest idle when there were too many
+	Failed    uint64 // accept failed
 }
