@@ -245,8 +245,8 @@ func TestHoldRefused(t *testing.T) {
 		{"north", "down", "x", "", api.Invalid, `"north" may be link/north or site/north: say which`},
 		{"probe/192.0.2.1:80/http", "down", "x", "", api.Invalid,
 			"probe/192.0.2.1:80/http is evidence; hold what it is evidence of: a virtual server, link, site or pool member"},
-		{"pool/web/a", "down", "x", "", api.NotFound,
-			"pool/web/a has no row of its own; hold the virtual server, or give the member probes"},
+		{"pool/web/nope", "down", "x", "", api.NotFound,
+			`there is no "pool/web/nope" that could be held; see get virtualservers, links, sites and members`},
 		{"", "down", "x", "", api.NotFound, `there is no "" that could be held; see get virtualservers, links, sites and members`},
 		{"link/nope", "down", "x", "", api.NotFound, `there is no "link/nope" that could be held; see get virtualservers, links, sites and members`},
 	} {
@@ -369,6 +369,26 @@ func TestExplain(t *testing.T) {
 	bad(func(q *api.ExplainQuery) { q.Down = []status.ID{"link/x"} }, api.NotFound, `down "link/x": there is no such row`)
 	if len(d.asked) != 1 {
 		t.Errorf("%d questions came through", len(d.asked))
+	}
+}
+
+// What a client of the network can write and the types of Go cannot hold.
+func TestParseExplainQuery(t *testing.T) {
+	for _, c := range []struct{ client, ecs, want string }{
+		{"fe80::1%eth0", "", `client "fe80::1%eth0" is not an address`},
+		{"::1", "fe80::1%eth0", `ecs "fe80::1%eth0" is not a prefix such as 203.0.113.0/24`},
+		{"::1", "::ffff:192.0.2.0/120", `ecs "::ffff:192.0.2.0/120" is not a prefix such as 203.0.113.0/24`},
+		{"::1", "192.0.2.0/33", `ecs "192.0.2.0/33" is not a prefix such as 203.0.113.0/24`},
+	} {
+		_, err := api.ParseExplainQuery("a", "", c.client, c.ecs, nil)
+		wantError(t, err, api.Invalid, c.want)
+	}
+	for text, want := range map[string]string{
+		"192.0.2.9": "192.0.2.9/32", "::ffff:192.0.2.9": "192.0.2.9/32", "192.0.2.9/24": "192.0.2.0/24", "2001:db8::1/48": "2001:db8::/48",
+	} {
+		if q, err := api.ParseExplainQuery("a", "", "::1", text, nil); err != nil || q.ECS.String() != want {
+			t.Errorf("%s: %s, %v, want %s", text, q.ECS, err, want)
+		}
 	}
 }
 

@@ -3,11 +3,7 @@ package api
 import (
 	"io/fs"
 	"net/http"
-	"net/netip"
 	"path/filepath"
-	"strings"
-
-	"github.com/portolan-lb/portolan/status"
 )
 
 func (s *Server) apply(r *http.Request) (any, error) {
@@ -35,7 +31,8 @@ func (s *Server) reload(r *http.Request) (any, error) {
 }
 
 func (s *Server) explain(r *http.Request) (any, error) {
-	q, err := explainQuery(r)
+	v := r.URL.Query()
+	q, err := ParseExplainQuery(v.Get("name"), v.Get("type"), v.Get("client"), v.Get("ecs"), v["down"])
 	if err != nil {
 		return nil, err
 	}
@@ -45,45 +42,4 @@ func (s *Server) explain(r *http.Request) (any, error) {
 		}
 	}
 	return s.opts.Explain.Explain(r.Context(), q)
-}
-
-// maxName is the longest a name of 255 octets can be in text, each of them
-// written \DDD.
-const maxName = 4 * 255
-
-func explainQuery(r *http.Request) (ExplainQuery, error) {
-	v := r.URL.Query()
-	q := ExplainQuery{Name: v.Get("name"), Type: strings.ToUpper(v.Get("type"))}
-	if q.Name == "" || len(q.Name) > maxName {
-		return q, Errorf(Invalid, "name %q is not a domain name", q.Name[:min(len(q.Name), 80)])
-	}
-	if q.Type == "" {
-		q.Type = "A"
-	}
-	var err error
-	if q.Client, err = netip.ParseAddr(v.Get("client")); err != nil || q.Client.Zone() != "" {
-		return q, Errorf(Invalid, "client %q is not an address", v.Get("client"))
-	}
-	q.Client = q.Client.Unmap()
-	if ecs := v.Get("ecs"); ecs != "" {
-		if q.ECS, err = parseECS(ecs); err != nil {
-			return q, Errorf(Invalid, "ecs %q is not a prefix such as 203.0.113.0/24", ecs)
-		}
-	}
-	for _, id := range v["down"] {
-		if !strings.Contains(id, "/") {
-			return q, Errorf(Invalid, "down %q is not a row such as virtualServer/web", id)
-		}
-		q.Down = append(q.Down, status.ID(id))
-	}
-	return q, nil
-}
-
-// parseECS reads a prefix, or an address as a prefix of its own.
-func parseECS(text string) (netip.Prefix, error) {
-	if a, err := netip.ParseAddr(text); err == nil {
-		return a.Prefix(a.BitLen())
-	}
-	p, err := netip.ParsePrefix(text)
-	return p.Masked(), err
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -31,7 +30,7 @@ Exit codes: 0 it is explained, whatever the answer; 1 a row of --down does not
 exist; 2 the question makes no sense, or there is nobody to ask.`
 
 func explainCommand() *cobra.Command {
-	var clientText, ecs, config string
+	var client, ecs, config string
 	var output *choice
 	var down []string
 	cmd := &cobra.Command{
@@ -44,7 +43,7 @@ func explainCommand() *cobra.Command {
   portolan explain www.example.com --client 203.0.113.7 -c portolan.yaml -o json`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			q, err := query(args, clientText, ecs, down)
+			q, err := api.ParseExplainQuery(args[0], strings.Join(args[1:], ""), client, ecs, down)
 			if err != nil {
 				return err
 			}
@@ -61,7 +60,7 @@ func explainCommand() *cobra.Command {
 			return printHolds(cmd.OutOrStdout(), e)
 		},
 	}
-	cmd.Flags().StringVar(&clientText, "client", "", "address that the query comes from (required)")
+	cmd.Flags().StringVar(&client, "client", "", "address that the query comes from (required)")
 	cmd.Flags().StringVar(&ecs, "ecs", "", "the query's Client Subnet, a prefix")
 	cmd.Flags().StringArrayVar(&down, "down", nil, "as if this row were down, such as virtualServer/web; may be repeated")
 	cmd.Flags().StringVarP(&config, "config", "c", "", "ask this configuration offline instead of the running server")
@@ -70,41 +69,14 @@ func explainCommand() *cobra.Command {
 	return cmd
 }
 
-func query(args []string, clientText, ecs string, down []string) (q daemon.Query, err error) {
-	q = daemon.Query{Name: args[0], Type: "A"}
-	if len(args) > 1 {
-		q.Type = strings.ToUpper(args[1])
-	}
-	if q.Client, err = netip.ParseAddr(clientText); err != nil {
-		return q, fmt.Errorf("--client %q is no IP address", clientText)
-	}
-	if ecs != "" {
-		if q.ECS, err = parsePrefix(ecs); err != nil {
-			return q, fmt.Errorf("--ecs %q is no prefix, such as 203.0.113.0/24", ecs)
-		}
-	}
-	for _, id := range down {
-		q.Down = append(q.Down, status.ID(id))
-	}
-	return q, nil
-}
-
-// parsePrefix takes an address as the prefix of its full length.
-func parsePrefix(s string) (netip.Prefix, error) {
-	if a, err := netip.ParseAddr(s); err == nil {
-		return netip.PrefixFrom(a, a.BitLen()), nil
-	}
-	return netip.ParsePrefix(s)
-}
-
-func explain(cmd *cobra.Command, q daemon.Query, config string) (*dnsserver.Explanation, error) {
+func explain(cmd *cobra.Command, q api.ExplainQuery, config string) (*dnsserver.Explanation, error) {
 	if config == "" {
 		c, err := dial(cmd)
 		if err != nil {
 			return nil, err
 		}
 		var e dnsserver.Explanation
-		return &e, c.Explain(cmd.Context(), api.ExplainQuery(q), &e)
+		return &e, c.Explain(cmd.Context(), q, &e)
 	}
 	built, errs, err := build(config)
 	if err != nil {
@@ -119,7 +91,7 @@ func explain(cmd *cobra.Command, q daemon.Query, config string) (*dnsserver.Expl
 			return nil, api.Errorf(api.NotFound, "down %q: there is no such row", id)
 		}
 	}
-	return built.Explain(built.Rows(), q)
+	return built.Explain(built.Rows(), daemon.Query(q))
 }
 
 // printHolds tells of each hold that stands on a row which the answer depends
