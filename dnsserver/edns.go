@@ -23,6 +23,7 @@ type subnet struct {
 	bad     bool // breaks section 6: FORMERR where the option is used
 	addr    netip.Addr
 	bits    int
+	within  int    // bits before addr in the option: 96 for an IPv4 address written as IPv6
 	raw     []byte // the option as sent, for the echo
 }
 
@@ -60,8 +61,15 @@ func (e *edns) option(code uint16, data []byte) {
 	}
 }
 
+// mappedBits is what stands before an IPv4 address in ::ffff:a.b.c.d.
+const mappedBits = 96
+
 // parseSubnet reads a Client Subnet option. A bad one is kept as such, since
 // only a listener that uses the option may refuse it.
+//
+// RFC 7871 has no word on ::ffff:a.b.c.d in family 2, which dual-stack programs
+// send. It is the IPv4 client a.b.c.d and decided for as such, like a source
+// address written so; the echo is in the family and the bits that were asked.
 func parseSubnet(data []byte) subnet {
 	s := subnet{present: true, bad: true}
 	if len(data) < 4 {
@@ -78,7 +86,11 @@ func parseSubnet(data []byte) subnet {
 	if prefix, err := addr.Prefix(bits); err != nil || prefix.Addr() != addr {
 		return s
 	}
-	return subnet{present: true, addr: addr, bits: bits, raw: append([]byte(nil), data...)}
+	s = subnet{present: true, addr: addr, bits: bits, raw: append([]byte(nil), data...)}
+	if addr.Is4In6() && bits >= mappedBits {
+		s.addr, s.bits, s.within = addr.Unmap(), bits-mappedBits, mappedBits
+	}
+	return s
 }
 
 // opt makes the reply's OPT record.
@@ -108,6 +120,7 @@ func (s subnet) echo(scope int) []byte {
 	if s.bits > 0 {
 		data[3] = uint8(min(max(scope, 0), s.addr.BitLen()))
 	}
+	data[3] += uint8(s.within) // an answer for IPv4 says nothing of IPv6
 	return data
 }
 
