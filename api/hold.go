@@ -124,12 +124,8 @@ func (v view) holdable(text string) (status.ID, error) {
 }
 
 func (v view) notHoldable(text string) error {
-	kind, rest, _ := strings.Cut(text, "/")
-	switch {
-	case strings.EqualFold(kind, status.KindProbe):
+	if kind, _, _ := strings.Cut(text, "/"); strings.EqualFold(kind, status.KindProbe) {
 		return Errorf(Invalid, "%s is evidence; hold what it is evidence of: a virtual server, link, site or pool member", text)
-	case strings.EqualFold(kind, status.KindPool) && strings.Contains(rest, "/"):
-		return Errorf(NotFound, "%s has no row of its own; hold the virtual server, or give the member probes", text)
 	}
 	if like := didYouMean(text, v.holdableWords()); like != "" {
 		return Errorf(NotFound, "there is no %q that could be held%s", text, like)
@@ -146,8 +142,8 @@ func (v view) holdableWords() []string {
 	return words
 }
 
-// verdicts gives the rows that can be held: of everything that owns one, and
-// of pool members that have one.
+// verdicts gives the rows that can be held: a virtual server, link or site
+// everywhere, or a member in one pool alone.
 func (v view) verdicts() []status.ID {
 	var ids []status.ID
 	for _, c := range v.model.VirtualServers {
@@ -160,9 +156,9 @@ func (v view) verdicts() []status.ID {
 		ids = append(ids, status.MakeID(status.KindSite, c.Name))
 	}
 	for _, p := range v.model.Pools {
-		own := slices.DeleteFunc(list(p.Members, func(m *config.Member) status.ID {
+		own := list(p.Members, func(m *config.Member) status.ID {
 			return status.MakeID(status.KindPool, p.Name, m.Target())
-		}), func(id status.ID) bool { _, ok := v.table.Lookup(id); return !ok })
+		})
 		ids = append(ids, own...)
 	}
 	return ids

@@ -55,6 +55,8 @@ func TestDynamicNames(t *testing.T) {
 		{"T5 drop", config.Pool{Members: servers("a"), OnDown: only(config.Rung{Action: config.RungDrop})}, "virtualServer/a:down", "A", "no reply"},
 		{"T5 other types of a failed name still exist", config.Pool{Members: servers("a"), OnDown: only(config.Rung{Action: config.RungServfail})}, "virtualServer/a:down", "NS", "NOERROR"},
 		{"an operator's hold holds on every rung", config.Pool{Members: servers("a", "b")}, "virtualServer/a:held virtualServer/b:down", "A", "NOERROR 192.0.2.2"},
+		{"a hold in this pool alone", config.Pool{Members: servers("a", "b")}, "pool/www/a:held", "A", "NOERROR 192.0.2.2"},
+		{"a hold in another pool", config.Pool{Members: servers("a", "b")}, "pool/other/a:held", "A", "NOERROR 192.0.2.1"},
 		{"a hold on the primary and a failed backup: fail open", config.Pool{Members: servers("a@10", "b")}, "virtualServer/a:held virtualServer/b:down", "A", "NOERROR 192.0.2.2"},
 		{"a hold and a failed reserve: fail open", config.Pool{Members: servers("a", "b*0")}, "virtualServer/a:held virtualServer/b:down", "A", "NOERROR 192.0.2.2"},
 		{"only reserves, all held: NODATA", config.Pool{Members: servers("a*0", "b*0")}, "virtualServer/a:held virtualServer/b:held", "A", "NOERROR"},

@@ -198,9 +198,9 @@ func rulesOf(p *config.Pool) pick.Rules {
 func (c *poolCompiler) member(p *pool, m *config.Member, above []string) (*pick.Member, error) {
 	made := &pick.Member{Index: len(c.targets), Name: m.Target(), Weight: m.Weight, Priority: m.Priority}
 	c.targets = append(c.targets, target{name: m.Target()})
-	if len(p.Probes) > 0 && m.Pool == "" && m.CNAME == "" || len(m.Probes) > 0 {
-		made.Needs = append(made.Needs, status.MakeID(status.KindPool, p.Name, m.Target()))
-	}
+	// Its own row is there where the pool adds probes, and where an operator
+	// holds it in this pool alone.
+	made.Needs = append(made.Needs, status.MakeID(status.KindPool, p.Name, m.Target()))
 	t := target{name: m.Target()}
 	switch {
 	case m.Pool != "":

@@ -134,7 +134,10 @@ func (tr *Trace) standings(t *status.Table, e *evaluation) {
 		m := MemberTrace{Member: s.Name}
 		m.Active, m.Why = e.why(s)
 		for _, id := range s.Needs {
-			r := t.Row(id)
+			r, ok := t.Lookup(id)
+			if !ok {
+				continue // nobody writes it, so it has nothing to say
+			}
 			m.Rows = append(m.Rows, RowTrace{ID: id, Health: r.Health.String(), Busy: r.Busy, Full: r.Full,
 				Evidence: r.Why, Since: r.Since, Hold: r.Hold})
 		}
