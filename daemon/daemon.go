@@ -87,11 +87,11 @@ func (d *Daemon) Run(ctx context.Context) error {
 	d.dns = dnsserver.New(dnsserver.Options{Listeners: built.Model.DNS.Listeners, Rows: d.board.Table, Log: d.log})
 	cancel := d.board.Prepare(func(next *status.Table, changed []status.ID) { d.dns.Table().Ready(next, changed) })
 	defer cancel()
+	if err := d.dns.Listen(); err != nil {
+		return err // and a configuration that cannot be listened for is not kept as a good one
+	}
 	d.prober.Want(built.Plan)
 	d.use(built)
-	if err := d.dns.Listen(); err != nil {
-		return err
-	}
 	return d.serve(ctx, hangup)
 }
 
@@ -104,6 +104,7 @@ func (d *Daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 		g.Go(func() error { return err })
 	}
 	g.Go(func() error { return d.keep(ctx) })
+	g.Go(func() error { return d.logEvents(ctx) })
 	g.Go(func() error { return d.reloadOnHangup(ctx, hangup) })
 	g.Go(func() error { return d.announce(ctx) })
 	return g.Wait()
@@ -145,6 +146,9 @@ func (d *Daemon) reloadOnHangup(ctx context.Context, hangup <-chan os.Signal) er
 
 // announce tells systemd, and whoever started us, that we serve.
 func (d *Daemon) announce(ctx context.Context) error {
+	b := d.running.Load()
+	udp, tcp := d.dns.Addrs()
+	d.log.Info("serving", "udp", udp, "tcp", tcp, "api", d.opts.Socket, "revision", b.Revision, "tables", b.DNS.String(), "probes", len(b.Plan.Checks))
 	d.notify(sd.SdNotifyReady + "\nSTATUS=serving " + d.running.Load().DNS.String())
 	if d.opts.Ready != nil {
 		d.opts.Ready(d)

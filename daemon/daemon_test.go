@@ -601,3 +601,24 @@ func TestReadyIsAnnounced(t *testing.T) {
 	}
 	hear("STOPPING=1")
 }
+
+// The log alone tells an operator when the server began, what fell, and that
+// answers suffer.
+func TestTheLogTellsWhatHappens(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.becomes("www.a.example.", "NOERROR 192.0.2.1")
+	if err := r.d.board.Hold("virtualServer/one", status.Hold{Reason: "disk", By: "ann"}); err != nil {
+		t.Fatal(err)
+	}
+	r.becomes("www.a.example.", "NOERROR")
+	for _, want := range []string{"level=INFO msg=serving udp=", "of=virtualServer/one from=waiting to=up",
+		`of=virtualServer/one from="" to="held down" why=disk by=ann`, "level=WARN msg=change of=pool/web from=up to=held"} {
+		deadline := time.Now().Add(5 * time.Second)
+		for tick := time.NewTicker(10 * time.Millisecond); !r.logged(want); <-tick.C {
+			if time.Now().After(deadline) {
+				t.Fatalf("the log does not say %s:\n%s", want, r.log)
+			}
+		}
+	}
+}

@@ -134,6 +134,25 @@ func (t *Table) ZoneStates() []ZoneState { return t.states }
 // publishes status tables, in their order.
 func (t *Table) Ready(rows *status.Table, changed []status.ID) { t.pools.use(rows, changed) }
 
+// PoolStates tells how each pool stands, in a word: up, busy, full, down, held
+// or waiting.
+func (t *Table) PoolStates(rows *status.Table) map[string]string {
+	states := make(map[string]string, len(t.pools.order))
+	for _, p := range t.pools.order {
+		switch reason, waiting := p.group.State(rows); {
+		case waiting:
+			states[p.Name] = "waiting"
+		case reason != pick.Chosen:
+			states[p.Name] = reason.String()
+		case p.group.Lapsed(rows):
+			states[p.Name] = "busy"
+		default:
+			states[p.Name] = "up"
+		}
+	}
+	return states
+}
+
 // Waiting names the pools that do not answer yet, for a first probe result of
 // some member is still to come.
 func (t *Table) Waiting(rows *status.Table) []string {

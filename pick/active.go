@@ -25,6 +25,10 @@ type activeSet struct {
 // full, in stable order. The slice is shared.
 func (g *Group) Active(t *status.Table) []*Member { return g.active(t).members }
 
+// Lapsed says whether busy protection lapsed, for all that take part are busy
+// (FAQ 1.2.26).
+func (g *Group) Lapsed(t *status.Table) bool { return g.active(t).lapsed }
+
 // Epoch is what a group's choices rest on for one table, besides the client:
 // as long as it is the same, equal input gets equal shares.
 type Epoch struct{ set *activeSet }

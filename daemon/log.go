@@ -1,0 +1,69 @@
+package daemon
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/portolan-lb/portolan/status"
+)
+
+// logEvents writes what happens to the log: a line for each change of a virtual
+// server, link, site or pool, loudly where answers suffer. It reads the board's
+// events, so a log that stalls delays nobody.
+func (d *Daemon) logEvents(ctx context.Context) error {
+	moved := make(chan struct{}, 1)
+	cancel := d.board.Prepare(func(*status.Table, []status.ID) {
+		select {
+		case moved <- struct{}{}:
+		default: // it will see this change too
+		}
+	})
+	defer cancel()
+	states := map[string]string{}
+	last := uint64(0)
+	for {
+		d.notePools(states)
+		for _, e := range d.board.Events(last) {
+			last = e.Seq
+			d.logEvent(e)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-moved:
+		}
+	}
+}
+
+// notePools makes events of pools whose state changed since the last look.
+func (d *Daemon) notePools(states map[string]string) {
+	for pool, state := range d.dns.Table().PoolStates(d.board.Table()) {
+		if was := states[pool]; was != state && (was != "" || state != "up") {
+			d.board.Record(status.Event{ID: status.MakeID(status.KindPool, pool), Old: was, New: state, Why: poolWhy[state], By: "daemon"})
+		}
+		states[pool] = state
+	}
+}
+
+// poolWhy says what a pool's state means for its names.
+var poolWhy = map[string]string{
+	"down":    "no usable member: onDown decides the answers",
+	"held":    "every member is held: NODATA",
+	"full":    "every member is at its limit: onDecline decides the answers",
+	"busy":    "every member is busy: busy protection has lapsed",
+	"waiting": "a first probe result is still to come: SERVFAIL",
+	"up":      "members take part",
+}
+
+func (d *Daemon) logEvent(e status.Event) {
+	level := slog.LevelInfo
+	switch {
+	case e.ID.Kind() == status.KindProbe && e.New == status.Unknown.String():
+		level = slog.LevelWarn // a probe that cannot run says nothing
+	case e.ID.Kind() == status.KindProbe:
+		level = slog.LevelDebug // its virtual server, link or site tells
+	case e.By == "daemon" && e.New != "up" && e.New != "waiting", e.New == status.Down.String():
+		level = slog.LevelWarn
+	}
+	d.log.Log(context.Background(), level, "change", "of", e.ID, "from", e.Old, "to", e.New, "why", e.Why, "by", e.By)
+}
