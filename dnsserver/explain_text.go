@@ -8,6 +8,7 @@ import (
 
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/pick"
+	"github.com/portolan-lb/portolan/status"
 	"github.com/portolan-lb/portolan/topology"
 )
 
@@ -180,7 +181,18 @@ func (o *outline) member(m pick.MemberTrace) {
 			age = " for " + o.now.Sub(r.Since).Truncate(time.Second).String()
 		}
 		o.line("    %s %s%s: %s", r.ID, r.Health, age, r.Evidence)
+		if r.Hold != nil {
+			o.line("      held %s by %s until %s: %s", r.Hold.State, r.Hold.By, endOf(r.Hold), r.Hold.Reason)
+		}
 	}
+}
+
+// endOf says how long a hold lasts.
+func endOf(h *status.Hold) string {
+	if h.Until.IsZero() {
+		return "released"
+	}
+	return h.Until.Local().Format(time.RFC3339)
 }
 
 func (o *outline) slot(s *pick.SlotTrace) {

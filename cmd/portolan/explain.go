@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -11,8 +10,6 @@ import (
 	"github.com/portolan-lb/portolan/api"
 	"github.com/portolan-lb/portolan/daemon"
 	"github.com/portolan-lb/portolan/dnsserver"
-	"github.com/portolan-lb/portolan/pick"
-	"github.com/portolan-lb/portolan/status"
 )
 
 const explainManual = `Tell, step by step, how a question of a client is answered: which address
@@ -54,10 +51,7 @@ func explainCommand() *cobra.Command {
 			if output.word == "json" {
 				return printJSON(cmd.OutOrStdout(), e)
 			}
-			if err := e.WriteText(cmd.OutOrStdout(), time.Now()); err != nil {
-				return err
-			}
-			return printHolds(cmd.OutOrStdout(), e)
+			return e.WriteText(cmd.OutOrStdout(), time.Now())
 		},
 	}
 	cmd.Flags().StringVar(&client, "client", "", "address that the query comes from (required)")
@@ -92,42 +86,4 @@ func explain(cmd *cobra.Command, q api.ExplainQuery, config string) (*dnsserver.
 		}
 	}
 	return built.Explain(built.Rows(), daemon.Query(q))
-}
-
-// printHolds tells of each hold that stands on a row which the answer depends
-// on: whose word it is, why, and how long it lasts.
-func printHolds(w io.Writer, e *dnsserver.Explanation) error {
-	seen := map[status.ID]bool{}
-	var lines []string
-	for _, m := range membersOf(e) {
-		for _, r := range m.Rows {
-			if r.Hold == nil || seen[r.ID] {
-				continue
-			}
-			seen[r.ID] = true
-			lines = append(lines, fmt.Sprintf("  %s is held %s by %s until %s: %s", r.ID, r.Hold.State, r.Hold.By, until(*r.Hold), r.Hold.Reason))
-		}
-	}
-	if len(lines) == 0 {
-		return nil
-	}
-	_, err := fmt.Fprintf(w, "\nOperators' holds that count here:\n%s\n", strings.Join(lines, "\n"))
-	return err
-}
-
-// membersOf gives the members of all pools that were asked, nested ones too.
-func membersOf(e *dnsserver.Explanation) (members []pick.MemberTrace) {
-	var add func(t *pick.Trace)
-	add = func(t *pick.Trace) {
-		members = append(members, t.Members...)
-		for _, n := range t.Nested {
-			add(n)
-		}
-	}
-	for _, d := range e.Decisions {
-		for _, t := range d.Picks {
-			add(t)
-		}
-	}
-	return members
 }
