@@ -13,13 +13,15 @@ func checkCommand() *cobra.Command {
 	var strict, quiet bool
 	cmd := &cobra.Command{
 		Use:   "check [FILE|FOLDER]",
-		Short: "Check a configuration and every file it refers to",
+		Short: "Check a configuration and the files it refers to",
 		Long: `Check a configuration: its words, references and rules, the zone files, prefix
-files and databases that it names. All errors are reported, each with its
-place. Nothing is opened on the network and no privilege is needed. Without
-FILE it is the configuration that serve would read [PORTOLAN_CONFIG].
+files and databases that it names; of a probe's caFile, that it is there. All
+errors are reported, each with its place. Nothing is opened on the network and
+no privilege is needed. Without FILE it is the configuration that serve would
+read [PORTOLAN_CONFIG]. Of a folder, every *.yaml file in it is read.
 
-Exit codes: 0 it can be served, 1 it cannot, 2 it could not be read.`,
+Exit codes: 0 it can be served; 1 it cannot, or with --strict there are
+warnings; 2 it could not be read.`,
 		Example: `  portolan check portolan.yaml
   portolan check --strict -q /etc/portolan && portolan reload`,
 		Args: cobra.MaximumNArgs(1),
