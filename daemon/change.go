@@ -104,6 +104,9 @@ func (d *Daemon) needRestart(m *config.Model) (errs config.Errors) {
 	}
 	if !d.dns.SameListeners(m.DNS.Listeners) {
 		warn("dns.listeners")
+		if err := d.dns.CanListen(m.DNS.Listeners); err != nil {
+			errs = append(errs, &config.Error{Warning: true, Path: "dns.listeners", Text: "THE NEXT START WILL FAIL: " + strings.ReplaceAll(err.Error(), "\n", "; ")})
+		}
 	}
 	if m.Metrics != d.metrics {
 		warn("metrics")
@@ -148,6 +151,10 @@ func (d *Daemon) Apply(_ context.Context, c api.Change) (api.Applied, error) {
 	built, errs := Build(src, d.running.Load(), nil)
 	if built != nil && !errs.Failed() {
 		errs = append(errs, movedReferences(built, own, c.Base)...)
+		if err := d.dns.CanListen(built.Model.DNS.Listeners); err != nil {
+			errs = append(errs, &config.Error{Pos: config.Pos{File: own.Show(own.Name)}, Path: "dns.listeners",
+				Text: "the next start would fail: " + strings.ReplaceAll(err.Error(), "\n", "; ")})
+		}
 	}
 	if errs.Failed() {
 		d.failed(errs, "apply", c.By)

@@ -622,3 +622,25 @@ func TestTheLogTellsWhatHappens(t *testing.T) {
 		}
 	}
 }
+
+// Apply refuses listeners that would keep the next start from listening.
+func TestApplyTriesNewListeners(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	was := r.read("portolan.yaml")
+	apply := func(address string) error {
+		text := strings.Replace(r.config("192.0.2.1"), "listeners: [", fmt.Sprintf("listeners: [{address: %q}, ", address), 1)
+		_, err := r.d.Apply(t.Context(), api.Change{Base: r.dir, Files: map[string]string{"new.yaml": text}})
+		return err
+	}
+	if err := apply("198.51.100.53:53"); err == nil || !strings.Contains(err.Error(), "198.51.100.53") || r.read("portolan.yaml") != was {
+		t.Errorf("an address that no interface has: %v", err)
+	}
+	if err := apply(freePort(t)); err != nil {
+		t.Errorf("an address that is free: %v", err)
+	}
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	r.start()
+}
