@@ -13,7 +13,7 @@ import (
 )
 
 // Load reads, decodes and validates the configuration src.Name: a file, or a
-// folder whose *.yaml files are read in the order of their names as if they
+// folder whose *.yaml and *.yml files are read in the order of their names as if they
 // were one (lists are joined; any other section stands in one file only).
 //
 // It returns every error and warning of the run, sorted by place. The model
@@ -119,7 +119,12 @@ func (r *run) names() ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if !e.IsDir() && strings.HasSuffix(e.Name(), ".yaml") {
+		ext := path.Ext(e.Name())
+		switch hidden := strings.HasPrefix(e.Name(), "."); { // an editor's, or a lock
+		case hidden || ext != ".yaml" && ext != ".yml":
+		case e.IsDir():
+			return nil, fmt.Errorf("%s is a folder; the files of a configuration stand in one folder", e.Name())
+		default:
 			names = append(names, path.Join(r.src.Name, e.Name()))
 		}
 	}

@@ -128,10 +128,11 @@ probes:
 
 func TestLoad_Folder(t *testing.T) {
 	src := Source{Dir: "etc", Name: "conf.d", Shown: "/etc", FS: fstest.MapFS{
-		"etc/conf.d/10-base.yaml": {Data: []byte("version: 1\nnode: {name: gw1}\npools: [{name: a, members: [{address: 192.0.2.1}]}]\n")},
-		"etc/conf.d/20-more.yaml": {Data: []byte("version: 1\npools: [{name: b, members: [{address: 192.0.2.2}]}]\n")},
-		"etc/conf.d/readme.txt":   {Data: []byte("not: ours")},
-		"etc/conf.d/old/x.yaml":   {Data: []byte("not: ours")},
+		"etc/conf.d/10-base.yaml":   {Data: []byte("version: 1\nnode: {name: gw1}\npools: [{name: a, members: [{address: 192.0.2.1}]}]\n")},
+		"etc/conf.d/20-more.yml":    {Data: []byte("version: 1\npools: [{name: b, members: [{address: 192.0.2.2}]}]\n")},
+		"etc/conf.d/readme.txt":     {Data: []byte("not: ours")},
+		"etc/conf.d/old/x.yaml":     {Data: []byte("not: ours")},
+		"etc/conf.d/.#10-base.yaml": {Data: []byte("an editor's lock")},
 	}}
 	m, errs := Load(src)
 	if errs != nil {
@@ -140,10 +141,10 @@ func TestLoad_Folder(t *testing.T) {
 	if len(m.Pools) != 2 || m.Pools[0].Name != "a" || m.Pools[1].Name != "b" {
 		t.Errorf("pools %v are not a, b", m.Pools)
 	}
-	if got := m.Pools[1].Pos.String(); got != "/etc/conf.d/20-more.yaml:2:9" {
+	if got := m.Pools[1].Pos.String(); got != "/etc/conf.d/20-more.yml:2:9" {
 		t.Errorf("pool b stands at %s", got)
 	}
-	if got := strings.Join(m.Files(), " "); got != "conf.d/10-base.yaml conf.d/20-more.yaml" {
+	if got := strings.Join(m.Files(), " "); got != "conf.d/10-base.yaml conf.d/20-more.yml" {
 		t.Errorf("Files() = %s", got)
 	}
 
@@ -153,6 +154,14 @@ func TestLoad_Folder(t *testing.T) {
 /etc/conf.d/30-bad.yaml:2:16: pools[0].name: "a" is taken by the pool at /etc/conf.d/10-base.yaml:3:16`
 	if errs.Error() != want {
 		t.Errorf("got:\n%s\nwant:\n%s", errs.Error(), want)
+	}
+}
+
+func TestLoad_FolderInAFolder(t *testing.T) {
+	_, errs := Load(Source{Dir: ".", Name: "conf.d", FS: fstest.MapFS{
+		"conf.d/a.yaml": {Data: []byte("version: 1\n")}, "conf.d/b.yaml/c.yaml": {Data: []byte("version: 1\n")}}})
+	if want := "conf.d: b.yaml is a folder; the files of a configuration stand in one folder"; errs.Error() != want {
+		t.Errorf("got %q, want %q", errs.Error(), want)
 	}
 }
 

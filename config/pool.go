@@ -188,7 +188,9 @@ func (p *Pool) checkSlots(c *checker) {
 		case s.Algorithm == "":
 			continue
 		case last >= 0:
-			c.bad(s, "is never reached: %s is %s, which always chooses", names[last], slots[last].Algorithm)
+			if !c.broken { // what is written wrong may be the slot before
+				c.bad(s, "is never reached: %s is %s, which always chooses", names[last], slots[last].Algorithm)
+			}
 		case i > 0 && declines(s.Algorithm) && p.before(i, slots):
 			c.bad(s, "is never of use: %s declines here too", s.Algorithm)
 		}

@@ -157,7 +157,7 @@ func (p *Probe) checkTimes(c *checker) {
 	between(c, &p.Interval, Duration(100*time.Millisecond), Duration(time.Hour))
 	between(c, &p.Timeout, Duration(time.Millisecond), Duration(time.Hour))
 	if p.Timeout >= p.Interval {
-		c.bad(&p.Timeout, "timeout %s is not shorter than interval %s (FAQ 1.2.27)", p.Timeout, p.Interval)
+		c.bad(&p.Timeout, "timeout %s is not shorter than interval %s: one probe would run into the next", p.Timeout, p.Interval)
 	}
 	between(c, &p.Rise, 1, 100)
 	between(c, &p.Fall, 1, 100)
