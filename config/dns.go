@@ -17,7 +17,7 @@ const safeUDPSize = 1232
 // Listener is one address that DNS is served on.
 type Listener struct {
 	Address   netip.AddrPort `yaml:"address" json:"address"`                      // port 0: any free port
-	Protocols []string       `yaml:"protocols" json:"protocols" words:"protocol"` // udp, tcp (default both)
+	Protocols []string       `yaml:"protocols" json:"protocols" words:"protocol"` // default both
 }
 
 // The default listener is on loopback, so that a first configuration harms

@@ -25,9 +25,9 @@
 // word; see words.go), its default in the noun's defaults method, one line in
 // the noun's check method, and one file in testdata/bad. Run
 //
-//	go test ./config -run Bad -update
+//	go test ./config -run "Bad|Reference" -update
 //
-// and read what the operator will read. If its module is not built yet, name
+// and read what the operator will read, there and in docs/configuration.md. If its module is not built yet, name
 // it in words.go instead, so that it is refused with "needs module X".
 //
 // Start reading at [Model], then at [Load].

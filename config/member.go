@@ -5,15 +5,15 @@ import "net/netip"
 // Member is an entry of a pool. Exactly one of VirtualServer, Pool, CNAME and
 // Address is set.
 type Member struct {
-	VirtualServer string     `yaml:"virtualServer" json:"virtualServer,omitempty"`
-	Pool          string     `yaml:"pool" json:"pool,omitempty"`
-	CNAME         string     `yaml:"cname" json:"cname,omitempty"` // canonical after Load
-	Address       netip.Addr `yaml:"address" json:"address,omitzero"`
+	VirtualServer string     `yaml:"virtualServer" json:"virtualServer,omitempty"` // answers its addresses
+	Pool          string     `yaml:"pool" json:"pool,omitempty"`                   // asks a nested pool
+	CNAME         string     `yaml:"cname" json:"cname,omitempty"`                 // answers this name; canonical after Load
+	Address       netip.Addr `yaml:"address" json:"address,omitzero"`              // answers it; for what is no virtual server
 
-	Weight   int      `yaml:"weight" json:"weight"`     // share among equals, 0 to 65535 (default 1); 0 is a reserve
-	Priority int      `yaml:"priority" json:"priority"` // higher goes first, 0 to 255 (default 0)
-	Probes   []string `yaml:"probes" json:"probes,omitempty"`
-	Criteria Criteria `yaml:"criteria" json:"criteria,omitzero"`
+	Weight   int      `yaml:"weight" json:"weight"`              // share among equals, 0 to 65535 (default 1); 0 is a reserve
+	Priority int      `yaml:"priority" json:"priority"`          // higher goes first, 0 to 255 (default 0)
+	Probes   []string `yaml:"probes" json:"probes,omitempty"`    // instead of the pool's; none for a nested pool
+	Criteria Criteria `yaml:"criteria" json:"criteria,omitzero"` // over its probes, own or inherited
 	Pos      Pos      `yaml:"-" json:"-"`
 }
 

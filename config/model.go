@@ -7,7 +7,7 @@ import "fmt"
 //
 // Lists keep the order of the file, because order breaks ties (T26).
 type Model struct {
-	Version int     `yaml:"version" json:"version"`
+	Version int     `yaml:"version" json:"version"` // always given, and 1: the one that this program reads
 	Node    Node    `yaml:"node" json:"node,omitzero"`
 	DNS     DNS     `yaml:"dns" json:"dns,omitzero"`
 	Metrics Metrics `yaml:"metrics" json:"metrics,omitzero"`
@@ -41,8 +41,8 @@ func (m *Model) defaults() { m.DNS.defaults() }
 
 // Node says which node this is.
 type Node struct {
-	Name string `yaml:"name" json:"name,omitempty"` // default: the host's name, filled in by daemon
-	Site string `yaml:"site" json:"site,omitempty"` // a site of Sites, or empty
+	Name string `yaml:"name" json:"name,omitempty"` // empty: the host's name
+	Site string `yaml:"site" json:"site,omitempty"` // where the node stands
 }
 
 // Pos is a place in a configuration file. Line and Col count from 1; the zero

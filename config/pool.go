@@ -12,22 +12,22 @@ import (
 // set that takes part by priority, min and max (FAQ 1.1.14).
 type Pool struct {
 	Name      string  `yaml:"name" json:"name"`
-	Preferred Slot    `yaml:"preferred" json:"preferred"` // default round-robin
-	Alternate Slot    `yaml:"alternate" json:"alternate,omitzero"`
-	Fallback  Slot    `yaml:"fallback" json:"fallback,omitzero"`
-	Min       int     `yaml:"min" json:"min,omitempty"`         // at least so many take part; 0: the highest level, whatever its size
-	Max       int     `yaml:"max" json:"max,omitempty"`         // at most so many; 0: no bound
-	Spill     []Spill `yaml:"spill" json:"spill" words:"spill"` // what lets lower priorities in: down, busy, full (default [down])
-	Answers   int     `yaml:"answers" json:"answers"`           // distinct members in one answer (default 1, at most 32)
+	Preferred Slot    `yaml:"preferred" json:"preferred"`          // default round-robin
+	Alternate Slot    `yaml:"alternate" json:"alternate,omitzero"` // asked when preferred chose nobody
+	Fallback  Slot    `yaml:"fallback" json:"fallback,omitzero"`   // asked last
+	Min       int     `yaml:"min" json:"min,omitempty"`            // at least so many take part; 0: the highest level, whatever its size
+	Max       int     `yaml:"max" json:"max,omitempty"`            // at most so many; 0: no bound
+	Spill     []Spill `yaml:"spill" json:"spill" words:"spill"`    // what makes room for lower priorities (default [down])
+	Answers   int     `yaml:"answers" json:"answers"`              // distinct members in one answer (default 1, at most 32)
 
 	BusyProtection bool      `yaml:"busyProtection" json:"busyProtection,omitempty"` // busy members leave the answers
-	OnDecline      OnDecline `yaml:"onDecline" json:"onDecline" words:"onDecline"`   // default refused (FAQ 1.4.5)
-	OnDown         []Rung    `yaml:"onDown" json:"onDown"`                           // default [last-good, all]
+	OnDecline      OnDecline `yaml:"onDecline" json:"onDecline" words:"onDecline"`   // the answer when members are usable and no slot chose (default refused, FAQ 1.4.5)
+	OnDown         []Rung    `yaml:"onDown" json:"onDown"`                           // tried in order when no member is usable (default [last-good, all])
 	Panic          Percent   `yaml:"panic" json:"panic,omitempty"`                   // below this share of usable members health is ignored; 0 = off
 
-	Probes   []string  `yaml:"probes" json:"probes,omitempty"`    // inherited by members that have none of their own; see ProbesOf
+	Probes   []string  `yaml:"probes" json:"probes,omitempty"`    // inherited by members that have none of their own
 	Criteria Criteria  `yaml:"criteria" json:"criteria,omitzero"` // over Probes
-	Members  []*Member `yaml:"members" json:"members"`
+	Members  []*Member `yaml:"members" json:"members"`            // at least one
 	Pos      Pos       `yaml:"-" json:"-"`
 }
 
@@ -35,9 +35,9 @@ type Pool struct {
 // {algorithm, weighted, mask, tie}.
 type Slot struct {
 	Algorithm string `yaml:"algorithm" json:"algorithm,omitempty" words:"algorithm"` // empty: the slot is not set
-	Weighted  *bool  `yaml:"weighted" json:"weighted,omitempty"`                     // nil: as the algorithm has it (FAQ 1.1.15)
+	Weighted  *bool  `yaml:"weighted" json:"weighted,omitempty"`                     // do weights count? default: for round-robin only (FAQ 1.1.15)
 	Mask      Mask   `yaml:"mask" json:"mask,omitzero"`                              // source-hash: network bits that count (default 32 and 128)
-	Tie       string `yaml:"tie" json:"tie,omitempty" words:"tie"`                   // topology, proximity, ...: who breaks a tie (default round-robin)
+	Tie       string `yaml:"tie" json:"tie,omitempty" words:"tie"`                   // topology: who chooses among the places it prefers alike (default round-robin)
 	Pos       Pos    `yaml:"-" json:"-"`
 }
 
@@ -45,8 +45,8 @@ type Slot struct {
 // 0 to 32 and 0 to 128, default 32 and 128. In YAML it is a number (IPv4) or
 // {v4, v6}.
 type Mask struct {
-	V4 int `yaml:"v4" json:"v4"`
-	V6 int `yaml:"v6" json:"v6"`
+	V4 int `yaml:"v4" json:"v4"` // bits of an IPv4 address
+	V6 int `yaml:"v6" json:"v6"` // bits of an IPv6 address
 }
 
 // Spill is a reason for which the next lower priority may take part.
@@ -54,9 +54,9 @@ type Spill string
 
 // The reasons to spill (FAQ 1.2.13, 1.2.14, C3).
 const (
-	SpillDown Spill = "down"
-	SpillBusy Spill = "busy"
-	SpillFull Spill = "full"
+	SpillDown Spill = "down" // members are down or held
+	SpillBusy Spill = "busy" // members are busy; waits for module link
+	SpillFull Spill = "full" // members are full; waits for module link
 )
 
 // OnDecline is what a name answers when members stand ready and no slot chose.
@@ -64,20 +64,20 @@ type OnDecline string
 
 // What a declined pool answers; FAQ 1.4.5 gives the default.
 const (
-	DeclineRefused  OnDecline = "refused"
-	DeclineServfail OnDecline = "servfail"
-	DeclineNodata   OnDecline = "nodata"
-	DeclineDrop     OnDecline = "drop"
-	DeclineAny      OnDecline = "any" // round-robin over the active members
+	DeclineRefused  OnDecline = "refused"  // rcode REFUSED
+	DeclineServfail OnDecline = "servfail" // rcode SERVFAIL
+	DeclineNodata   OnDecline = "nodata"   // the name exists, without an address
+	DeclineDrop     OnDecline = "drop"     // no answer at all
+	DeclineAny      OnDecline = "any"      // round-robin over the active members
 )
 
 // Rung is one step of the onDown ladder. Exactly one of its fields is set; in
 // YAML it is a bare action or {addresses: [...]}, {cname: X}, {pool: P}.
 type Rung struct {
-	Action    RungAction   `yaml:"action" json:"action,omitempty" words:"rung"`
-	Addresses []netip.Addr `yaml:"addresses" json:"addresses,omitempty"`
-	CNAME     string       `yaml:"cname" json:"cname,omitempty"`
-	Pool      string       `yaml:"pool" json:"pool,omitempty"`
+	Action    RungAction   `yaml:"action" json:"action,omitempty" words:"rung"` // a rung without an argument; also written bare
+	Addresses []netip.Addr `yaml:"addresses" json:"addresses,omitempty"`        // answers these
+	CNAME     string       `yaml:"cname" json:"cname,omitempty"`                // answers this name; canonical after Load
+	Pool      string       `yaml:"pool" json:"pool,omitempty"`                  // asks another pool
 }
 
 // RungAction is a rung without an argument.
@@ -87,16 +87,16 @@ type RungAction string
 const (
 	RungLastGood RungAction = "last-good" // the last active set that was not empty
 	RungAll      RungAction = "all"       // every member that is not held down
-	RungNodata   RungAction = "nodata"
-	RungServfail RungAction = "servfail"
-	RungRefused  RungAction = "refused"
-	RungDrop     RungAction = "drop"
+	RungNodata   RungAction = "nodata"    // the name exists, without an address
+	RungServfail RungAction = "servfail"  // rcode SERVFAIL
+	RungRefused  RungAction = "refused"   // rcode REFUSED
+	RungDrop     RungAction = "drop"      // no answer at all
 )
 
 // Criteria says how many probes must succeed: all (default) or at least n. In
-// YAML it is "all" or {atLeast: n}. AtLeast 0 means all.
+// YAML it is "all" or {atLeast: n}. Without AtLeast: all.
 type Criteria struct {
-	AtLeast int `yaml:"atLeast" json:"atLeast,omitempty"`
+	AtLeast int `yaml:"atLeast" json:"atLeast,omitempty"` // 1 to the number of probes
 }
 
 func (p *Pool) defaults() {

@@ -15,7 +15,7 @@ import (
 // to by name. Which fields count depends on Kind.
 type Probe struct {
 	Name     string   `yaml:"name" json:"name"`
-	Kind     string   `yaml:"kind" json:"kind" words:"kind"` // icmp, tcp, tcp-half-open, udp, http, https, tls, dns, exec
+	Kind     string   `yaml:"kind" json:"kind" words:"kind"` // what the probe does
 	Interval Duration `yaml:"interval" json:"interval"`      // start to start, 100ms to 1h (default 5s)
 	Timeout  Duration `yaml:"timeout" json:"timeout"`        // less than Interval (default 3s, or half of an interval that is no longer than that)
 	Rise     int      `yaml:"rise" json:"rise"`              // successes in a row to come up, 1 to 100 (default 3)
@@ -29,13 +29,13 @@ type Probe struct {
 
 	Method   string            `yaml:"method" json:"method,omitempty"`     // http, https (default GET)
 	Path     string            `yaml:"path" json:"path,omitempty"`         // http, https (default /)
-	Host     string            `yaml:"host" json:"host,omitempty"`         // http, https: Host header; tls: server name
-	Headers  map[string]string `yaml:"headers" json:"headers,omitempty"`   // http, https
-	Status   []int             `yaml:"status" json:"status,omitempty"`     // http, https (default any 2xx)
+	Host     string            `yaml:"host" json:"host,omitempty"`         // http, https: the name asked for; tls: server name
+	Headers  map[string]string `yaml:"headers" json:"headers,omitempty"`   // http, https: sent beside the probe's own
+	Status   []int             `yaml:"status" json:"status,omitempty"`     // http, https: codes that pass, 100 to 599 (default any 2xx)
 	Insecure bool              `yaml:"insecure" json:"insecure,omitempty"` // https, tls: do not verify the certificate
 	CAFile   string            `yaml:"caFile" json:"caFile,omitempty"`     // https, tls: trust these certificates instead of the system's
 
-	QueryName string     `yaml:"queryName" json:"queryName,omitempty"`                   // dns (required)
+	QueryName string     `yaml:"queryName" json:"queryName,omitempty"`                   // dns: the name asked for
 	QueryType string     `yaml:"queryType" json:"queryType,omitempty" words:"queryType"` // dns (default A)
 	Rcode     string     `yaml:"rcode" json:"rcode,omitempty" words:"rcode"`             // dns (default NOERROR)
 	Answer    netip.Addr `yaml:"answer" json:"answer,omitzero"`                          // dns: an address the answer must hold

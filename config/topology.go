@@ -16,9 +16,9 @@ type Geo struct {
 // tab-separated asn, name, prefix), or all prefixes of autonomous systems.
 type ISP struct {
 	Name       string         `yaml:"name" json:"name"`
-	Prefixes   []netip.Prefix `yaml:"prefixes" json:"prefixes,omitempty"`
-	PrefixFile string         `yaml:"prefixFile" json:"prefixFile,omitempty"`
-	ASNs       []uint32       `yaml:"asns" json:"asns,omitempty"` // looked up in the geo databases and in prefix files that carry them
+	Prefixes   []netip.Prefix `yaml:"prefixes" json:"prefixes,omitempty"`     // client networks
+	PrefixFile string         `yaml:"prefixFile" json:"prefixFile,omitempty"` // one prefix a line, or tab-separated asn, name, prefix
+	ASNs       []uint32       `yaml:"asns" json:"asns,omitempty"`             // looked up in the geo databases and in prefix files that carry them
 	Pos        Pos            `yaml:"-" json:"-"`
 }
 
@@ -26,26 +26,26 @@ type ISP struct {
 // of All, and none of Not. At least one list is set.
 type Region struct {
 	Name string   `yaml:"name" json:"name"`
-	Any  []*Match `yaml:"any" json:"any,omitempty"`
-	All  []*Match `yaml:"all" json:"all,omitempty"`
-	Not  []*Match `yaml:"not" json:"not,omitempty"`
+	Any  []*Match `yaml:"any" json:"any,omitempty"` // at least one of these
+	All  []*Match `yaml:"all" json:"all,omitempty"` // every one of these
+	Not  []*Match `yaml:"not" json:"not,omitempty"` // none of these
 	Pos  Pos      `yaml:"-" json:"-"`
 }
 
 // Match is one matcher. The plain fields that are set must all match (country
 // and subdivision together, for example); Any, All and Not nest.
 type Match struct {
-	Prefix      netip.Prefix `yaml:"prefix" json:"prefix,omitzero"`
-	ISP         string       `yaml:"isp" json:"isp,omitempty"`
-	Region      string       `yaml:"region" json:"region,omitempty"` // another region; loops are refused
-	ASN         uint32       `yaml:"asn" json:"asn,omitempty"`
+	Prefix      netip.Prefix `yaml:"prefix" json:"prefix,omitzero"`                          // clients inside it
+	ISP         string       `yaml:"isp" json:"isp,omitempty"`                               // clients of its prefixes
+	Region      string       `yaml:"region" json:"region,omitempty"`                         // another region; loops are refused
+	ASN         uint32       `yaml:"asn" json:"asn,omitempty"`                               // autonomous system, 1 to 4294967295
 	Continent   string       `yaml:"continent" json:"continent,omitempty" words:"continent"` // AF AN AS EU NA OC SA
 	Country     string       `yaml:"country" json:"country,omitempty"`                       // ISO 3166-1 alpha-2
 	Subdivision string       `yaml:"subdivision" json:"subdivision,omitempty"`               // ISO 3166-2 without the country
 	City        string       `yaml:"city" json:"city,omitempty"`                             // English name
-	Any         []*Match     `yaml:"any" json:"any,omitempty"`
-	All         []*Match     `yaml:"all" json:"all,omitempty"`
-	Not         []*Match     `yaml:"not" json:"not,omitempty"`
+	Any         []*Match     `yaml:"any" json:"any,omitempty"`                               // at least one of these
+	All         []*Match     `yaml:"all" json:"all,omitempty"`                               // every one of these
+	Not         []*Match     `yaml:"not" json:"not,omitempty"`                               // none of these
 	Pos         Pos          `yaml:"-" json:"-"`
 }
 
@@ -62,10 +62,10 @@ type TopologyRule struct {
 // Place is a virtual server, a site, a link or an address prefix. Exactly one
 // field is set.
 type Place struct {
-	VirtualServer string       `yaml:"virtualServer" json:"virtualServer,omitempty"`
-	Site          string       `yaml:"site" json:"site,omitempty"`
-	Link          string       `yaml:"link" json:"link,omitempty"`
-	Prefix        netip.Prefix `yaml:"prefix" json:"prefix,omitzero"`
+	VirtualServer string       `yaml:"virtualServer" json:"virtualServer,omitempty"` // this one
+	Site          string       `yaml:"site" json:"site,omitempty"`                   // the virtual servers that stand there
+	Link          string       `yaml:"link" json:"link,omitempty"`                   // the virtual servers reached by it
+	Prefix        netip.Prefix `yaml:"prefix" json:"prefix,omitzero"`                // what has an address inside it
 }
 
 func (g *Geo) check(c *checker) {

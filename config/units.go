@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// Duration is a time with a unit in YAML ("5s", "500ms", "2h"), never
-// negative.
+// Duration is a time with a unit, ns, us, ms, s, m or h ("500ms", "5s",
+// "1m30s"), never negative.
 type Duration time.Duration
 
-// Percent is a share written "70%"; the value is 0 to 100.
+// Percent is a share written "70%", 0% to 100%.
 type Percent int
 
 // Bandwidth is in bits per second, written with a decimal unit ("100Mbps").

@@ -7,7 +7,7 @@ import "net/netip"
 type VirtualServer struct {
 	Name      string       `yaml:"name" json:"name"`
 	Address   netip.Addr   `yaml:"address" json:"-"`           // the short form of Addresses
-	Addresses []netip.Addr `yaml:"addresses" json:"addresses"` // at most one a family; Load moves Address here
+	Addresses []netip.Addr `yaml:"addresses" json:"addresses"` // at most one a family
 	Port      uint16       `yaml:"port" json:"port,omitempty"` // 1 to 65535; default target port of its probes
 	Link      string       `yaml:"link" json:"link,omitempty"` // the link it is reached by; its row must be up
 	Site      string       `yaml:"site" json:"site,omitempty"` // the site it stands in; its row must be up
@@ -22,7 +22,7 @@ type Link struct {
 	Name     string     `yaml:"name" json:"name"`
 	NextHop  netip.Addr `yaml:"nextHop" json:"nextHop,omitzero"` // target of its probes
 	Source   netip.Addr `yaml:"source" json:"source,omitzero"`   // source address of its probes; default the kernel's choice
-	Site     string     `yaml:"site" json:"site,omitempty"`
+	Site     string     `yaml:"site" json:"site,omitempty"`      // where the line ends
 	Probes   []string   `yaml:"probes" json:"probes,omitempty"`
 	Criteria Criteria   `yaml:"criteria" json:"criteria,omitzero"`
 	Pos      Pos        `yaml:"-" json:"-"`

@@ -8,8 +8,14 @@ type vocabulary struct {
 	later map[string]string // word to the module that it waits for
 }
 
-// vocabularies holds them by the name that a field's `words` tag gives.
+// vocabularies holds them by the name that a field's `words` tag gives. Lines
+// "word: meaning" above an entry go into docs/configuration.md.
 var vocabularies = map[string]vocabulary{
+	// round-robin: in turn, by weight
+	// random: by lot; weights do not count unless weighted is true
+	// first: the first of the highest priority, in the order of the file
+	// source-hash: a client network keeps its member; losing a member moves only its own clients
+	// topology: the places that the topology rules prefer for the client; chooses nobody if there are none
 	"algorithm": {
 		built: []string{"round-robin", "random", "first", "source-hash", "topology"},
 		later: map[string]string{
@@ -30,6 +36,15 @@ var vocabularies = map[string]vocabulary{
 		later: map[string]string{"tls": "dnsserver/tls", "https": "dnsserver/https", "quic": "dnsserver/quic",
 			"dot": "dnsserver/tls", "doh": "dnsserver/https", "doq": "dnsserver/quic"},
 	},
+	// icmp: one echo request
+	// tcp: connects; sends and expects text if it is set
+	// tcp-half-open: a lone ACK that an RST must answer; proves the host's TCP, not that the port is open
+	// udp: one datagram; without expected text, anything but an ICMP error passes, silence too
+	// http: one request
+	// https: one request over TLS, certificate verified
+	// tls: a handshake, certificate verified; sends and expects text if it is set
+	// dns: one question
+	// exec: runs a program; exit status 0 passes
 	"kind": {
 		built: []string{"icmp", "tcp", "tcp-half-open", "udp", "http", "https", "tls", "dns", "exec"},
 		later: map[string]string{

@@ -8,16 +8,16 @@ import (
 // Zone is an authoritative zone: a master file for static records, and names
 // that are bound to pools.
 type Zone struct {
-	Name  string  `yaml:"name" json:"name"` // canonical after Load: lower case, fully qualified
-	File  string  `yaml:"file" json:"file"` // relative to the config
-	Names []*Name `yaml:"names" json:"names,omitempty"`
+	Name  string  `yaml:"name" json:"name"`             // the apex; canonical after Load
+	File  string  `yaml:"file" json:"file"`             // master file (RFC 1035 5) of the static records
+	Names []*Name `yaml:"names" json:"names,omitempty"` // those that pools answer
 	Pos   Pos     `yaml:"-" json:"-"`
 }
 
 // Name is a dynamic name: the pool answers its A, AAAA and address hints.
 type Name struct {
 	Name  string `yaml:"name" json:"name"` // relative to the zone; "@" is the apex, "*" a wildcard
-	Pool  string `yaml:"pool" json:"pool"`
+	Pool  string `yaml:"pool" json:"pool"` // the pool that answers
 	TTL   TTL    `yaml:"ttl" json:"ttl"`
 	Group string `yaml:"group" json:"group,omitempty"` // names of one group share a decision (default: the name itself)
 	FQDN  string `yaml:"-" json:"fqdn"`                // canonical full name, filled in by Load
@@ -27,8 +27,8 @@ type Name struct {
 // TTL bounds the time to live of a dynamic name's answers. A single value
 // sets both bounds. Default 30s to 30s. Range 0s to 24h in whole seconds.
 type TTL struct {
-	Min Duration `yaml:"min" json:"min"`
-	Max Duration `yaml:"max" json:"max"`
+	Min Duration `yaml:"min" json:"min"` // for degraded answers, and close to a coming change
+	Max Duration `yaml:"max" json:"max"` // for all others
 }
 
 func (n *Name) defaults() { n.TTL.defaults() }
