@@ -5,7 +5,8 @@
 // talk to daemon, all others to the API through api/client.
 //
 // Exit codes: 0 yes or unchanged, 1 no, differs or unhealthy, 2 could not
-// tell. One error is one line on stderr.
+// tell. An error is one line on stderr; those of a
+// configuration come with their source line.
 package main
 
 import (
@@ -75,7 +76,8 @@ func newRoot() *cobra.Command {
 tells why.
 
 Exit codes: 0 yes or unchanged, 1 no, differs or unhealthy, 2 could not tell.
-One error is one line on stderr.
+An error is one line on stderr; what is wrong with a configuration comes with its
+source line and a caret below.
 
 Environment: PORTOLAN_SOCKET, PORTOLAN_CONFIG and PORTOLAN_STATE stand in for
 --socket, --config and --state.`,
