@@ -17,7 +17,7 @@ func (d *Daemon) apiOptions() api.Options {
 		Config:  func() api.ConfigState { return *d.state.Load() },
 		Zones:   d.zones,
 		Stats:   d.stats,
-		Ready:   d.notReady,
+		Ready:   d.NotReady,
 		Pools:   d,
 		Probes:  d.prober,
 		Apply:   d,
@@ -59,9 +59,9 @@ func (d *Daemon) zones() []api.Zone {
 	return zones
 }
 
-// notReady names what cannot do its work: pools that wait for a first result,
+// NotReady names what cannot do its work: pools that wait for a first result,
 // zones without a good version.
-func (d *Daemon) notReady() []api.NotReady {
+func (d *Daemon) NotReady() []api.NotReady {
 	var parts []api.NotReady
 	for _, pool := range d.dns.Table().Waiting(d.board.Table()) {
 		parts = append(parts, api.NotReady{Part: "pool/" + pool, Why: "a first probe result is still to come"})

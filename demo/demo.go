@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -44,10 +45,26 @@ func Run(ctx context.Context, out io.Writer, log *slog.Logger) (err error) {
 		State:  filepath.Join(dir, "state"),
 		Socket: filepath.Join(dir, "portolan.sock"),
 		Log:    log,
-		Ready:  func(*daemon.Daemon) { _, _ = fmt.Fprintf(out, guide, dir) },
+		Ready:  func(d *daemon.Daemon) { g.Go(func() error { return tellWhenReady(ctx, d, out, dir) }) },
 	})
 	g.Go(func() error { return d.Run(ctx) })
 	return g.Wait()
+}
+
+// tellWhenReady prints the guide once every pool answers, a second or so after
+// the start.
+func tellWhenReady(ctx context.Context, d *daemon.Daemon, out io.Writer, dir string) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for len(d.NotReady()) > 0 {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+	_, err := fmt.Fprintf(out, guide, dir)
+	return err
 }
 
 // guide is printed when all is up; its argument is the folder.
@@ -70,7 +87,7 @@ Ask why:
   portolan get pools
   portolan describe virtualserver web-west
 
-Stop a site, watch the answers move, and start it again:
+Stop a site, watch the answers move within three seconds, and start it again:
   portolan demo stop west
   portolan explain www.example.com A --client 203.0.113.7
   portolan demo start west
