@@ -16,6 +16,6 @@
 //
 // Write one function in algorithms.go that gives an [Algorithm]; its word in
 // config/words.go; one case with that word in dnsserver/pools.go, func
-// algorithm; and a row in TestWeights_1_1_15. A test holds the words and the
+// algorithm; and a row in TestWeights_1_1_15_T27. A test holds the words and the
 // cases together.
 package pick

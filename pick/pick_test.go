@@ -231,7 +231,9 @@ func TestSlots(t *testing.T) {
 	}
 }
 
-func TestWeights_1_1_15(t *testing.T) {
+// Weights count only where 1.1.15 says, or the slot does; the bandwidth
+// algorithms of T27 come with links.
+func TestWeights_1_1_15_T27(t *testing.T) {
 	tests := []struct {
 		name      string
 		algorithm Algorithm
