@@ -1,6 +1,9 @@
 package config
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // DNS is the authoritative engine's own section.
 type DNS struct {
@@ -42,12 +45,20 @@ func (d *DNS) check(c *checker) {
 	first, spots := map[netip.AddrPort]bool{}, map[spot]*Listener{}
 	each(c, d.Listeners, func(l *Listener, c *checker) {
 		l.check(c)
-		if first[l.Address] && l.Address.Port() != 0 {
-			c.bad(&l.Address, "there is a listener on %s already", l.Address)
+		plain := netip.AddrPortFrom(l.Address.Addr().Unmap(), l.Address.Port())
+		if first[plain] && plain.Port() != 0 {
+			c.bad(&l.Address, "there is a listener on %s already", plain)
 		}
-		first[l.Address] = true
+		first[plain] = true
 		l.overlaps(c, spots)
 	})
+}
+
+// takes says whether a listener stands in the way of another TCP socket.
+func (l *Listener) takes(other netip.AddrPort) bool {
+	a, b := l.Address.Addr().Unmap(), other.Addr().Unmap()
+	return slices.Contains(l.Protocols, "tcp") && l.Address.Port() == other.Port() && other.Port() != 0 &&
+		a.Is4() == b.Is4() && (a == b || a.IsUnspecified() || b.IsUnspecified())
 }
 
 // spot is what one socket takes: all addresses of a family, or at least one.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
@@ -64,6 +65,9 @@ func (f *file) parse(log *journal) {
 
 // bounce reads all documents with the bounded parser.
 func (f *file) bounce() *Error {
+	if err := f.octets(); err != nil {
+		return err
+	}
 	in, err := yaml.NewLoader(strings.NewReader(f.text), yaml.WithV4Defaults(),
 		yaml.WithPlugin(loaderlimits.New(loaderlimits.DepthValue(maxDepth))))
 	if err != nil {
@@ -104,6 +108,30 @@ func (c *censor) node(n *yaml.Node) *Error {
 	for _, inner := range n.Content {
 		if e := c.node(inner); e != nil {
 			return e
+		}
+	}
+	return nil
+}
+
+// octets finds what is no text: bad UTF-8 and control characters, which the
+// parsers report without a place.
+func (f *file) octets() *Error {
+	line, start := 1, 0
+	for i := 0; i < len(f.text); {
+		r, size := utf8.DecodeRuneInString(f.text[i:])
+		text := ""
+		switch {
+		case r == utf8.RuneError && size == 1:
+			text = fmt.Sprintf("the octet 0x%02x is not UTF-8; is the file in another encoding?", f.text[i])
+		case r < ' ' && r != '\t' && r != '\n' && r != '\r', r == 0x7f:
+			text = fmt.Sprintf("the control character 0x%02x is not text", r)
+		}
+		if text != "" {
+			return &Error{Pos: Pos{Line: line, Col: utf8.RuneCountInString(f.text[start:i]) + 1}, Text: text}
+		}
+		i += size
+		if r == '\n' {
+			line, start = line+1, i
 		}
 	}
 	return nil

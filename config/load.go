@@ -136,7 +136,7 @@ func (r *run) names() ([]string, error) {
 
 var (
 	errTooLarge = fmt.Errorf("the configuration is larger than %d MiB", maxBytes>>20)
-	errNoFiles  = errors.New("the folder holds no *.yaml file")
+	errNoFiles  = errors.New("the folder holds no *.yaml or *.yml file")
 )
 
 // unread is the error of a file that was not read, or not to its end.

@@ -168,7 +168,7 @@ func TestLoad_FolderInAFolder(t *testing.T) {
 func TestLoad_NotThere(t *testing.T) {
 	for name, want := range map[string]string{
 		"none.yaml": "none.yaml: cannot read it: file does not exist",
-		"empty":     "empty: the folder holds no *.yaml file",
+		"empty":     "empty: the folder holds no *.yaml or *.yml file",
 	} {
 		_, errs := Load(Source{FS: fstest.MapFS{"empty/x.txt": {}}, Dir: ".", Name: name})
 		if errs.Error() != want {

@@ -13,4 +13,9 @@ func (m *Metrics) check(c *checker) {
 	if m.Address.Addr().IsMulticast() {
 		c.bad(&m.Address, "%s is a multicast address", m.Address.Addr())
 	}
+	for _, l := range c.m.DNS.Listeners {
+		if l != nil && l.takes(m.Address) {
+			c.bad(&m.Address, "the listener on %s takes this address already", l.Address)
+		}
+	}
 }

@@ -22,7 +22,7 @@ type Pool struct {
 
 	BusyProtection bool      `yaml:"busyProtection" json:"busyProtection,omitempty"` // busy members leave the answers
 	OnDecline      OnDecline `yaml:"onDecline" json:"onDecline" words:"onDecline"`   // the answer when members are usable and no slot chose (default refused, FAQ 1.4.5)
-	OnDown         []Rung    `yaml:"onDown" json:"onDown"`                           // tried in order when no member is usable (default [last-good, all])
+	OnDown         []Rung    `yaml:"onDown" json:"onDown"`                           // tried in order when no member is usable; if an operator holds every member, none is tried: the name is answered NODATA (default [last-good, all])
 	Panic          Percent   `yaml:"panic" json:"panic,omitempty"`                   // below this share of usable members health is ignored; 0 = off
 
 	Probes   []string  `yaml:"probes" json:"probes,omitempty"`    // inherited by members that have none of their own
@@ -225,7 +225,11 @@ func (s *Slot) check(c *checker) {
 	if weighs := draws == "round-robin" || draws == "random" || draws == "source-hash"; c.given(&s.Weighted) && !weighs {
 		c.bad(&s.Weighted, "belongs to round-robin, random and source-hash, not to %s", draws)
 	}
-	if c.given(&s.Mask) && draws != "source-hash" {
+	switch {
+	case !c.given(&s.Mask) || draws == "source-hash":
+	case declines(s.Algorithm):
+		c.bad(&s.Mask, "belongs to tie: source-hash, and the tie is %s", draws)
+	default:
 		c.bad(&s.Mask, "belongs to source-hash, not to %s", draws)
 	}
 	if draws == "source-hash" && !c.given(&s.Mask) {

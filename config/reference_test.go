@@ -53,7 +53,7 @@ Every word that a configuration may hold. This page is written from the code
 that reads it (` + "`go test ./config -run Reference -update`" + `): change the comments
 in ` + "`config`" + `, not this file.
 
-A configuration is one YAML file, or a folder whose ` + "`*.yaml`" + ` files are read in the
+A configuration is one YAML file, or a folder whose ` + "`*.yaml` and `*.yml`" + ` files are read in the
 order of their names as if they were one: lists are joined, any other section
 stands in one file only. It starts with ` + "`version: 1`" + `. Unknown keys, keys given
 twice, values without a unit, anchors, aliases and tags are refused; so are, with

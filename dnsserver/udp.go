@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	udpQuerySize = 4096 // octets of a query over UDP; what is longer is cut by the kernel and dropped
+	udpQuerySize = 65535 // octets of a query over UDP: any datagram, also one that padding filled (RFC 7830)
 	udpReplySize = 16384
 )
 

@@ -18,7 +18,8 @@ func checkCommand() *cobra.Command {
 files and databases that it names; of a probe's caFile, that it is there. All
 errors are reported, each with its place. Nothing is opened on the network and
 no privilege is needed. Without FILE it is the configuration that serve would
-read [PORTOLAN_CONFIG]. Of a folder, every *.yaml file in it is read.
+read [PORTOLAN_CONFIG]. Of a folder, every *.yaml and *.yml file in it
+is read, hidden ones left out.
 
 Exit codes: 0 it can be served; 1 it cannot, or with --strict there are
 warnings; 2 it could not be read.`,
