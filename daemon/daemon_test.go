@@ -59,9 +59,10 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
-// freePort gives an address that nothing listens on now, by UDP and TCP.
+// freePort gives an address that nothing listens on now, by UDP and TCP: no
+// other package's tests use this one.
 func freePort(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", "127.78.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

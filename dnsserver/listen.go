@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/portolan-lb/portolan/config"
 )
 
 // Listen opens all sockets, or none. Every address that fails is named, with
@@ -17,23 +19,46 @@ import (
 func (s *Server) Listen() error {
 	var errs []error
 	for _, l := range s.opts.Listeners {
-		addr := l.Address
-		if len(l.Protocols) == 0 || slices.Contains(l.Protocols, "udp") {
-			bound, err := s.listenUDP(addr)
-			errs = append(errs, explainListen("udp", addr, err))
-			if addr.Port() == 0 && err == nil {
-				addr = bound // both protocols on the port that was given to us
-			}
+		found := s.open(l)
+		for try := 0; try < portTries && l.Address.Port() == 0 && errors.Join(found...) != nil; try++ {
+			found = s.open(l) // the port that UDP was given was not free for TCP
 		}
-		if len(l.Protocols) == 0 || slices.Contains(l.Protocols, "tcp") {
-			errs = append(errs, explainListen("tcp", addr, s.listenTCP(addr)))
-		}
+		errs = append(errs, found...)
 	}
 	err := errors.Join(errs...)
 	if err != nil {
 		s.close()
 	}
 	return err
+}
+
+// portTries bounds the search for a port that is free for both protocols.
+const portTries = 20
+
+// open opens the sockets of one listener, or none.
+func (s *Server) open(l *config.Listener) (errs []error) {
+	udp, tcp := len(s.udp), len(s.tcp)
+	addr := l.Address
+	if len(l.Protocols) == 0 || slices.Contains(l.Protocols, "udp") {
+		bound, err := s.listenUDP(addr)
+		errs = append(errs, explainListen("udp", addr, err))
+		if addr.Port() == 0 && err == nil {
+			addr = bound // both protocols on the port that was given to us
+		}
+	}
+	if len(l.Protocols) == 0 || slices.Contains(l.Protocols, "tcp") {
+		errs = append(errs, explainListen("tcp", addr, s.listenTCP(addr)))
+	}
+	if errors.Join(errs...) != nil {
+		for _, u := range s.udp[udp:] {
+			u.conn.Close()
+		}
+		for _, l := range s.tcp[tcp:] {
+			l.listener.Close()
+		}
+		s.udp, s.tcp = s.udp[:udp], s.tcp[:tcp]
+	}
+	return errs
 }
 
 // Addrs gives the addresses that are served, UDP first: for tests and logs,
