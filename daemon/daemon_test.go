@@ -614,7 +614,7 @@ func TestTheLogTellsWhatHappens(t *testing.T) {
 	}
 	r.becomes("www.a.example.", "NOERROR")
 	for _, want := range []string{"level=INFO msg=serving udp=", "of=virtualServer/one from=waiting to=up",
-		`of=virtualServer/one from="" to="held down" why=disk by=ann`, "level=WARN msg=change of=pool/web from=up to=held"} {
+		`of=virtualServer/one from="" to="held down" why=disk by=ann`, `to=held why="every member is held: NODATA" by=daemon`} {
 		deadline := time.Now().Add(5 * time.Second)
 		for tick := time.NewTicker(10 * time.Millisecond); !r.logged(want); <-tick.C {
 			if time.Now().After(deadline) {
