@@ -37,7 +37,9 @@ func (d *Daemon) logEvents(ctx context.Context) error {
 
 // notePools makes events of pools whose state changed since the last look.
 func (d *Daemon) notePools(states map[string]string) {
-	for pool, state := range d.dns.Table().PoolStates(d.board.Table()) {
+	var rows *status.Table
+	d.board.Still(func(t *status.Table) { rows = t }) // the hook that woke us runs before its table is there
+	for pool, state := range d.dns.Table().PoolStates(rows) {
 		if was := states[pool]; was != state && (was != "" || state != "up") {
 			d.board.Record(status.Event{ID: status.MakeID(status.KindPool, pool), Old: was, New: state, Why: poolWhy[state], By: "daemon"})
 		}
