@@ -199,7 +199,7 @@ func movedReferences(b *Built, own config.Source, base string) (errs config.Erro
 		return nil
 	}
 	refs := append(b.Model.Files(), b.Model.Geo.Databases...)
-	for _, z := range b.DNS.Zones() {
+	for z := range b.DNS.Zones() {
 		refs = append(refs, z.Files()...)
 	}
 	slices.Sort(refs)

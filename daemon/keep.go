@@ -114,7 +114,7 @@ func (d *Daemon) withGoodZones(b *Built, into *store.Bundle) error {
 			return fmt.Errorf("zone %s: its last good file: %w", s.Name, err)
 		}
 		src := b.Model.Source()
-		for _, ref := range b.DNS.Zones()[s.Name].Files() {
+		for _, ref := range b.DNS.Zone(s.Name).Files() {
 			text, ok := kept.Files[src.Path(ref)]
 			if !ok {
 				return fmt.Errorf("zone %s: its last good file %s is not kept", s.Name, ref)

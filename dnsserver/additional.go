@@ -70,7 +70,7 @@ func serviceTarget(rr *dns.SVCB) string {
 
 // addAddresses adds what this server knows of the addresses of a name.
 func (q *query) addAddresses(target, key string) {
-	z := q.table.lookupZone(key)
+	z := q.zoneOf(key)
 	if z == nil {
 		return
 	}

@@ -35,7 +35,10 @@ const maxName = 255
 //	   +-------------+          +-- DELEGATION ----> NS -----> glue
 func answer(t *Table, q *query) *dns.Msg {
 	q.begin(t)
-	if rcode := q.admit(); rcode != dns.RcodeSuccess {
+	if q.ruled() {
+		return q.finish()
+	}
+	if rcode := q.refusal(); rcode != dns.RcodeSuccess {
 		q.reply.Rcode = rcode
 		return q.finish()
 	}
@@ -50,7 +53,7 @@ func answer(t *Table, q *query) *dns.Msg {
 
 // begin starts the reply.
 func (q *query) begin(t *Table) {
-	q.work = work{table: t, cap: maxTTL, least: headerSize, sname: canonical(q.name), owner: spelled(q.name)}
+	q.work = work{table: t, view: t.viewOf(q), cap: maxTTL, least: headerSize, sname: canonical(q.name), owner: spelled(q.name)}
 	q.reply = &dns.Msg{Compress: true}
 	q.reply.Id, q.reply.Opcode = q.id, q.opcode
 	q.reply.Response, q.reply.RecursionDesired = true, q.rd
@@ -59,8 +62,26 @@ func (q *query) begin(t *Table) {
 	}
 }
 
-// admit gives the rcode of a query that is not to be looked up.
-func (q *query) admit() int {
+// ruled makes the reply to a query that was not admitted, and says whether it
+// was not.
+func (q *query) ruled() bool {
+	switch q.ruling {
+	case admitted:
+		return false
+	case refused:
+		q.reply.Rcode = dns.RcodeRefused
+	case dropped:
+		q.dropped = true
+	case truncated:
+		q.reply.Truncated = true
+	case wantCookie:
+		q.reply.Rcode = dns.RcodeBadCookie
+	}
+	return true
+}
+
+// refusal gives the rcode of a query that is not to be looked up.
+func (q *query) refusal() int {
 	switch {
 	case q.opcode != dns.OpcodeQuery:
 		return dns.RcodeNotImplemented
@@ -101,12 +122,13 @@ func (q *query) finish() *dns.Msg {
 // solveAnswer looks for sname once and adds what it finds to the answer
 // section.
 func (q *query) solveAnswer() state {
-	q.zone = q.table.zoneFor(q.sname, q.qtype)
-	if q.zone == nil {
-		return q.outside()
+	at := q.view.lookupFor(q.sname, q.qtype)
+	if at == nil || at.zone == nil {
+		return q.outside(at)
 	}
+	q.zone = at.zone
 	if q.first == nil {
-		q.first = q.zone
+		q.first = at
 	}
 	q.place = q.zone.walk(q.sname, q.qtype)
 	q.question.trace.place(q)
@@ -151,17 +173,16 @@ func (tr *Trace) place(q *query) {
 // outside ends at a name that no zone here can answer. As the target of an
 // alias it is left to the resolver; as the question itself it is refused, or
 // failed if the zone is ours and has no good version.
-func (q *query) outside() state {
-	apex := q.table.apexOf(q.sname)
+func (q *query) outside(at *served) state {
 	if tr := q.question.trace; tr != nil { // the arguments alone would cost an allocation
 		tr.note("%s is in no zone served here", q.sname)
 	}
 	switch {
 	case len(q.chain) > 0:
 		return hit
-	case apex != "":
+	case at != nil:
 		q.reply.Rcode = dns.RcodeServerFailure
-		q.ede, q.edeText = dns.ExtendedErrorCodeInvalidData, "zone "+apex+" has no good version"
+		q.ede, q.edeText = dns.ExtendedErrorCodeInvalidData, "zone "+at.state.Name+" has no good version"
 	default:
 		q.reply.Rcode = dns.RcodeRefused // bare, so that it is no longer than the query
 	}

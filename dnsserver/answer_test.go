@@ -199,7 +199,7 @@ func TestAnswer_ZonesInZones(t *testing.T) {
 	undelegated := newTable(&config.DNS{}, mustZone(t, "example.com.", zoneHead, nil), down)
 	between := newTable(&config.DNS{}, mustZone(t, "com.", zoneHead+"example NS ns\n", nil), down)
 	broken := newTable(&config.DNS{}, up)
-	broken.broken["child.example.com."] = true
+	broken.serve(broken.zones.with(&served{state: ZoneState{Name: "child.example.com."}, count: &zoneTally{}}))
 	tests := []struct {
 		table             *Table
 		name, qtype, want string

@@ -31,8 +31,14 @@ type Inputs struct {
 	Topology *topology.Table
 	Before   *Table         // the table that this one follows: unchanged zones and run-time state are taken over; may be nil
 	LastGood *config.Source // where an earlier version of a bad zone file is looked for; may be nil
+}
 
-	prior map[string]ZoneState // of Before
+// before gives a zone as the table before serves it, or nil.
+func (in *Inputs) before(apex string) *served {
+	if in.Before == nil {
+		return nil
+	}
+	return in.Before.zones.get(apex)
 }
 
 // Compile makes a table. It changes nothing and may run beside a serving one.
@@ -52,72 +58,65 @@ func Compile(in Inputs) (*Table, config.Errors) {
 	}
 	t := newTable(&in.Model.DNS)
 	t.pools, t.topology, t.model = ps, in.Topology, in.Model
-	in.prior = map[string]ZoneState{}
-	if in.Before != nil {
-		for _, s := range in.Before.states {
-			in.prior[s.Name] = s
-		}
-	}
 	var errs config.Errors
-	for _, c := range in.Model.Zones {
-		z, state, found := in.zone(c, ps)
+	list := make([]*served, len(in.Model.Zones))
+	for i, c := range in.Model.Zones {
+		z, found := in.zone(c, ps)
 		errs = append(errs, found...)
-		if z == nil {
-			t.broken[c.Name] = true
-		} else {
-			t.zones[c.Name] = z
-		}
-		t.states = append(t.states, state)
+		list[i] = z
 	}
-	return t, errs
+	return t.serve(zonesOf(list)), errs
 }
 
 // zone makes one zone with its dynamic names. A bad file, and one that has
 // static addresses where a name is dynamic, leaves the last good records in
 // place; where there are none, what can be served is.
-func (in *Inputs) zone(c *config.Zone, ps *pools) (*Zone, ZoneState, config.Errors) {
-	state := ZoneState{Name: c.Name, File: c.File, Dynamic: len(c.Names)}
-	bind := func(z *Zone) (*Zone, config.Errors) {
-		state.Serial, state.Records = z.Serial(), z.Records()
-		return z.bind(c, in.Model.MayCNAME, func(n *config.Name) decider { return ps.bind(n, in.Topology) })
+func (in *Inputs) zone(c *config.Zone, ps *pools) (*served, config.Errors) {
+	before := in.before(c.Name)
+	z := &served{state: ZoneState{Name: c.Name, File: c.File, Dynamic: len(c.Names)}, count: &zoneTally{}}
+	if before != nil {
+		z.count = before.count
 	}
-	records, errs := in.records(c, &state)
-	var bound *Zone
+	state := &z.state
+	bind := func(records *Zone) (*Zone, config.Errors) {
+		state.Serial, state.Records = records.Serial(), records.Records()
+		return records.bind(c, in.Model.MayCNAME, func(n *config.Name) decider { return ps.bind(n, in.Topology) })
+	}
+	records, errs := in.records(c, before, state)
 	if records != nil {
 		var found config.Errors
-		bound, found = bind(records)
+		z.zone, found = bind(records)
 		errs = append(errs, found...)
 	}
 	if !errs.Failed() {
-		return bound, state, errs
+		return z, errs
 	}
 	state.Error = errs[slices.IndexFunc(errs, func(e *config.Error) bool { return !e.Warning })].Error()
-	if good := in.goodRecords(c); good != nil && good != records {
-		bound, _ = bind(good) // what fails here failed above too
-		state.Stale, state.Loaded = true, in.prior[c.Name].Loaded
+	if good := in.goodRecords(c, before); good != nil && good != records {
+		z.zone, _ = bind(good) // what fails here failed above too
+		state.Stale, state.Loaded = true, time.Time{}
+		if before != nil {
+			state.Loaded = before.state.Loaded
+		}
 	}
-	state.Missing = bound == nil
-	return bound, state, errs
+	state.Missing = z.zone == nil
+	return z, errs
 }
 
 // records gives the records of the zone's file, parsed only if it changed.
-func (in *Inputs) records(c *config.Zone, state *ZoneState) (*Zone, config.Errors) {
-	if in.Before != nil {
-		if old := in.Before.zones[c.Name]; old != nil && old.Fresh(in.Source, c) {
-			state.Loaded = in.prior[c.Name].Loaded
-			return old, old.Warnings()
-		}
+func (in *Inputs) records(c *config.Zone, before *served, state *ZoneState) (*Zone, config.Errors) {
+	if before != nil && before.zone != nil && before.zone.Fresh(in.Source, c) {
+		state.Loaded = before.state.Loaded
+		return before.zone, before.zone.Warnings()
 	}
 	state.Loaded = time.Now()
 	return ParseZone(in.Source, c)
 }
 
 // goodRecords gives the last good records of a zone, or nil.
-func (in *Inputs) goodRecords(c *config.Zone) *Zone {
-	if in.Before != nil {
-		if old := in.Before.zones[c.Name]; old != nil {
-			return old
-		}
+func (in *Inputs) goodRecords(c *config.Zone, before *served) *Zone {
+	if before != nil && before.zone != nil {
+		return before.zone
 	}
 	if in.LastGood == nil {
 		return nil
@@ -125,9 +124,6 @@ func (in *Inputs) goodRecords(c *config.Zone) *Zone {
 	z, _ := ParseZone(*in.LastGood, c)
 	return z
 }
-
-// ZoneStates tells how each zone stands, in the order of the configuration.
-func (t *Table) ZoneStates() []ZoneState { return t.states }
 
 // Ready makes the pools whose rows changed ready for a status table, before
 // queries see it; changed nil means all pools. It is called by whoever
@@ -184,7 +180,7 @@ func (t *Table) Standing(name string, rows *status.Table) (*pick.Trace, bool) {
 
 // String names the table in logs.
 func (t *Table) String() string {
-	return fmt.Sprintf("%s, %s", count(len(t.zones), "zone"), count(len(t.pools.order), "pool"))
+	return fmt.Sprintf("%s, %s", count(t.zones.size, "zone"), count(len(t.pools.order), "pool"))
 }
 
 func count(n int, what string) string {

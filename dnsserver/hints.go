@@ -53,7 +53,7 @@ func service(rr dns.RR) *dns.SVCB {
 // boundAt gives the binding of a name of ours, or nil.
 func (q *query) boundAt(name string) decider {
 	key := canonical(name)
-	z := q.table.lookupZone(key)
+	z := q.zoneOf(key)
 	if z == nil {
 		return nil
 	}

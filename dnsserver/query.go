@@ -28,6 +28,7 @@ type query struct {
 	edns   edns
 	limit  int // octets that the reply may have
 	malady int // rcode that the message itself earns; RcodeSuccess: none
+	ruling     // of admission
 
 	question question // what decisions may depend on
 	work              // what answering has found
@@ -40,7 +41,8 @@ type work struct {
 	sname string   // canonical name that is being looked for (RFC 1034's SNAME)
 	owner string   // sname as the reply writes it, spelled alike but for case
 	chain []string // names that were followed, canonical
-	first *Zone    // zone of the question, for the counters
+	view  *view    // what the client sees
+	first *served  // zone of the question, for the counters
 	zone  *Zone    // zone of sname
 	place place    // of sname in zone
 

@@ -56,9 +56,8 @@ func (o *Options) fill() {
 // Use may be called at any time from any goroutine. Listen comes before Run,
 // and each is called once.
 type Server struct {
-	opts    Options
-	serving atomic.Pointer[serving]
-	swap    sync.Mutex // held by Use
+	opts  Options
+	table atomic.Pointer[Table]
 
 	udp      []*udpSocket
 	tcp      []*tcpListener
@@ -67,39 +66,21 @@ type Server struct {
 	alarms   atomic.Uint64 // so far, to log ever fewer of them
 }
 
-// serving is a table and the counters of its zones.
-type serving struct {
-	table *Table
-	zones map[string]*zoneCounters
-}
-
 // New makes a server that answers REFUSED to everything until Use.
 func New(o Options) *Server {
 	o.fill()
 	s := &Server{opts: o}
 	s.conns.init(o.MaxConns, o.PerClient)
-	s.serving.Store(&serving{table: newTable(&config.DNS{})})
+	s.table.Store(newTable(&config.DNS{}))
 	return s
 }
 
 // Use answers from another table from the next query on. Queries that are
-// being answered finish with the table they began with. Counters of zones that
-// both tables have go on.
-func (s *Server) Use(t *Table) {
-	s.swap.Lock()
-	defer s.swap.Unlock()
-	before := s.serving.Load().zones
-	next := &serving{table: t, zones: make(map[string]*zoneCounters, len(t.zones))}
-	for name := range t.zones {
-		if next.zones[name] = before[name]; next.zones[name] == nil {
-			next.zones[name] = &zoneCounters{}
-		}
-	}
-	s.serving.Store(next)
-}
+// being answered finish with the table they began with.
+func (s *Server) Use(t *Table) { s.table.Store(t) }
 
 // Table gives the table in use.
-func (s *Server) Table() *Table { return s.serving.Load().table }
+func (s *Server) Table() *Table { return s.table.Load() }
 
 // SameListeners says whether the server listens as these say. Sockets are
 // opened once: other listeners need a restart.
@@ -139,10 +120,11 @@ type handler struct {
 	count  *counters
 	shard  int // of zone counters
 	tcp    bool
+	gate   *gate
 }
 
 func (s *Server) newHandler(tcp bool) *handler {
-	h := &handler{server: s, count: &counters{tcp: tcp}, shard: len(s.counters), tcp: tcp}
+	h := &handler{server: s, count: &counters{tcp: tcp}, shard: len(s.counters), tcp: tcp, gate: &gate{}}
 	s.counters = append(s.counters, h.count)
 	return h
 }
@@ -168,14 +150,15 @@ func (h *handler) handle(msg []byte, source netip.AddrPort, buf []byte) (reply [
 }
 
 func (h *handler) reply(msg []byte, source netip.Addr, buf []byte, now time.Time) []byte {
-	sv := h.server.serving.Load()
-	q := parseQuery(msg, source, sv.table, h.tcp)
+	t := h.server.table.Load()
+	q := parseQuery(msg, source, t, h.tcp)
 	if q == nil {
 		h.count.drop(dropResponse)
 		return nil
 	}
 	h.count.request(source, q.qtype)
-	if answer(sv.table, q.at(now, h.rows())) == nil {
+	q.admit(h.gate)
+	if answer(t, q.at(now, h.rows())) == nil {
 		h.count.drop(dropPolicy)
 		return nil
 	}
@@ -186,7 +169,7 @@ func (h *handler) reply(msg []byte, source netip.Addr, buf []byte, now time.Time
 	}
 	h.count.rcode(q.reply.Rcode)
 	if q.first != nil {
-		sv.zones[q.first.apex].add(h.shard, q.reply.Rcode)
+		q.first.count.add(h.shard, q.reply.Rcode)
 	}
 	return out
 }

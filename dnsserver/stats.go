@@ -147,8 +147,10 @@ func (s *Server) Stats() Stats {
 		r.Count = n
 		st.Requests = append(st.Requests, r)
 	}
-	for name, z := range s.serving.Load().zones {
-		st.Zones[name] = z.sum()
+	for z := range s.table.Load().zones.all() {
+		if sum := z.count.sum(); sum != nil {
+			st.Zones[z.state.Name] = sum
+		}
 	}
 	st.Conns = ConnStats{
 		Open: s.conns.count(), Accepted: s.conns.accepted.Load(),

@@ -1,9 +1,10 @@
 package dnsserver
 
 import (
+	"cmp"
 	"encoding/hex"
-
-	"github.com/miekg/dns"
+	"iter"
+	"slices"
 
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/topology"
@@ -12,13 +13,12 @@ import (
 // Table is everything that answers are made from: zones, settings, and pools
 // behind the names. It is immutable; [Server.Use] swaps it whole.
 type Table struct {
-	zones   map[string]*Zone // by apex, canonical
-	ecs     bool             // use EDNS Client Subnet as the client (T7)
-	udpSize int              // largest UDP answer, octets
-	nsid    string           // hexadecimal, as miekg/dns takes it; empty: none
+	zones   *zoneSet // that every view sees
+	rest    *view    // of the clients that no view takes
+	ecs     bool     // use EDNS Client Subnet as the client (T7)
+	udpSize int      // largest UDP answer, octets
+	nsid    string   // hexadecimal, as miekg/dns takes it; empty: none
 
-	broken   map[string]bool // apexes of zones that have no good version: SERVFAIL
-	states   []ZoneState
 	pools    *pools
 	topology *topology.Table
 	model    *config.Model
@@ -30,51 +30,53 @@ const defaultUDPSize = 1232
 
 // newTable makes a table of zones and the settings of the dns section.
 func newTable(d *config.DNS, zones ...*Zone) *Table {
-	t := &Table{zones: make(map[string]*Zone, len(zones)), ecs: d.ECS, udpSize: d.UDPSize,
-		broken: map[string]bool{}, pools: &pools{}}
+	t := &Table{ecs: d.ECS, udpSize: d.UDPSize, pools: &pools{}}
 	if t.udpSize == 0 {
 		t.udpSize = defaultUDPSize
 	}
 	t.nsid = hex.EncodeToString([]byte(d.NSID))
-	for _, z := range zones {
-		t.zones[z.apex] = z
+	list := make([]*served, len(zones))
+	for i, z := range zones {
+		list[i] = &served{zone: z, state: ZoneState{Name: z.apex}, count: &zoneTally{}}
 	}
+	return t.serve(zonesOf(list))
+}
+
+// serve puts zones into a table that is being made.
+func (t *Table) serve(zones *zoneSet) *Table {
+	t.zones = zones
+	t.rest = &view{own: noZones, shared: zones}
 	return t
 }
 
-// Zones gives the zones by apex. The caller must not change the map.
-func (t *Table) Zones() map[string]*Zone { return t.zones }
+// viewOf gives the view that a query is answered from.
+func (t *Table) viewOf(q *query) *view { return t.rest }
 
-// lookupZone finds the zone with the longest apex that a canonical name is in.
-// It gives nil for a name of others, and for one in a broken zone, which must
-// not be answered from the zone above it.
-func (t *Table) lookupZone(name string) *Zone { return t.zones[t.apexOf(name)] }
-
-// apexOf gives the longest apex, of a broken zone too, that a canonical name
-// is in, or nothing.
-func (t *Table) apexOf(name string) string {
-	for {
-		if t.zones[name] != nil || t.broken[name] {
-			return name
-		}
-		if name == "." {
-			return ""
-		}
-		name = parent(name)
-	}
-}
-
-// zoneFor finds the zone that answers a question. DS at an apex belongs to the
-// parent zone, if that is ours too (RFC 4035 3.1.4.1) and has the cut. A parent
-// that does not would deny a name that lives.
-func (t *Table) zoneFor(name string, qtype uint16) *Zone {
-	z := t.lookupZone(name)
-	if z != nil && qtype == dns.TypeDS && name == z.apex && name != "." {
-		if above := t.lookupZone(parent(name)); above != nil {
-			if n := above.find(name); n != nil && n.cut {
-				return above
+// Zones gives the zones that have records, in no order.
+func (t *Table) Zones() iter.Seq[*Zone] {
+	return func(yield func(*Zone) bool) {
+		for z := range t.zones.all() {
+			if z.zone != nil && !yield(z.zone) {
+				return
 			}
 		}
 	}
-	return z
+}
+
+// Zone gives the records of a zone, or nil if there are none to serve.
+func (t *Table) Zone(apex string) *Zone {
+	if z := t.zones.get(apex); z != nil {
+		return z.zone
+	}
+	return nil
+}
+
+// ZoneStates tells how each zone stands, by name.
+func (t *Table) ZoneStates() []ZoneState {
+	states := make([]ZoneState, 0, t.zones.size)
+	for z := range t.zones.all() {
+		states = append(states, z.state)
+	}
+	slices.SortFunc(states, func(a, b ZoneState) int { return cmp.Compare(a.Name, b.Name) })
+	return states
 }
