@@ -12,6 +12,7 @@ type Member struct {
 
 	Weight   int      `yaml:"weight" json:"weight"`              // share among equals, 0 to 65535 (default 1); 0 is a reserve
 	Priority int      `yaml:"priority" json:"priority"`          // higher goes first, 0 to 255 (default 0)
+	Site     string   `yaml:"site" json:"site,omitempty"`        // where it stands: topology rules may prefer it, and the site's row must be up; of a pool, instead of where its members stand; a virtual server has its own
 	Probes   []string `yaml:"probes" json:"probes,omitempty"`    // instead of the pool's; none for a nested pool
 	Criteria Criteria `yaml:"criteria" json:"criteria,omitzero"` // over its probes, own or inherited
 	Pos      Pos      `yaml:"-" json:"-"`
@@ -74,6 +75,13 @@ func (m *Member) check(c *checker) {
 	c.endpoint(&m.Address)
 	between(c, &m.Weight, 0, 65535)
 	between(c, &m.Priority, 0, 255)
+	switch {
+	case !c.given(&m.Site):
+	case m.VirtualServer != "":
+		c.bad(&m.Site, "belongs to the virtual server: give %s its site there", quote(m.VirtualServer))
+	default:
+		c.refer("site", &m.Site)
+	}
 }
 
 // checkProbes checks the probes that a member has in its pool.

@@ -245,16 +245,23 @@ func (p *Place) check(c *checker) {
 	written := []bool{c.given(&p.VirtualServer), c.given(&p.Site), c.given(&p.Link), c.given(&p.Prefix)}
 	c.oneOf(p, written, "virtualServer, site, link, prefix")
 	stands := func(*VirtualServer) bool { return true }
+	placed := func(*Pool) bool { return false }
 	var field any
 	switch {
 	case p.VirtualServer != "":
 		c.refer("virtual server", &p.VirtualServer)
 	case p.Site != "" && c.refer("site", &p.Site):
 		field, stands = &p.Site, func(v *VirtualServer) bool { return v.Site == p.Site }
+		placed = func(pool *Pool) bool { return pool != nil && pool.standsAt(p.Site) }
 	case p.Link != "" && c.refer("link", &p.Link):
 		field, stands = &p.Link, func(v *VirtualServer) bool { return v.Link == p.Link }
 	}
-	if field != nil && !slices.ContainsFunc(c.m.VirtualServers, stands) {
+	if field != nil && !slices.ContainsFunc(c.m.VirtualServers, stands) && !slices.ContainsFunc(c.m.Pools, placed) {
 		c.warn(field, "never decides: no virtual server is there")
 	}
+}
+
+// standsAt says whether a member of the pool has this site of its own.
+func (p *Pool) standsAt(site string) bool {
+	return slices.ContainsFunc(p.Members, func(m *Member) bool { return m != nil && m.Site == site })
 }

@@ -20,7 +20,7 @@ type target struct {
 	v4, v6 netip.Addr // zero: the member lacks that family
 	cname  string     // canonical; then there are no addresses
 	site   string
-	place  *topology.Place // what topology rules see in it
+	place  *topology.Place // what topology rules see in it; nil: what they see in its members
 }
 
 func (t *target) has(family int) bool { return t.addr(family).IsValid() }
@@ -201,7 +201,10 @@ func (c *poolCompiler) member(p *pool, m *config.Member, above []string) (*pick.
 	// Its own row is there where the pool adds probes, and where an operator
 	// holds it in this pool alone.
 	made.Needs = append(made.Needs, status.MakeID(status.KindPool, p.Name, m.Target()))
-	t := target{name: m.Target()}
+	t := target{name: m.Target(), site: m.Site}
+	if m.Site != "" {
+		made.Needs = append(made.Needs, status.MakeID(status.KindSite, m.Site))
+	}
 	switch {
 	case m.Pool != "":
 		nested, err := c.compile(m.Pool, above)
@@ -209,6 +212,9 @@ func (c *poolCompiler) member(p *pool, m *config.Member, above []string) (*pick.
 			return nil, err
 		}
 		made.Group = nested.group
+		if m.Site != "" {
+			t.place = c.topology.Place("", m.Site, "", nil)
+		}
 		p.has4, p.has6 = p.has4 || nested.has4, p.has6 || nested.has6
 	case m.VirtualServer != "":
 		v := c.servers[m.VirtualServer]
@@ -221,10 +227,10 @@ func (c *poolCompiler) member(p *pool, m *config.Member, above []string) (*pick.
 		t.place = c.topology.Place(v.Name, v.Site, v.Link, v.Addresses)
 	case m.CNAME != "":
 		t.cname = m.CNAME
-		t.place = c.topology.Place("", "", "", nil)
+		t.place = c.topology.Place("", m.Site, "", nil)
 	default:
 		t.setAddrs([]netip.Addr{m.Address})
-		t.place = c.topology.Place("", "", "", []netip.Addr{m.Address})
+		t.place = c.topology.Place("", m.Site, "", []netip.Addr{m.Address})
 	}
 	p.has4 = p.has4 || t.v4.IsValid() || t.cname != ""
 	p.has6 = p.has6 || t.v6.IsValid() || t.cname != ""
@@ -278,10 +284,10 @@ func (c *poolCompiler) algorithm(s config.Slot) pick.Algorithm {
 }
 
 // topologyScore ties topology to pick: the score of a member for the client's
-// class. A nested pool is as good as its best leaf.
+// class. A nested pool is as good as its best leaf, unless it has a site.
 func (c *poolCompiler) topologyScore(in pick.Input, m *pick.Member) (int, bool) {
-	if m.Group == nil {
-		return c.targets[m.Index].place.Score(topology.Class(in.Client.Class))
+	if place := c.targets[m.Index].place; place != nil {
+		return place.Score(topology.Class(in.Client.Class))
 	}
 	best, found := 0, false
 	for _, inner := range m.Group.Active(in.Table) {
