@@ -11,6 +11,7 @@ type DNS struct {
 	ECS       bool        `yaml:"ecs" json:"ecs"`                       // use EDNS Client Subnet as the client (default false, T7)
 	UDPSize   int         `yaml:"udpSize" json:"udpSize"`               // largest UDP answer in bytes, 512 to 4096 (default 1232, warned about above)
 	NSID      string      `yaml:"nsid" json:"nsid,omitempty"`           // answered to those who ask for it, at most 128 bytes; default none
+	Cookies   Cookies     `yaml:"cookies" json:"cookies"`
 }
 
 // safeUDPSize fits every path of the Internet without fragments (DNS
@@ -29,6 +30,7 @@ func (d *DNS) defaults() {
 	l := &Listener{Address: netip.MustParseAddrPort("127.0.0.1:53")}
 	l.defaults()
 	*d = DNS{Listeners: []*Listener{l}, UDPSize: safeUDPSize}
+	d.Cookies.defaults()
 }
 
 func (l *Listener) defaults() { *l = Listener{Address: l.Address, Protocols: []string{"udp", "tcp"}} }
@@ -41,6 +43,7 @@ func (d *DNS) check(c *checker) {
 	if len(d.NSID) > 128 {
 		c.bad(&d.NSID, "is longer than 128 bytes")
 	}
+	d.Cookies.check(c)
 	c.empty(&d.Listeners, len(d.Listeners))
 	first, spots := map[netip.AddrPort]bool{}, map[spot]*Listener{}
 	each(c, d.Listeners, func(l *Listener, c *checker) {

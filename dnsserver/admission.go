@@ -4,11 +4,11 @@ package dnsserver
 type ruling uint8
 
 const (
-	admitted ruling = iota
-	refused         // REFUSED
-	dropped         // no reply
-	truncated       // nothing but TC: ask over TCP, which proves the source
-	wantCookie      // BADCOOKIE: ask again with the cookie of this reply (RFC 7873 5.2.3)
+	admitted   ruling = iota
+	refused           // REFUSED
+	dropped           // no reply
+	truncated         // nothing but TC: ask over TCP, which proves the source
+	wantCookie        // BADCOOKIE: ask again with the cookie of this reply (RFC 7873 5.2.3)
 )
 
 // admit is the one door that the queries of every transport go through (R9).
@@ -20,7 +20,9 @@ const (
 //
 // An ACL of a zone is asked when the zone has been found ([query.zoneOf], [query.solveAnswer]). For
 // an explanation, which comes through no socket, the gate is nil.
-func (q *query) admit(g *gate) {}
+func (q *query) admit(t *Table, g *gate) {
+	q.checkCookie(t)
+}
 
 // gate is what admission knows of a transport and of the queries before.
 type gate struct{}

@@ -89,7 +89,7 @@ func (q *query) refusal() int {
 		return q.malady
 	case q.edns.version > 0:
 		return dns.RcodeBadVers
-	case q.table.ecs && q.edns.subnet.bad:
+	case q.cookie == cookieMalformed, q.table.ecs && q.edns.subnet.bad:
 		return dns.RcodeFormatError
 	case q.qclass != dns.ClassINET, isMeta(q.qtype):
 		return dns.RcodeRefused

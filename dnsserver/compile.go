@@ -57,6 +57,7 @@ func Compile(in Inputs) (*Table, config.Errors) {
 		return nil, config.Errors{{Text: err.Error()}}
 	}
 	t := newTable(&in.Model.DNS)
+	t.cookies = in.cookies()
 	t.pools, t.topology, t.model = ps, in.Topology, in.Model
 	var errs config.Errors
 	list := make([]*served, len(in.Model.Zones))

@@ -14,6 +14,7 @@ type edns struct {
 	version uint8
 	do      bool
 	nsid    bool
+	cookie  cookieOption
 	subnet  subnet
 }
 
@@ -52,6 +53,10 @@ func (e *edns) option(code uint16, data []byte) {
 	switch code {
 	case dns.EDNS0NSID:
 		e.nsid = true
+	case dns.EDNS0COOKIE:
+		if e.cookie.state == cookieNone { // of several the first counts (RFC 7873 5.2)
+			e.cookie = parseCookie(data)
+		}
 	case dns.EDNS0SUBNET:
 		if e.subnet.present {
 			e.subnet.bad = true // two of them: which one is meant?
@@ -106,6 +111,9 @@ func (q *query) opt(t *Table) *dns.OPT {
 	}
 	if sub := q.edns.subnet; t.ecs && sub.present && !sub.bad {
 		opt.Option = append(opt.Option, &dns.EDNS0_LOCAL{Code: dns.EDNS0SUBNET, Data: sub.echo(q.scope)})
+	}
+	if o := q.cookieReply(t); o != nil {
+		opt.Option = append(opt.Option, o)
 	}
 	if q.ede != 0 || q.edeText != "" {
 		opt.Option = append(opt.Option, &dns.EDNS0_EDE{InfoCode: q.ede, ExtraText: q.edeText})

@@ -28,7 +28,9 @@ type query struct {
 	edns   edns
 	limit  int // octets that the reply may have
 	malady int // rcode that the message itself earns; RcodeSuccess: none
-	ruling     // of admission
+	tcp    bool
+	cookie cookieState // as admission found it
+	ruling             // of admission
 
 	question question // what decisions may depend on
 	work              // what answering has found
@@ -83,6 +85,7 @@ func parseQuery(msg []byte, source netip.Addr, t *Table, overTCP bool) *query {
 		rd:     msg[2]&1 != 0,
 		cd:     msg[3]&0x10 != 0,
 		limit:  plainSize,
+		tcp:    overTCP,
 	}
 	q.malady = q.parseBody(msg)
 	if q.edns.present && q.edns.size > plainSize {

@@ -157,8 +157,8 @@ func (h *handler) reply(msg []byte, source netip.Addr, buf []byte, now time.Time
 		return nil
 	}
 	h.count.request(source, q.qtype)
-	q.admit(h.gate)
-	if answer(t, q.at(now, h.rows())) == nil {
+	q.at(now, h.rows()).admit(t, h.gate)
+	if answer(t, q) == nil {
 		h.count.drop(dropPolicy)
 		return nil
 	}

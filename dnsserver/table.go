@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"iter"
 	"slices"
+	"time"
 
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/topology"
@@ -13,11 +14,12 @@ import (
 // Table is everything that answers are made from: zones, settings, and pools
 // behind the names. It is immutable; [Server.Use] swaps it whole.
 type Table struct {
-	zones   *zoneSet // that every view sees
-	rest    *view    // of the clients that no view takes
-	ecs     bool     // use EDNS Client Subnet as the client (T7)
-	udpSize int      // largest UDP answer, octets
-	nsid    string   // hexadecimal, as miekg/dns takes it; empty: none
+	zones   *zoneSet       // that every view sees
+	rest    *view          // of the clients that no view takes
+	ecs     bool           // use EDNS Client Subnet as the client (T7)
+	udpSize int            // largest UDP answer, octets
+	nsid    string         // hexadecimal, as miekg/dns takes it; empty: none
+	cookies *cookieSecrets // nil: COOKIE options are ignored
 
 	pools    *pools
 	topology *topology.Table
@@ -35,6 +37,9 @@ func newTable(d *config.DNS, zones ...*Zone) *Table {
 		t.udpSize = defaultUDPSize
 	}
 	t.nsid = hex.EncodeToString([]byte(d.NSID))
+	if d.Cookies.Enabled {
+		t.cookies = randomSecrets(time.Duration(d.Cookies.Rotation), time.Now())
+	}
 	list := make([]*served, len(zones))
 	for i, z := range zones {
 		list[i] = &served{zone: z, state: ZoneState{Name: z.apex}, count: &zoneTally{}}
