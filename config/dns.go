@@ -9,7 +9,7 @@ import (
 type DNS struct {
 	Listeners []*Listener `yaml:"listeners" json:"listeners,omitempty"` // default one, on 127.0.0.1:53
 	ECS       bool        `yaml:"ecs" json:"ecs"`                       // use EDNS Client Subnet as the client (default false, T7)
-	UDPSize   int         `yaml:"udpSize" json:"udpSize"`               // largest UDP answer in bytes, 512 to 4096 (default 1232, warned about above)
+	UDPSize   int         `yaml:"udpSize" json:"udpSize"`               // largest UDP answer in bytes, 512 to 1232 (default 1232)
 	NSID      string      `yaml:"nsid" json:"nsid,omitempty"`           // answered to those who ask for it, at most 128 bytes; default none
 	Cookies   Cookies     `yaml:"cookies" json:"cookies"`
 }
@@ -36,10 +36,7 @@ func (d *DNS) defaults() {
 func (l *Listener) defaults() { *l = Listener{Address: l.Address, Protocols: []string{"udp", "tcp"}} }
 
 func (d *DNS) check(c *checker) {
-	between(c, &d.UDPSize, 512, 4096)
-	if d.UDPSize > safeUDPSize {
-		c.warn(&d.UDPSize, "answers of more than %d bytes are lost where a path does not carry them whole: none is sent in fragments", safeUDPSize)
-	}
+	between(c, &d.UDPSize, 512, safeUDPSize)
 	if len(d.NSID) > 128 {
 		c.bad(&d.NSID, "is longer than 128 bytes")
 	}

@@ -111,7 +111,7 @@ probes:
 		got = append(got, e.Error())
 	}
 	want := []string{
-		`c.yaml:2:16: dns.udpSize: 100 is out of range 512 to 4096`,
+		`c.yaml:2:16: dns.udpSize: 100 is out of range 512 to 1232`,
 		`c.yaml:2:26: dns.ecs: is "maybe"; true or false belongs here`,
 		`c.yaml:5:16: pools[0].preferred: "topolgy" is not one of: round-robin, random, first, source-hash, topology`,
 		`c.yaml:6:5: pools[0].wight: unknown key "wight"; known here: name, preferred, alternate, fallback, min, max, spill, answers, busyProtection, onDecline, onDown, panic, probes, criteria, members`,

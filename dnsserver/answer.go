@@ -56,10 +56,18 @@ func (q *query) begin(t *Table) {
 	q.work = work{table: t, view: t.viewOf(q), cap: maxTTL, least: headerSize, sname: canonical(q.name), owner: spelled(q.name)}
 	q.reply = &dns.Msg{Compress: true}
 	q.reply.Id, q.reply.Opcode = q.id, q.opcode
-	q.reply.Response, q.reply.RecursionDesired = true, q.rd
-	if q.asked {
+	q.reply.Response, q.reply.RecursionDesired = true, q.rd && q.opcode == dns.OpcodeQuery // only there RD means something
+	if q.asked && q.opensWithQuestion() {
 		q.reply.Question = []dns.Question{{Name: q.name, Qtype: q.qtype, Qclass: q.qclass}}
 	}
+}
+
+// opensWithQuestion says whether the message is of a kind whose first section
+// is known to be a question: UPDATE's zone is one too (RFC 2136 2.3). Of other
+// kinds nothing but the header is understood, and nothing else comes back (RFC
+// 8906 8.1.4).
+func (q *query) opensWithQuestion() bool {
+	return q.opcode == dns.OpcodeQuery || q.opcode == dns.OpcodeNotify || q.opcode == dns.OpcodeUpdate
 }
 
 // ruled makes the reply to a query that was not admitted, and says whether it
@@ -80,28 +88,38 @@ func (q *query) ruled() bool {
 	return true
 }
 
-// refusal gives the rcode of a query that is not to be looked up.
+// refusal gives the rcode of a query that is not to be looked up. The version
+// of EDNS comes first: what the rest says is for that version to tell (RFC 6891
+// 6.1.3).
 func (q *query) refusal() int {
 	switch {
+	case q.edns.version > 0:
+		return dns.RcodeBadVers
 	case q.opcode != dns.OpcodeQuery:
 		return dns.RcodeNotImplemented
 	case q.malady != dns.RcodeSuccess:
 		return q.malady
-	case q.edns.version > 0:
-		return dns.RcodeBadVers
 	case q.cookie == cookieMalformed, q.table.ecs && q.edns.subnet.bad:
 		return dns.RcodeFormatError
-	case q.qclass != dns.ClassINET, isMeta(q.qtype):
+	case q.qclass != dns.ClassINET:
 		return dns.RcodeRefused
+	case q.qtype == dns.TypeAXFR, q.qtype == dns.TypeIXFR:
+		return q.noTransfer()
 	}
-	return dns.RcodeSuccess
+	return dns.RcodeSuccess // types that no zone can hold are types without data (RFC 8906 3.1.2)
 }
 
-// isMeta tells the types that are no data to look up: transfers, OPT and the
-// rest of 128 to 255 (RFC 6895 3.1). ANY is asked often and answered.
-func isMeta(qtype uint16) bool {
-	return qtype == 0 || qtype == dns.TypeOPT ||
-		qtype >= firstMetaType && qtype < dns.TypeANY
+// noTransfer gives the rcode of a transfer, of which there are none: AXFR is
+// not defined over UDP (RFC 5936 4.2), and who may not have a zone of ours is
+// told something else than who asks for a zone that we do not have (2.2.1).
+func (q *query) noTransfer() int {
+	switch {
+	case q.qtype == dns.TypeAXFR && !q.tcp:
+		return dns.RcodeNotImplemented
+	case q.view.get(q.sname) != nil:
+		return dns.RcodeRefused
+	}
+	return dns.RcodeNotAuth
 }
 
 // finish completes the reply with the OPT record.

@@ -118,8 +118,9 @@ func TestAnswer(t *testing.T) {
 		{"a zone's name without the dot before it is not in the zone", "notexample.com.", "A", "REFUSED"},
 		{"transfers are refused", "example.com.", "AXFR", "REFUSED"},
 		{"transfers are refused", "example.com.", "IXFR", "REFUSED"},
-		{"meta types are refused", "example.com.", "TSIG", "REFUSED"},
-		{"meta types are refused", "example.com.", "OPT", "REFUSED"},
+		{"transfers of what is no zone here", "mail.example.com.", "AXFR", "NOTAUTH"},
+		{"RFC 8906 3.1.2 no zone holds this type", "example.com.", "TSIG", "NOERROR AA AUTHORITY " + soaLine},
+		{"RFC 8906 3.1.2 no zone holds this type", "none.example.com.", "OPT", "NXDOMAIN AA AUTHORITY " + soaLine},
 	}
 	for _, test := range tests {
 		q := newQuery(test.name, typeNamed(t, test.qtype), question{})

@@ -90,7 +90,8 @@ func TestParseQuery_Headers(t *testing.T) {
 		if got != test.want {
 			t.Errorf("%s: got %s, want %s", test.name, got, test.want)
 		}
-		if reply != nil && (reply.Id != test.m.Id || !reply.Response || reply.Opcode != test.m.Opcode || !reply.RecursionDesired || reply.RecursionAvailable) {
+		if reply != nil && (reply.Id != test.m.Id || !reply.Response || reply.Opcode != test.m.Opcode ||
+			reply.RecursionDesired != (test.m.Opcode == dns.OpcodeQuery) || reply.RecursionAvailable) {
 			t.Errorf("%s: bad header %v", test.name, reply.MsgHdr)
 		}
 	}

@@ -95,6 +95,6 @@ func withoutOPT(rrs []dns.RR) (list []dns.RR) {
 func newQuery(name string, qtype uint16, by question) *query {
 	return &query{
 		name: dns.Fqdn(name), qtype: qtype, qclass: dns.ClassINET, asked: true,
-		opcode: dns.OpcodeQuery, limit: tcpSize, question: by,
+		opcode: dns.OpcodeQuery, tcp: true, limit: tcpSize, question: by,
 	}
 }

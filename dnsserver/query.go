@@ -121,14 +121,15 @@ func (q *query) parseBody(msg []byte) int {
 		}
 		off = r.end
 	}
-	if off != len(msg) || !q.asked || count(1) != 0 || count(2) != 0 {
-		return dns.RcodeFormatError
+	if off != len(msg) || !q.asked || count(1) != 0 || count(2) != 0 && q.qtype != dns.TypeIXFR {
+		return dns.RcodeFormatError // but IXFR brings the SOA that the client has (RFC 1995 section 3)
 	}
 	return dns.RcodeSuccess
 }
 
 // parseQuestions reads the question and gives the offset after it, or -1. If
-// there are more, which nobody may send (RFC 9619), it passes over them.
+// there are more, which nobody may send (RFC 9619), it passes over them. A
+// pointer in the question has no name before it to point to (RFC 1035 4.1.4).
 func (q *query) parseQuestions(msg []byte, off, n int) int {
 	if n != 1 {
 		for ; n > 0 && off >= 0; n-- {
@@ -137,6 +138,9 @@ func (q *query) parseQuestions(msg []byte, off, n int) int {
 			}
 		}
 		return off
+	}
+	if end := labelsEnd(msg, off); end < 0 || msg[end] != 0 {
+		return -1
 	}
 	name, off, err := dns.UnpackDomainName(msg, off)
 	if err != nil || len(msg) < off+4 {
@@ -154,8 +158,8 @@ func (q *query) parseAdditional(r rawRecord) bool {
 	if !r.isOPT() {
 		return true
 	}
-	if !r.root || q.edns.present {
-		q.edns.present = true
+	if !r.root || q.edns.present { // which version does the message speak?
+		q.edns = edns{present: true}
 		return false
 	}
 	return q.edns.parse(r.fixed, r.data)
@@ -191,12 +195,23 @@ func cutRecord(msg []byte, off int) (r rawRecord, ok bool) {
 // skipName gives the offset after a name, or -1. It does not follow pointers,
 // so that its work is bounded by the octets that it passes.
 func skipName(msg []byte, off int) int {
+	end := labelsEnd(msg, off)
+	switch {
+	case end < 0:
+		return -1
+	case msg[end] == 0:
+		return end + 1
+	}
+	return end + 2
+}
+
+// labelsEnd gives the offset of what ends the labels at an offset, the root or
+// a pointer, or -1 if nothing does.
+func labelsEnd(msg []byte, off int) int {
 	for off < len(msg) {
 		switch n := int(msg[off]); {
-		case n == 0:
-			return off + 1
-		case n >= 0xc0:
-			return off + 2
+		case n == 0, n >= 0xc0:
+			return off
 		case n >= 0x40:
 			return -1
 		default:

@@ -133,7 +133,7 @@ func (s *Server) newHandler(tcp bool) *handler {
 // It gives nil when there is to be none. It never panics (bad input).
 func (h *handler) handle(msg []byte, source netip.AddrPort, buf []byte) (reply []byte) {
 	start := time.Now()
-	if len(msg) < headerSize || source.Port() == 0 {
+	if len(msg) < headerSize || !h.tcp && noClient(source.Port()) {
 		h.count.drop(dropMalformed)
 		return nil
 	}

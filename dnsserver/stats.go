@@ -29,7 +29,7 @@ const (
 type drop uint8
 
 const (
-	dropMalformed drop = iota // shorter than a header, too long, or from port 0
+	dropMalformed drop = iota // shorter than a header, too long, or from a port that no client has
 	dropResponse              // a response, which is never answered
 	dropPolicy                // onDecline or onDown says drop
 	dropSocket                // the socket failed
