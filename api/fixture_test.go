@@ -152,6 +152,7 @@ func (d *daemon) options() api.Options {
 				TCP:       api.TCPStats{Open: 1, Accepted: 3, Refused: 2, Displaced: 1},
 				Responses: []api.ResponseCount{{Zone: "example.com.", Rcode: "NOERROR", N: 5}},
 				Dropped:   map[string]uint64{"malformed": 2},
+				Limits:    map[string]api.LimitCount{"connections": {Value: 1000, Reached: 2}, "zone.records": {Value: 2e7}},
 			}
 		},
 		Ready: func() []api.NotReady {

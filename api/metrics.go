@@ -35,7 +35,9 @@ var (
 	dnsResponses = counter("dns_responses_total", "Answers by zone and response code.", "zone", "rcode")
 	dnsDuration  = counter("dns_request_duration_seconds", "Time from the socket to the packed answer.")
 	dnsTCP       = gauge("dns_tcp_connections", "TCP connections that are open now.")
-	dnsTCPSeen   = counter("dns_tcp_connections_total", "TCP connections: accepted, refused over their client's limit, displaced when idle by new ones, failed for want of descriptors.", "result")
+	dnsTCPSeen   = counter("dns_tcp_connections_total", "TCP connections: accepted, refused over their client's limit or without descriptors, displaced when idle by new ones, failed for want of descriptors.", "result")
+	dnsLimit     = gauge("dns_limit", "Limits of the DNS engine, by their key below dns.limits, as they are now: things, seconds or bytes.", "limit")
+	dnsReached   = counter("dns_limit_reached_total", "How often a limit of the DNS engine was reached.", "limit")
 	dnsDropped   = counter("dns_dropped_total", "Packets that were not answered, by reason.", "reason")
 	panics       = counter("panics_total", "Panics while answering a query; each was answered SERVFAIL.")
 	apiPanics    = counter("api_panics_total", "Panics while answering an API request.")
@@ -63,7 +65,7 @@ var (
 	buildInfo = gauge("build_info", "1, with the version, commit and Go version of the program.", "version", "revision", "goversion")
 
 	families = []metric{
-		dnsRequests, dnsReplies, dnsResponses, dnsDuration, dnsTCP, dnsTCPSeen, dnsDropped, panics, apiPanics,
+		dnsRequests, dnsReplies, dnsResponses, dnsDuration, dnsTCP, dnsTCPSeen, dnsLimit, dnsReached, dnsDropped, panics, apiPanics,
 		reloadOK, reloadTime, lastGood, configInfo,
 		poolMembers, poolActive, poolPanic, rowHealth, holdsNow, zoneSerial, zoneOK,
 		probeResults, probeOverruns, probeWaits, probePanics, probeChecks, probeRunning,
@@ -157,6 +159,10 @@ func (c collector) collectDNS(emit emitter) {
 	emit.put(dnsTCPSeen, float64(s.TCP.Failed), "failed")
 	for reason, n := range s.Dropped {
 		emit.put(dnsDropped, float64(n), reason)
+	}
+	for name, l := range s.Limits {
+		emit.put(dnsLimit, l.Value, name)
+		emit.put(dnsReached, float64(l.Reached), name)
 	}
 	emit.put(panics, float64(s.Panics))
 }

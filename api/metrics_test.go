@@ -59,7 +59,7 @@ portolan_dns_request_duration_seconds_count 7
 # HELP portolan_dns_tcp_connections TCP connections that are open now.
 # TYPE portolan_dns_tcp_connections gauge
 portolan_dns_tcp_connections 1
-# HELP portolan_dns_tcp_connections_total TCP connections: accepted, refused over their client's limit, displaced when idle by new ones, failed for want of descriptors.
+# HELP portolan_dns_tcp_connections_total TCP connections: accepted, refused over their client's limit or without descriptors, displaced when idle by new ones, failed for want of descriptors.
 # TYPE portolan_dns_tcp_connections_total counter
 portolan_dns_tcp_connections_total{result="accepted"} 3
 portolan_dns_tcp_connections_total{result="displaced"} 1
@@ -68,6 +68,14 @@ portolan_dns_tcp_connections_total{result="refused"} 2
 # HELP portolan_dns_dropped_total Packets that were not answered, by reason.
 # TYPE portolan_dns_dropped_total counter
 portolan_dns_dropped_total{reason="malformed"} 2
+# HELP portolan_dns_limit Limits of the DNS engine, by their key below dns.limits, as they are now: things, seconds or bytes.
+# TYPE portolan_dns_limit gauge
+portolan_dns_limit{limit="connections"} 1000
+portolan_dns_limit{limit="zone.records"} 2e+07
+# HELP portolan_dns_limit_reached_total How often a limit of the DNS engine was reached.
+# TYPE portolan_dns_limit_reached_total counter
+portolan_dns_limit_reached_total{limit="connections"} 2
+portolan_dns_limit_reached_total{limit="zone.records"} 0
 # HELP portolan_config_last_reload_successful 1 if the last start, reload or apply succeeded.
 # TYPE portolan_config_last_reload_successful gauge
 portolan_config_last_reload_successful 1

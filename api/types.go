@@ -175,6 +175,14 @@ type DNSStats struct {
 	Durations []DurationCount // of answering, shortest first; the last has no bound
 	Total     time.Duration   // sum of all durations
 	TCP       TCPStats
+	Limits    map[string]LimitCount // by key below dns.limits
+}
+
+// LimitCount is how a limit of the engine stands: what it is, in things,
+// seconds or bytes, and how often it was reached.
+type LimitCount struct {
+	Value   float64
+	Reached uint64
 }
 
 // RequestCount counts queries.
@@ -202,7 +210,7 @@ type DurationCount struct {
 type TCPStats struct {
 	Open      int
 	Accepted  uint64
-	Refused   uint64 // closed at once, over the limit of its client
+	Refused   uint64 // closed at once, over the limit of its client or without descriptors
 	Displaced uint64 // closed as the longest idle when there were too many
 	Failed    uint64 // accept failed
 }

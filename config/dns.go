@@ -12,6 +12,9 @@ type DNS struct {
 	UDPSize   int         `yaml:"udpSize" json:"udpSize"`               // largest UDP answer in bytes, 512 to 1232 (default 1232)
 	NSID      string      `yaml:"nsid" json:"nsid,omitempty"`           // answered to those who ask for it, at most 128 bytes; default none
 	Cookies   Cookies     `yaml:"cookies" json:"cookies"`
+
+	UDPSockets int    `yaml:"udpSockets" json:"udpSockets,omitempty"` // sockets of a listener that answer over UDP at the same time, 0 to 256 (default 0, one a CPU); a change needs a restart
+	Limits     Limits `yaml:"limits" json:"limits"`
 }
 
 // safeUDPSize fits every path of the Internet without fragments (DNS
@@ -29,7 +32,7 @@ type Listener struct {
 func (d *DNS) defaults() {
 	l := &Listener{Address: netip.MustParseAddrPort("127.0.0.1:53")}
 	l.defaults()
-	*d = DNS{Listeners: []*Listener{l}, UDPSize: safeUDPSize}
+	*d = DNS{Listeners: []*Listener{l}, UDPSize: safeUDPSize, Limits: DefaultLimits()}
 	d.Cookies.defaults()
 }
 
@@ -41,6 +44,8 @@ func (d *DNS) check(c *checker) {
 		c.bad(&d.NSID, "is longer than 128 bytes")
 	}
 	d.Cookies.check(c)
+	between(c, &d.UDPSockets, 0, 256)
+	d.Limits.check(c)
 	c.empty(&d.Listeners, len(d.Listeners))
 	first, spots := map[netip.AddrPort]bool{}, map[spot]*Listener{}
 	each(c, d.Listeners, func(l *Listener, c *checker) {

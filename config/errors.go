@@ -15,6 +15,7 @@ type Error struct {
 	Hint    string // `did you mean "topology"?`; may be empty
 	Snippet string // the source lines with a caret, "\n"-separated; may be empty
 	Warning bool   // does not stop the configuration from being used
+	Limit   string // key below dns.limits of the limit that was exceeded; empty for nearly all
 	Unread  bool   // a file of the configuration itself could not be read, so nobody knows what is wrong with it
 }
 

@@ -113,7 +113,7 @@ func keysIn(st *ast.StructType) (keys []key) {
 // forms names the types that are not structs of this package.
 var forms = map[string]string{
 	"string": "text", "bool": "`true` or `false`", "int": "number", "uint16": "number", "uint32": "number",
-	"Duration": "time", "Percent": "share", "Bandwidth": "bandwidth",
+	"Duration": "time", "Percent": "share", "Bandwidth": "bandwidth", "Size": "size",
 	"netip.Addr": "address", "netip.AddrPort": "address with port", "netip.Prefix": "prefix",
 }
 

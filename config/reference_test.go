@@ -77,7 +77,7 @@ the module that they wait for, keys and words of modules that are not built yet.
 func (s *source) reference() string {
 	var b strings.Builder
 	b.WriteString(referenceHead)
-	for _, form := range []string{"Duration", "Percent"} {
+	for _, form := range []string{"Duration", "Percent", "Size"} {
 		b.WriteString("| " + forms[form] + " | " + strings.TrimSuffix(s.told(form), ".") + " |\n")
 	}
 	for _, name := range s.order {

@@ -43,6 +43,8 @@ func nameOf(into any) string {
 		return "an address with a port"
 	case *Duration:
 		return "a time such as 5s"
+	case *Size:
+		return "a size such as 4MiB"
 	default:
 		return "a value with a unit"
 	}

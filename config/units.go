@@ -17,6 +17,10 @@ type Percent int
 // Bandwidth is in bits per second, written with a decimal unit ("100Mbps").
 type Bandwidth uint64
 
+// Size is a number of bytes with a unit: B, kB, MB, GB, or KiB, MiB, GiB, which
+// are 1,024 times as much each ("60000B", "4MiB").
+type Size int64
+
 // String prints the time without the zero parts of [time.Duration.String].
 func (d Duration) String() string {
 	s := time.Duration(d).String()
@@ -101,4 +105,41 @@ func (b *Bandwidth) UnmarshalText(text []byte) error {
 		break
 	}
 	return fmt.Errorf("%q is not a bandwidth such as 64kbps, 100Mbps or 1Gbps (bits, not bytes)", text)
+}
+
+var sizeUnits = []struct {
+	name  string
+	bytes Size
+}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}, {"B", 1}}
+
+// String prints the largest unit that leaves a whole number.
+func (s Size) String() string {
+	for _, u := range sizeUnits {
+		if s >= u.bytes && s%u.bytes == 0 {
+			return strconv.FormatInt(int64(s/u.bytes), 10) + u.name
+		}
+	}
+	return "0B"
+}
+
+// MarshalText writes the size with its unit.
+func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads a whole number with a unit.
+func (s *Size) UnmarshalText(text []byte) error {
+	for _, u := range sizeUnits {
+		digits, ok := strings.CutSuffix(string(text), u.name)
+		if !ok {
+			continue
+		}
+		if v, err := strconv.ParseInt(digits, 10, 64); err == nil && v >= 0 && v <= 1<<50/int64(u.bytes) {
+			*s = Size(v) * u.bytes
+			return nil
+		}
+		break
+	}
+	if _, err := strconv.ParseUint(string(text), 10, 64); err == nil {
+		return fmt.Errorf("%q has no unit; write %sB, or use KiB, MiB, GiB", text, text)
+	}
+	return fmt.Errorf("%q is not a size such as 512B, 64KiB, 4MiB or 1GiB", text)
 }

@@ -38,6 +38,18 @@ func TestUnits(t *testing.T) {
 		{new(Bandwidth), "NaNMbps", ""},
 		{new(Bandwidth), "-1Mbps", ""},
 		{new(Bandwidth), "1e300Gbps", ""},
+		{new(Size), "4MiB", "4MiB"},
+		{new(Size), "2048B", "2KiB"},
+		{new(Size), "60000B", "60kB"},
+		{new(Size), "64GiB", "64GiB"},
+		{new(Size), "0B", "0B"},
+		{new(Size), "3GB", "3GB"},
+		{new(Size), "4096", ""},
+		{new(Size), "4M", ""}, // bits, bytes, which thousand?
+		{new(Size), "-1B", ""},
+		{new(Size), "1.5MiB", ""},
+		{new(Size), "9999999999GiB", ""},
+		{new(Size), "", ""},
 	} {
 		err := c.into.UnmarshalText([]byte(c.text))
 		if (err != nil) != (c.want == "") {

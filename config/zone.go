@@ -12,6 +12,8 @@ type Zone struct {
 	File  string  `yaml:"file" json:"file"`             // master file (RFC 1035 5) of the static records
 	Names []*Name `yaml:"names" json:"names,omitempty"` // those that pools answer
 	Pos   Pos     `yaml:"-" json:"-"`
+
+	Limits *ZoneLimits `yaml:"-" json:"-"` // those of dns.limits.zone, put here by Load; nil: the defaults
 }
 
 // Name is a dynamic name: the pool answers its A, AAAA and address hints.
@@ -85,6 +87,7 @@ func (c *checker) zones() {
 }
 
 func (z *Zone) check(c *checker, zones map[string]*Zone) {
+	z.Limits = &c.m.DNS.Limits.Zone
 	if c.need(&z.Name, "name") && c.domainName(&z.Name) {
 		if first := zones[z.Name]; first != nil {
 			c.bad(&z.Name, "%s is a zone already, at %s", z.Name, first.Pos)

@@ -108,6 +108,9 @@ func (d *Daemon) needRestart(m *config.Model) (errs config.Errors) {
 			errs = append(errs, &config.Error{Warning: true, Path: "dns.listeners", Text: "THE NEXT START WILL FAIL: " + strings.ReplaceAll(err.Error(), "\n", "; ")})
 		}
 	}
+	if !d.dns.SameSockets(m.DNS.UDPSockets) {
+		warn("dns.udpSockets")
+	}
 	if m.Metrics != d.metrics {
 		warn("metrics")
 	}

@@ -1,17 +1,11 @@
 package dnsserver
 
 import (
+	"math"
 	"slices"
 
 	"github.com/miekg/dns"
 )
-
-// maxTargets bounds the names whose addresses one reply carries (reliability
-// 2.1: amplification).
-const maxTargets = 13
-
-// maxAdditional bounds the addresses of one reply that are not glue.
-const maxAdditional = 64
 
 // solveAdditional adds the addresses of names that the reply mentions, and
 // gives hints the same addresses. What a delegation cannot be followed without
@@ -25,18 +19,44 @@ func (q *query) solveAdditional(at state) {
 		return
 	}
 	q.solveHints()
+	limits := &q.table.limits
+	q.may(limits.AdditionalRecords, limitAdditionalRecords)
 	seen := map[string]bool{}
 	for _, rr := range q.reply.Answer {
 		target := targetOf(rr)
-		if target == "" || len(seen) >= maxTargets || len(q.reply.Extra) >= maxAdditional {
+		if target == "" || q.spent {
 			continue
 		}
-		if key := canonical(target); !seen[key] {
+		key := canonical(target)
+		switch {
+		case seen[key]:
+		case len(seen) >= limits.AdditionalNames:
+			q.reach(limitAdditionalNames)
+			return
+		default:
 			seen[key] = true
 			q.addAddresses(target, key)
 		}
 	}
 }
+
+// may sets how many addresses may be added that only help.
+func (q *query) may(add int, which limit) { q.budget, q.bounded, q.spent = add, which, false }
+
+// spend says whether so many addresses may yet be added. Once some may not,
+// none may: a set is added whole or not at all, and a smaller one that comes
+// later is no better than the one that was left out.
+func (q *query) spend(n int) bool {
+	if q.spent = q.spent || n > q.budget; q.spent {
+		q.reach(q.bounded)
+		return false
+	}
+	q.budget -= n
+	return true
+}
+
+// reach notes that this query met a limit.
+func (q *query) reach(which limit) { q.reached |= 1 << which }
 
 // targetOf gives the name whose addresses the reader of a record needs next,
 // or nothing.
@@ -97,7 +117,7 @@ func (q *query) addStatic(target string, n *node) {
 		if set == nil {
 			continue
 		}
-		if q.lacks = q.lacks || !q.room(set); q.lacks {
+		if q.lacks = q.lacks || !q.room(set); q.lacks || !q.spend(len(set.rrs)) {
 			return
 		}
 		for _, rr := range set.rrs {
@@ -109,7 +129,7 @@ func (q *query) addStatic(target string, n *node) {
 // addDecided adds the addresses that a dynamic name has for this client.
 func (q *query) addDecided(target string, by decider) {
 	d := q.decide(by)
-	if !d.gives() {
+	if !d.gives() || !q.spend(len(d.v4)+len(d.v6)) {
 		return
 	}
 	for _, rr := range addressRecords(target, d.v4, d.ttl) {
@@ -136,18 +156,22 @@ func (q *query) addExtra(rr dns.RR) {
 // addGlue adds the addresses of a delegation's name servers: first those at or
 // below the cut, which must be there, then those that may help.
 func (q *query) addGlue() {
-	cut := q.place.owner
+	cut, limits := q.place.owner, &q.table.limits
+	q.may(math.MaxInt, limitReferralGlue) // RFC 9471: all that it cannot be followed without
 	var others []string
 	for _, rr := range q.reply.Ns {
 		target := rr.(*dns.NS).Ns
 		if dns.IsSubDomain(cut, canonical(target)) {
 			q.addStatic(target, q.zone.nodes[canonical(target)])
-		} else if len(others) < maxTargets {
+		} else if len(others) < limits.AdditionalNames {
 			others = append(others, target)
+		} else {
+			q.reach(limitAdditionalNames)
 		}
 	}
 	q.glue = len(q.reply.Extra)
 	q.reply.Truncated = q.lacks // RFC 9471 3.1: glue that is not there
+	q.may(limits.ReferralGlue, limitReferralGlue)
 	for _, target := range others {
 		q.addAddresses(target, canonical(target))
 	}

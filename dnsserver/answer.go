@@ -19,10 +19,6 @@ const (
 	failed                  // the rcode says it all
 )
 
-// maxChain bounds the aliases that one answer follows (R8). What was found so
-// far is answered; the resolver goes on from there.
-const maxChain = 8
-
 // maxName bounds the octets of a name (RFC 1035 2.3.4).
 const maxName = 255
 
@@ -99,7 +95,7 @@ func (q *query) refusal() int {
 		return dns.RcodeNotImplemented
 	case q.malady != dns.RcodeSuccess:
 		return q.malady
-	case q.cookie == cookieMalformed, q.table.ecs && q.edns.subnet.bad:
+	case q.cookie == cookieMalformed, q.edns.keepalive.bad, q.table.ecs && q.edns.subnet.bad:
 		return dns.RcodeFormatError
 	case q.qclass != dns.ClassINET:
 		return dns.RcodeRefused
@@ -302,7 +298,11 @@ func header(owner string, rtype uint16, ttl uint32) dns.RR_Header {
 func (q *query) followTo(target string) state {
 	q.chain = append(q.chain, q.sname)
 	q.sname, q.owner = canonical(target), spelled(target)
-	if len(q.chain) >= maxChain || slices.Contains(q.chain, q.sname) {
+	switch {
+	case slices.Contains(q.chain, q.sname):
+		return hit
+	case len(q.chain) >= q.table.limits.CNAMEChain: // the resolver goes on from there (R8)
+		q.reach(limitCNAMEChain)
 		return hit
 	}
 	return follow

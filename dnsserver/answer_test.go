@@ -148,6 +148,7 @@ func TestAnswer_ChainLimit(t *testing.T) {
 	}
 	table := newTable(&config.DNS{}, mustZone(t, "example.com.", zone, nil))
 	// The address is found only by those who need fewer aliases than the limit.
+	maxChain := config.DefaultLimits().CNAMEChain
 	for name, want := range map[string]int{"c0": maxChain, "c1": maxChain, "c2": 7, "c3": 6} {
 		m := answer(table, newQuery(name+".example.com.", dns.TypeA, question{}))
 		aliases := 0

@@ -66,6 +66,7 @@ func Compile(in Inputs) (*Table, config.Errors) {
 		errs = append(errs, found...)
 		list[i] = z
 	}
+	t.met = exceeded(errs)
 	return t.serve(zonesOf(list)), errs
 }
 

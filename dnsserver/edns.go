@@ -16,6 +16,7 @@ type edns struct {
 	nsid    bool
 	cookie  cookieOption
 	subnet  subnet
+	keepalive
 }
 
 // subnet is a Client Subnet option (RFC 7871 section 6).
@@ -54,6 +55,8 @@ func (e *edns) option(code uint16, data []byte) {
 	switch code {
 	case dns.EDNS0NSID:
 		e.nsid = true
+	case dns.EDNS0TCPKEEPALIVE:
+		e.keepalive.asked, e.keepalive.bad = true, e.keepalive.bad || len(data) > 0
 	case dns.EDNS0COOKIE:
 		if e.cookie.state == cookieNone { // of several the first counts (RFC 7873 5.2)
 			e.cookie = parseCookie(data)
@@ -114,6 +117,9 @@ func (q *query) opt(t *Table) *dns.OPT {
 		opt.Option = append(opt.Option, &dns.EDNS0_LOCAL{Code: dns.EDNS0SUBNET, Data: sub.echo(q.scope)})
 	}
 	if o := q.cookieReply(t); o != nil {
+		opt.Option = append(opt.Option, o)
+	}
+	if o := q.edns.keepalive.option(); o != nil {
 		opt.Option = append(opt.Option, o)
 	}
 	if q.ede != 0 || q.edeText != "" {

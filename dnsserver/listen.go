@@ -28,8 +28,10 @@ func (s *Server) Listen() error {
 	err := errors.Join(errs...)
 	if err != nil {
 		s.close()
+		return err
 	}
-	return err
+	s.sizeBuffers()
+	return nil
 }
 
 // portTries bounds the search for a port that is free for both protocols.

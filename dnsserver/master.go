@@ -3,6 +3,7 @@ package dnsserver
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -15,20 +16,11 @@ import (
 	"github.com/portolan-lb/portolan/config"
 )
 
-// Limits of one zone. They keep a mistake or a hostile file from taking the
-// memory of the whole process.
 const (
-	maxZoneRecords  = 20_000_000
-	maxZoneFile     = 1 << 30     // octets of one file
-	maxIncludes     = 1000        // files of one zone
-	maxIncludeDepth = 8           // files inside each other
-	maxSetSize      = 60_000      // octets of one RRset: it has to fit one TCP message
-	maxTTL          = 1<<31 - 1   // RFC 2181 section 8
-	maxZoneErrors   = 1000        // reported; the rest is only counted
-	maxEntry        = 1 << 20     // octets of one record as written
-	maxGenerated    = 1 << 20     // records that all $GENERATE of a zone make; one makes 65536 at most
-	noTTL           = int64(-1)   // no $TTL yet
-	firstMetaType   = uint16(128) // 128 to 255 are questions, not data (RFC 6895 3.1)
+	maxTTL        = 1<<31 - 1   // RFC 2181 section 8
+	maxZoneErrors = 1000        // reported; the rest is only counted
+	noTTL         = int64(-1)   // no $TTL yet
+	firstMetaType = uint16(128) // 128 to 255 are questions, not data (RFC 6895 3.1)
 )
 
 // ParseZone reads the master file of a zone (RFC 1035 section 5) and all that
@@ -54,8 +46,9 @@ func ParseZone(src config.Source, c *config.Zone) (*Zone, config.Errors) {
 func loadZone(src config.Source, c *config.Zone) (*Zone, config.Errors) {
 	l := &loader{
 		src: src, folder: path.Dir(c.File), decl: c.Pos,
-		zone: &records{apex: canonical(c.Name), nodes: map[string]*node{}},
-		wire: make([]byte, math.MaxUint16+512),
+		limits: zoneLimits(c),
+		zone:   &records{apex: canonical(c.Name), nodes: map[string]*node{}},
+		wire:   make([]byte, math.MaxUint16+512),
 	}
 	l.include(c.File, c.Pos, setting{origin: l.zone.apex, ttl: noTTL})
 	l.finish()
@@ -63,17 +56,27 @@ func loadZone(src config.Source, c *config.Zone) (*Zone, config.Errors) {
 	return &Zone{records: l.zone}, l.errs
 }
 
+// zoneLimits gives the bounds that a zone's files are read under.
+func zoneLimits(c *config.Zone) config.ZoneLimits {
+	if c.Limits != nil {
+		return *c.Limits
+	}
+	return config.DefaultLimits().Zone
+}
+
 // loader holds what is known while a zone is read.
 type loader struct {
 	src    config.Source
 	folder string     // the zone's folder: includes stay inside
 	decl   config.Pos // where the configuration names the zone
+	limits config.ZoneLimits
 	zone   *records
 	open   []string // files that are being read, outermost first
 	errs   config.Errors
 	errors int    // reported so far
 	warns  int    // reported so far
 	made   int    // records of $GENERATE so far
+	beyond string // key of the limit that the next error is about
 	wire   []byte // scratch for packing
 	last   string // owner of the record before, and its node: files are mostly sorted
 	lastOf *node
@@ -87,8 +90,12 @@ type setting struct {
 
 // include reads one file.
 func (l *loader) include(ref string, from config.Pos, in setting) {
-	data, err := readFile(l.src, ref, maxZoneFile)
+	data, err := readFile(l.src, ref, l.limits.FileSize)
 	if err != nil {
+		if errors.Is(err, errFileSize) {
+			l.exceeds(limitZoneFileSize)
+			err = fmt.Errorf("%w than %s", err, l.limits.FileSize)
+		}
 		l.errorf(from, "zone %s: cannot read %s: %v", l.zone.apex, l.src.Show(ref), reason(err))
 		return
 	}
@@ -98,8 +105,10 @@ func (l *loader) include(ref string, from config.Pos, in setting) {
 	l.open = l.open[:len(l.open)-1]
 }
 
+const errFileSize = constError("it is larger")
+
 // readFile reads a file whole, and no further than the octets that it may have.
-func readFile(src config.Source, ref string, most int64) ([]byte, error) {
+func readFile(src config.Source, ref string, most config.Size) ([]byte, error) {
 	f, err := src.Open(ref)
 	if err != nil {
 		return nil, err
@@ -107,11 +116,11 @@ func readFile(src config.Source, ref string, most int64) ([]byte, error) {
 	defer f.Close()
 	var data bytes.Buffer
 	if st, err := f.Stat(); err == nil { // only to take the memory at once
-		data.Grow(int(min(st.Size(), most)) + bytes.MinRead)
+		data.Grow(int(min(st.Size(), int64(most))) + bytes.MinRead)
 	}
-	n, err := data.ReadFrom(io.LimitReader(f, most+1))
-	if err == nil && n > most {
-		err = fmt.Errorf("it is larger than %d octets", most)
+	n, err := data.ReadFrom(io.LimitReader(f, int64(most)+1))
+	if err == nil && n > int64(most) {
+		err = errFileSize
 	}
 	return data.Bytes(), err
 }
@@ -135,10 +144,12 @@ func (l *loader) mayInclude(ref string) (target, text string) {
 		return "", fmt.Sprintf("$INCLUDE %s: %s", ref, fault)
 	case slices.Contains(l.open, target):
 		return "", fmt.Sprintf("$INCLUDE %s: the file includes itself (%s)", ref, strings.Join(append(l.open, target), " -> "))
-	case len(l.open) >= maxIncludeDepth:
-		return "", fmt.Sprintf("$INCLUDE %s: more than %d files inside each other", ref, maxIncludeDepth)
-	case len(l.zone.files) >= maxIncludes:
-		return "", fmt.Sprintf("$INCLUDE %s: more than %d files in one zone", ref, maxIncludes)
+	case len(l.open) >= l.limits.IncludeDepth:
+		l.exceeds(limitZoneIncludeDepth)
+		return "", fmt.Sprintf("$INCLUDE %s: more than %d files inside each other", ref, l.limits.IncludeDepth)
+	case len(l.zone.files) >= l.limits.Includes:
+		l.exceeds(limitZoneIncludes)
+		return "", fmt.Sprintf("$INCLUDE %s: more than %d files in one zone", ref, l.limits.Includes)
 	}
 	return target, ""
 }
@@ -158,15 +169,16 @@ func (l *loader) add(rr dns.RR, file uint16, at config.Pos) {
 		n.sets = append(n.sets, rrset{rtype: h.Rrtype, file: file, line: uint32(at.Line)})
 		set = &n.sets[len(n.sets)-1]
 	}
-	if set.size > maxSetSize {
+	if set.size > uint32(l.limits.SetSize) {
 		return // said already
 	}
 	if slices.ContainsFunc(set.rrs, func(o dns.RR) bool { return dns.IsDuplicate(o, rr) }) {
 		l.warnf(at, "%s %s is there twice", h.Name, dns.Type(h.Rrtype))
 		return
 	}
-	if set.size += uint32(size); set.size > maxSetSize {
-		l.errorf(at, "%s has more %s records than fit one message (%d octets)", h.Name, dns.Type(h.Rrtype), maxSetSize)
+	if set.size += uint32(size); set.size > uint32(l.limits.SetSize) {
+		l.exceeds(limitZoneSetSize)
+		l.errorf(at, "%s has more %s records than %d octets of a message hold", h.Name, dns.Type(h.Rrtype), l.limits.SetSize)
 		return
 	}
 	set.least += leastSize(rr)
@@ -188,8 +200,9 @@ func (l *loader) mayAdd(rr dns.RR) (size int, text string) {
 		return 0, fmt.Sprintf("TTL %d is larger than %d (RFC 2181)", h.Ttl, maxTTL)
 	case !dns.IsSubDomain(l.zone.apex, canonical(h.Name)):
 		return 0, fmt.Sprintf("%s is not in zone %s", h.Name, l.zone.apex)
-	case l.zone.count >= maxZoneRecords:
-		return 0, fmt.Sprintf("zone %s has more than %d records", l.zone.apex, maxZoneRecords)
+	case l.zone.count >= l.limits.Records:
+		l.exceeds(limitZoneRecords)
+		return 0, fmt.Sprintf("zone %s has more than %d records", l.zone.apex, l.limits.Records)
 	}
 	size, err := dns.PackRR(rr, l.wire, 0, nil, false)
 	if err != nil {
@@ -296,9 +309,15 @@ func (l *loader) warnf(at config.Pos, format string, args ...any) {
 	l.report(&config.Error{Pos: at, Text: fmt.Sprintf(format, args...), Warning: true})
 }
 
+// exceeds makes the error or warning that is reported next one of a limit.
+func (l *loader) exceeds(which limit) { l.beyond = limitNames[which] }
+
 // report keeps an error unless there are too many of its kind: a million
 // warnings help nobody, and must not crowd out the one error.
 func (l *loader) report(e *config.Error) {
+	if l.beyond != "" {
+		e.Limit, e.Text, l.beyond = l.beyond, e.Text+" (dns.limits."+l.beyond+")", ""
+	}
 	kind := &l.errors
 	if e.Warning {
 		kind = &l.warns

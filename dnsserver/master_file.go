@@ -126,9 +126,10 @@ func (f *masterFile) skip(e *entry) (fault string) {
 		case c == ')' && !quote && depth > 0:
 			depth--
 		}
-		if f.off-start > maxEntry {
+		if f.off-start > int(f.limits.EntrySize) {
 			f.off = len(f.data)
-			return fmt.Sprintf("this entry is longer than %d octets; is a parenthesis open?", maxEntry)
+			f.exceeds(limitZoneEntrySize)
+			return fmt.Sprintf("this entry is longer than %s; is a parenthesis open?", f.limits.EntrySize)
 		}
 	}
 	switch {
@@ -293,8 +294,9 @@ func (f *masterFile) generate(e entry, words []string) {
 	}
 	parser := dns.NewZoneParser(&feed{text: text}, f.scope.origin, "")
 	for rr, ok := parser.Next(); ok; rr, ok = parser.Next() {
-		if f.made++; f.made > maxGenerated {
-			f.errorf(f.at(e), "$GENERATE: more than %d records of this zone are generated", maxGenerated)
+		if f.made++; f.made > f.limits.GeneratedRecords {
+			f.exceeds(limitZoneGeneratedRecords)
+			f.errorf(f.at(e), "$GENERATE: more than %d records of this zone are generated", f.limits.GeneratedRecords)
 			return
 		}
 		f.add(rr, f.file, f.at(e))

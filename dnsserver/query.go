@@ -60,6 +60,13 @@ type work struct {
 	over  bool // a set that must be there is not: nothing but TC is said
 	lacks bool // a set that may help is not there, so none follows it
 
+	// Addresses that only help are bounded: so many may yet be added, by that
+	// limit, and whether some were not.
+	budget  int
+	bounded limit
+	spent   bool
+	reached uint32 // bit l: limit l
+
 	// Of the additional section, this many records must be there or the
 	// reply is truncated (RFC 9471).
 	glue int

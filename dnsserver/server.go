@@ -24,28 +24,15 @@ type Options struct {
 	Rows      func() *status.Table // the states of now; called once a query
 	Log       *slog.Logger         // default: slog.Default()
 
-	Sockets   int           // UDP sockets an address (default: one a CPU)
-	MaxConns  int           // TCP connections open at once; one more takes the place of the longest idle (default 1000)
-	PerClient int           // of them from one IPv4 address or IPv6 /64, and four times that from a /48 (default 50)
-	IdleTime  time.Duration // for the next query on a TCP connection; a tenth above 80 % of MaxConns (default 10s, RFC 7766 6.2.3)
-	WriteTime time.Duration // for a client to take a TCP answer (default 5s)
+	Sockets int        // UDP sockets an address (default: one a CPU)
+	Others  func() int // descriptors that other parts of the process need at worst; may be nil
+
+	// Record is told of what operators should know, beside the log; may be nil.
+	Record func(status.Event)
 }
 
 func (o *Options) fill() {
-	def := func(n *int, to int) {
-		if *n == 0 {
-			*n = to
-		}
-	}
-	def(&o.Sockets, runtime.NumCPU())
-	def(&o.MaxConns, 1000)
-	def(&o.PerClient, 50)
-	if o.IdleTime == 0 {
-		o.IdleTime = 10 * time.Second
-	}
-	if o.WriteTime == 0 {
-		o.WriteTime = 5 * time.Second
-	}
+	o.Sockets = socketsFor(o.Sockets)
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
@@ -62,22 +49,29 @@ type Server struct {
 	udp      []*udpSocket
 	tcp      []*tcpListener
 	conns    connections
+	lost     overload
 	counters []*counters
-	alarms   atomic.Uint64 // so far, to log ever fewer of them
+	reached  [limits]atomic.Uint64 // how often
+	alarms   atomic.Uint64         // so far, to log ever fewer of them
 }
 
 // New makes a server that answers REFUSED to everything until Use.
 func New(o Options) *Server {
 	o.fill()
 	s := &Server{opts: o}
-	s.conns.init(o.MaxConns, o.PerClient)
+	s.conns.init(s.reach)
 	s.table.Store(newTable(&config.DNS{}))
 	return s
 }
 
 // Use answers from another table from the next query on. Queries that are
 // being answered finish with the table they began with.
-func (s *Server) Use(t *Table) { s.table.Store(t) }
+func (s *Server) Use(t *Table) {
+	s.table.Store(t)
+	for l, n := range t.met {
+		s.reached[l].Add(n)
+	}
+}
 
 // Table gives the table in use.
 func (s *Server) Table() *Table { return s.table.Load() }
@@ -88,6 +82,17 @@ func (s *Server) SameListeners(ls []*config.Listener) bool {
 	return slices.EqualFunc(s.opts.Listeners, ls, func(a, b *config.Listener) bool {
 		return a.Address == b.Address && slices.Equal(a.Protocols, b.Protocols)
 	})
+}
+
+// SameSockets says whether the server has so many UDP sockets an address, 0
+// meaning one a CPU.
+func (s *Server) SameSockets(n int) bool { return s.opts.Sockets == socketsFor(n) }
+
+func socketsFor(n int) int {
+	if n == 0 {
+		return runtime.NumCPU()
+	}
+	return n
 }
 
 // Run serves until ctx is done, then stops: what is being answered is
@@ -101,6 +106,7 @@ func (s *Server) Run(ctx context.Context) error {
 	for _, l := range s.tcp {
 		wg.Go(func() { l.serve(ctx, &wg) })
 	}
+	wg.Go(func() { s.watch(ctx) })
 	<-ctx.Done()
 	for _, u := range s.udp {
 		u.stop()
@@ -157,8 +163,13 @@ func (h *handler) reply(msg []byte, source netip.Addr, buf []byte, now time.Time
 		return nil
 	}
 	h.count.request(source, q.qtype)
+	h.keep(q)
 	q.at(now, h.rows()).admit(t, h.gate)
-	if answer(t, q) == nil {
+	answered := answer(t, q) != nil
+	for met := q.reached; met != 0; met &= met - 1 {
+		h.server.reach(limit(bits.TrailingZeros32(met)))
+	}
+	if !answered {
 		h.count.drop(dropPolicy)
 		return nil
 	}

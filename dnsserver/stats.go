@@ -108,6 +108,7 @@ type Stats struct {
 	Dropped   map[string]uint64            // messages without a reply, by reason
 	Panics    uint64                       // recovered while answering, and replies that could not be packed
 	Conns     ConnStats                    // TCP connections
+	Limits    map[string]LimitCount        // by key below dns.limits
 	Durations [countBuckets]DurationCount  // of answering, from the socket to the packed reply
 	Total     time.Duration                // sum of all durations
 }
@@ -124,7 +125,7 @@ type RequestCount struct {
 type ConnStats struct {
 	Open      int
 	Accepted  uint64
-	Refused   uint64 // closed at once, over the limit of its client
+	Refused   uint64 // closed at once, over the limit of its client or without descriptors
 	Displaced uint64 // closed as the longest idle when there were too many
 	Failed    uint64 // accept failed: no descriptors
 }
@@ -152,6 +153,9 @@ func (s *Server) Stats() Stats {
 			st.Zones[z.state.Name] = sum
 		}
 	}
+	s.countLost()
+	st.Dropped["overload"] = s.lost.total()
+	st.Limits = s.limitCounts()
 	st.Conns = ConnStats{
 		Open: s.conns.count(), Accepted: s.conns.accepted.Load(),
 		Refused: s.conns.refused.Load(), Displaced: s.conns.displaced.Load(), Failed: s.conns.failed.Load(),

@@ -20,10 +20,12 @@ type Table struct {
 	udpSize int            // largest UDP answer, octets
 	nsid    string         // hexadecimal, as miekg/dns takes it; empty: none
 	cookies *cookieSecrets // nil: COOKIE options are ignored
+	limits  config.Limits
 
 	pools    *pools
 	topology *topology.Table
 	model    *config.Model
+	met      [limits]uint64 // limits that its zones' files exceed
 }
 
 // defaultUDPSize is the size that fits every path without fragments (the DNS
@@ -35,6 +37,9 @@ func newTable(d *config.DNS, zones ...*Zone) *Table {
 	t := &Table{ecs: d.ECS, udpSize: d.UDPSize, pools: &pools{}}
 	if t.udpSize == 0 {
 		t.udpSize = defaultUDPSize
+	}
+	if t.limits = d.Limits; t.limits == (config.Limits{}) {
+		t.limits = config.DefaultLimits()
 	}
 	t.nsid = hex.EncodeToString([]byte(d.NSID))
 	if d.Cookies.Enabled {

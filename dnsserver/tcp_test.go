@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/portolan-lb/portolan/config"
 )
 
 // exhausted is a listener that has no descriptors left until it is closed.
@@ -28,19 +30,20 @@ func (e *exhausted) AcceptTCP() (*net.TCPConn, error) {
 }
 
 // Without descriptors accept is tried ever less often, not in a loop that
-// takes the core from UDP (reliability 2.2).
+// takes the core from UDP (reliability 2.2). Each failure but those after a
+// wait is followed by one with the reserve given up, which comes at once.
 func TestAccept_BacksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := New(Options{})
-		l := newTCPListener(s, &exhausted{most: 12})
+		l := newTCPListener(s, &exhausted{most: 24})
 		start := time.Now()
 		var wg sync.WaitGroup
 		l.serve(t.Context(), &wg)
 		// 5, 10, 20, ... 640 ms, then 1 s each
 		if took, want := time.Since(start), 1275*time.Millisecond+4*time.Second; took != want {
-			t.Errorf("12 failures took %v, want %v", took, want)
+			t.Errorf("2 x 12 failures took %v, want %v", took, want)
 		}
-		if n := s.Stats().Conns.Failed; n != 12 {
+		if n := s.Stats().Conns.Failed; n != 24 {
 			t.Errorf("%d failures counted", n)
 		}
 	})
@@ -68,14 +71,15 @@ func TestAccept_StopsWhileWaiting(t *testing.T) {
 
 // pipes opens connections of clients without sockets.
 type pipes struct {
-	t     *testing.T
-	conns *connections
+	t      *testing.T
+	conns  *connections
+	limits config.Limits
 }
 
 func (p *pipes) open(source string) *connection {
 	here, there := net.Pipe()
 	p.t.Cleanup(func() { here.Close(); there.Close() })
-	return p.conns.open(here, netip.MustParseAddrPort(source))
+	return p.conns.open(here, netip.MustParseAddrPort(source), &p.limits)
 }
 
 func isClosed(c *connection) bool {
@@ -88,8 +92,8 @@ func isClosed(c *connection) bool {
 // been idle longest (RFC 7766 6.2.3).
 func TestConnections_Displace(t *testing.T) {
 	c := &connections{}
-	c.init(4, 2)
-	p := &pipes{t, c}
+	c.init(func(limit) {})
+	p := &pipes{t, c, config.Limits{Connections: 4, ConnectionsPerClient: 2}}
 	var all []*connection
 	for i := range 4 {
 		all = append(all, p.open(fmt.Sprintf("192.0.2.%d:1000", i)))
@@ -133,8 +137,8 @@ func TestConnections_PerClient(t *testing.T) {
 	}
 	for _, test := range tests {
 		c := &connections{}
-		c.init(100, 2)
-		p, opened := &pipes{t, c}, 0
+		c.init(func(limit) {})
+		p, opened := &pipes{t, c, config.Limits{Connections: 100, ConnectionsPerClient: 2}}, 0
 		for i := range 20 {
 			if p.open(fmt.Sprintf(test.source, i+1)) != nil {
 				opened++
@@ -149,14 +153,14 @@ func TestConnections_PerClient(t *testing.T) {
 // Above 80 % of the connections the idle time is short.
 func TestConnections_Patience(t *testing.T) {
 	c := &connections{}
-	c.init(10, 10)
-	p := &pipes{t, c}
+	c.init(func(limit) {})
+	p := &pipes{t, c, config.Limits{Connections: 10, ConnectionsPerClient: 10, IdleTimeout: config.Duration(10 * time.Second)}}
 	for i := range 10 {
 		want := 10 * time.Second
 		if i > 8 {
 			want = time.Second
 		}
-		if got := c.patience(10 * time.Second); got != want {
+		if got := c.patience(&p.limits); got != want {
 			t.Errorf("with %d of 10 open: %v, want %v", i, got, want)
 		}
 		p.open("192.0.2.1:1")

@@ -63,7 +63,7 @@ func (w *twin) resolve(qname string, qtype uint16) {
 	var seen []string
 	used := map[string]bool{} // DNAMEs
 	for name := qname; dns.IsSubDomain(w.apex, name); {
-		if len(seen) >= maxChain || slices.Contains(seen, name) {
+		if len(seen) >= config.DefaultLimits().CNAMEChain || slices.Contains(seen, name) {
 			return
 		}
 		seen = append(seen, name)

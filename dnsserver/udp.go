@@ -18,8 +18,9 @@ const (
 
 // udpSocket is one socket and what its goroutine owns.
 type udpSocket struct {
-	conn packetConn
-	h    *handler
+	conn   packetConn
+	h      *handler
+	buffer int // octets asked of the kernel for queries that wait
 }
 
 // packetConn is what is used of a [net.UDPConn].
@@ -33,8 +34,6 @@ type packetConn interface {
 }
 
 func newUDPSocket(s *Server, conn packetConn) *udpSocket {
-	// Bursts wait in the kernel. It takes as much as net.core.rmem_max lets it.
-	_ = conn.SetReadBuffer(4 << 20)
 	return &udpSocket{conn: conn, h: s.newHandler(false)}
 }
 

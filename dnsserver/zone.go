@@ -92,7 +92,7 @@ func (z *Zone) Fresh(src config.Source, c *config.Zone) bool {
 		return false
 	}
 	for _, f := range z.files {
-		data, err := readFile(src, f.ref, maxZoneFile)
+		data, err := readFile(src, f.ref, zoneLimits(c).FileSize)
 		if err != nil || sha256.Sum256(data) != f.sum {
 			return false
 		}

@@ -64,8 +64,13 @@ func (l *loader) checkSOA(name string, set *rrset) {
 }
 
 // checkGlue warns about a delegation whose name servers lie below it and
-// cannot be found (RFC 9471 2.1).
+// cannot be found (RFC 9471 2.1), and about one that sends resolvers to so many
+// that others pay for it (NXNSAttack).
 func (l *loader) checkGlue(cut string, set *rrset) {
+	if n := len(set.rrs); n > l.limits.NameServers {
+		l.exceeds(limitZoneNameServers)
+		l.warnf(l.pos(set), "delegation of %s: %d name servers; more than %d help nobody", cut, n, l.limits.NameServers)
+	}
 	for _, rr := range set.rrs {
 		target := canonical(rr.(*dns.NS).Ns)
 		if !dns.IsSubDomain(cut, target) {

@@ -1,6 +1,7 @@
 package dnsserver
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -48,7 +49,7 @@ func TestParseZone_Errors(t *testing.T) {
 		{"two CNAME", "a CNAME b\na CNAME c", "zone:5:1: a.example.com. has 2 CNAME records; one is allowed (RFC 2181 10.1)"},
 		{"two DNAME", "a DNAME b\na DNAME c", "zone:5:1: a.example.com. has 2 DNAME records; one is allowed (RFC 6672)"},
 		{"below a DNAME", "a DNAME b\nx.a A 192.0.2.1", "zone:6:1: x.a.example.com. is below the DNAME of a.example.com. (RFC 6672 2.4)"},
-		{"set too large", manyTXT(), "zone:234:1: big.example.com. has more TXT records than fit one message (60000 octets)"},
+		{"set too large", manyTXT(), "zone:234:1: big.example.com. has more TXT records than 60000 octets of a message hold (dns.limits.zone.setSize)"},
 
 		{"twice", "a A 192.0.2.1\nA A 192.0.2.1", "warning zone:6:1: A.example.com. A is there twice"},
 		{"TTLs differ", "a 60 A 192.0.2.1\na 30 A 192.0.2.2", "warning zone:6:1: a.example.com. A records have different TTLs; all get the lowest, 30 (RFC 2181 5.2)"},
@@ -421,11 +422,11 @@ func (e *endless) Read(p []byte) (int, error) {
 func TestReadFile_Bound(t *testing.T) {
 	e := &endless{MapFS: fstest.MapFS{"zone": {}}}
 	_, err := readFile(config.Source{FS: e}, "zone", 10_000)
-	if err == nil || err.Error() != "it is larger than 10000 octets" || e.read > 10_001 {
+	if err == nil || !errors.Is(err, errFileSize) || e.read > 10_001 {
 		t.Errorf("%d octets read, %v", e.read, err)
 	}
 	src := config.Source{FS: fstest.MapFS{"zone": {Data: []byte("0123456789")}}, Dir: "."}
-	for most, fits := range map[int64]bool{9: false, 10: true, 11: true} {
+	for most, fits := range map[config.Size]bool{9: false, 10: true, 11: true} {
 		if got, err := readFile(src, "zone", most); (err == nil) != fits || fits && string(got) != "0123456789" {
 			t.Errorf("bound %d: %q, %v", most, got, err)
 		}
