@@ -153,6 +153,7 @@ func (d *daemon) options() api.Options {
 				Responses: []api.ResponseCount{{Zone: "example.com.", Rcode: "NOERROR", N: 5}},
 				Dropped:   map[string]uint64{"malformed": 2},
 				Limits:    map[string]api.LimitCount{"connections": {Value: 1000, Reached: 2}, "zone.records": {Value: 2e7}},
+				RRL:       map[string]uint64{"passed": 4, "slipped": 1},
 			}
 		},
 		Ready: func() []api.NotReady {

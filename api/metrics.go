@@ -39,6 +39,7 @@ var (
 	dnsLimit     = gauge("dns_limit", "Limits of the DNS engine, by their key below dns.limits, as they are now: things, seconds or bytes.", "limit")
 	dnsReached   = counter("dns_limit_reached_total", "How often a limit of the DNS engine was reached.", "limit")
 	dnsDropped   = counter("dns_dropped_total", "Packets that were not answered, by reason.", "reason")
+	dnsRRL       = counter("dns_rrl_total", "Queries that response rate limiting looked at: passed; over the limit and answered TC (slipped), BADCOOKIE (badcookie) or not at all (dropped); over the limit in a dry run (dry).", "result")
 	panics       = counter("panics_total", "Panics while answering a query; each was answered SERVFAIL.")
 	apiPanics    = counter("api_panics_total", "Panics while answering an API request.")
 
@@ -65,7 +66,7 @@ var (
 	buildInfo = gauge("build_info", "1, with the version, commit and Go version of the program.", "version", "revision", "goversion")
 
 	families = []metric{
-		dnsRequests, dnsReplies, dnsResponses, dnsDuration, dnsTCP, dnsTCPSeen, dnsLimit, dnsReached, dnsDropped, panics, apiPanics,
+		dnsRequests, dnsReplies, dnsResponses, dnsDuration, dnsTCP, dnsTCPSeen, dnsLimit, dnsReached, dnsDropped, dnsRRL, panics, apiPanics,
 		reloadOK, reloadTime, lastGood, configInfo,
 		poolMembers, poolActive, poolPanic, rowHealth, holdsNow, zoneSerial, zoneOK,
 		probeResults, probeOverruns, probeWaits, probePanics, probeChecks, probeRunning,
@@ -157,6 +158,9 @@ func (c collector) collectDNS(emit emitter) {
 	emit.put(dnsTCPSeen, float64(s.TCP.Refused), "refused")
 	emit.put(dnsTCPSeen, float64(s.TCP.Displaced), "displaced")
 	emit.put(dnsTCPSeen, float64(s.TCP.Failed), "failed")
+	for result, n := range s.RRL {
+		emit.put(dnsRRL, float64(n), result)
+	}
 	for reason, n := range s.Dropped {
 		emit.put(dnsDropped, float64(n), reason)
 	}

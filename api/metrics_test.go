@@ -76,6 +76,10 @@ portolan_dns_limit{limit="zone.records"} 2e+07
 # TYPE portolan_dns_limit_reached_total counter
 portolan_dns_limit_reached_total{limit="connections"} 2
 portolan_dns_limit_reached_total{limit="zone.records"} 0
+# HELP portolan_dns_rrl_total Queries that response rate limiting looked at: passed; over the limit and answered TC (slipped), BADCOOKIE (badcookie) or not at all (dropped); over the limit in a dry run (dry).
+# TYPE portolan_dns_rrl_total counter
+portolan_dns_rrl_total{result="passed"} 4
+portolan_dns_rrl_total{result="slipped"} 1
 # HELP portolan_config_last_reload_successful 1 if the last start, reload or apply succeeded.
 # TYPE portolan_config_last_reload_successful gauge
 portolan_config_last_reload_successful 1

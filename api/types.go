@@ -171,6 +171,7 @@ type DNSStats struct {
 	Replies   map[string]uint64 // by rcode, all of them
 	Responses []ResponseCount   // those of zones that are served now
 	Dropped   map[string]uint64 // by reason
+	RRL       map[string]uint64 // of response rate limiting, by what became of the query
 	Panics    uint64
 	Durations []DurationCount // of answering, shortest first; the last has no bound
 	Total     time.Duration   // sum of all durations

@@ -13,8 +13,10 @@ type DNS struct {
 	NSID      string      `yaml:"nsid" json:"nsid,omitempty"`           // answered to those who ask for it, at most 128 bytes; default none
 	Cookies   Cookies     `yaml:"cookies" json:"cookies"`
 
-	UDPSockets int    `yaml:"udpSockets" json:"udpSockets,omitempty"` // sockets of a listener that answer over UDP at the same time, 0 to 256 (default 0, one a CPU); a change needs a restart
-	Limits     Limits `yaml:"limits" json:"limits"`
+	UDPSockets    int           `yaml:"udpSockets" json:"udpSockets,omitempty"` // sockets of a listener that answer over UDP at the same time, 0 to 256 (default 0, one a CPU); a change needs a restart
+	Limits        Limits        `yaml:"limits" json:"limits"`
+	RRL           RRL           `yaml:"rrl" json:"rrl"`                     // limits replies to sources that may be forged
+	Amplification Amplification `yaml:"amplification" json:"amplification"` // bounds how much larger than the query a reply is (default off)
 }
 
 // safeUDPSize fits every path of the Internet without fragments (DNS
@@ -34,6 +36,8 @@ func (d *DNS) defaults() {
 	l.defaults()
 	*d = DNS{Listeners: []*Listener{l}, UDPSize: safeUDPSize, Limits: DefaultLimits()}
 	d.Cookies.defaults()
+	d.RRL.defaults()
+	d.Amplification.defaults()
 }
 
 func (l *Listener) defaults() { *l = Listener{Address: l.Address, Protocols: []string{"udp", "tcp"}} }
@@ -46,6 +50,8 @@ func (d *DNS) check(c *checker) {
 	d.Cookies.check(c)
 	between(c, &d.UDPSockets, 0, 256)
 	d.Limits.check(c)
+	d.RRL.check(c)
+	d.Amplification.check(c)
 	c.empty(&d.Listeners, len(d.Listeners))
 	first, spots := map[netip.AddrPort]bool{}, map[spot]*Listener{}
 	each(c, d.Listeners, func(l *Listener, c *checker) {

@@ -71,7 +71,7 @@ var laterKeys = map[string]map[string]string{
 	},
 	"Node": {"store": "store/etcd", "epoch": "store/etcd"},
 	"DNS": {
-		"rrl": "dnsserver/rrl", "acl": "dnsserver/acl", "tsig": "dnsserver/tsig",
+		"acl": "dnsserver/acl", "tsig": "dnsserver/tsig",
 		"keys": "dnsserver/tsig", "dnstap": "dnsserver/dnstap", "dnssec": "dnsserver/dnssec",
 	},
 	"Listener": {"proxy": "dnsserver/proxy", "certificate": "dnsserver/tls", "acl": "dnsserver/acl"},

@@ -41,6 +41,13 @@ func (in *Inputs) before(apex string) *served {
 	return in.Before.zones.get(apex)
 }
 
+func (in *Inputs) limiterBefore() *limiter {
+	if in.Before == nil {
+		return nil
+	}
+	return in.Before.limiter
+}
+
 // Compile makes a table. It changes nothing and may run beside a serving one.
 //
 // A zone whose file is bad keeps its last good version, from Before or from
@@ -59,6 +66,7 @@ func Compile(in Inputs) (*Table, config.Errors) {
 	t := newTable(&in.Model.DNS)
 	t.cookies = in.cookies()
 	t.pools, t.topology, t.model = ps, in.Topology, in.Model
+	t.limiter = newLimiter(&in.Model.DNS.RRL, in.limiterBefore(), time.Now())
 	var errs config.Errors
 	list := make([]*served, len(in.Model.Zones))
 	for i, c := range in.Model.Zones {

@@ -26,6 +26,7 @@ type query struct {
 	qclass uint16
 	asked  bool // the message has a question that could be read
 	edns   edns
+	size   int // octets of the message
 	limit  int // octets that the reply may have
 	malady int // rcode that the message itself earns; RcodeSuccess: none
 	tcp    bool
@@ -91,6 +92,7 @@ func parseQuery(msg []byte, source netip.Addr, t *Table, overTCP bool) *query {
 		opcode: int(msg[2]>>3) & 0xf,
 		rd:     msg[2]&1 != 0,
 		cd:     msg[3]&0x10 != 0,
+		size:   len(msg),
 		limit:  plainSize,
 		tcp:    overTCP,
 	}

@@ -53,6 +53,7 @@ type Server struct {
 	counters []*counters
 	reached  [limits]atomic.Uint64 // how often
 	alarms   atomic.Uint64         // so far, to log ever fewer of them
+	limited  limitedLog
 }
 
 // New makes a server that answers REFUSED to everything until Use.
@@ -60,6 +61,7 @@ func New(o Options) *Server {
 	o.fill()
 	s := &Server{opts: o}
 	s.conns.init(s.reach)
+	s.limited.init()
 	s.table.Store(newTable(&config.DNS{}))
 	return s
 }
@@ -107,6 +109,7 @@ func (s *Server) Run(ctx context.Context) error {
 		wg.Go(func() { l.serve(ctx, &wg) })
 	}
 	wg.Go(func() { s.watch(ctx) })
+	wg.Go(func() { s.tellLimited(ctx) })
 	<-ctx.Done()
 	for _, u := range s.udp {
 		u.stop()
@@ -130,7 +133,8 @@ type handler struct {
 }
 
 func (s *Server) newHandler(tcp bool) *handler {
-	h := &handler{server: s, count: &counters{tcp: tcp}, shard: len(s.counters), tcp: tcp, gate: &gate{}}
+	h := &handler{server: s, count: &counters{tcp: tcp}, shard: len(s.counters), tcp: tcp}
+	h.gate = &gate{limited: &s.limited, outcomes: &h.count.rations}
 	s.counters = append(s.counters, h.count)
 	return h
 }
@@ -164,7 +168,10 @@ func (h *handler) reply(msg []byte, source netip.Addr, buf []byte, now time.Time
 	}
 	h.count.request(source, q.qtype)
 	h.keep(q)
-	q.at(now, h.rows()).admit(t, h.gate)
+	if q.at(now, h.rows()).admit(t, h.gate); q.ruling == dropped {
+		h.count.drop(dropLimit)
+		return nil
+	}
 	answered := answer(t, q) != nil
 	for met := q.reached; met != 0; met &= met - 1 {
 		h.server.reach(limit(bits.TrailingZeros32(met)))

@@ -33,10 +33,11 @@ const (
 	dropResponse              // a response, which is never answered
 	dropPolicy                // onDecline or onDown says drop
 	dropSocket                // the socket failed
+	dropLimit                 // over the limit of dns.rrl
 	drops
 )
 
-var dropNames = [drops]string{"malformed", "response", "policy", "socket"}
+var dropNames = [drops]string{"malformed", "response", "policy", "socket", "rrl"}
 
 // counters belong to one listener goroutine, or to the connections of one TCP
 // listener. They stand in cache lines of their own.
@@ -46,6 +47,7 @@ type counters struct {
 	requests [2][len(countedTypes) + 1]atomic.Uint64 // by family: IPv4, IPv6
 	replies  [rcodes + 1]atomic.Uint64
 	dropped  [drops]atomic.Uint64
+	rations  [rationKinds]atomic.Uint64
 	panics   atomic.Uint64
 	buckets  [countBuckets]atomic.Uint64
 	nanos    atomic.Uint64
@@ -106,6 +108,7 @@ type Stats struct {
 	Responses map[string]uint64            // by rcode, "NOERROR"
 	Zones     map[string]map[string]uint64 // responses by zone and rcode; of zones served now
 	Dropped   map[string]uint64            // messages without a reply, by reason
+	RRL       map[string]uint64            // what rate limiting made of queries: passed, slipped, badcookie, dropped, dry
 	Panics    uint64                       // recovered while answering, and replies that could not be packed
 	Conns     ConnStats                    // TCP connections
 	Limits    map[string]LimitCount        // by key below dns.limits
@@ -139,7 +142,7 @@ type DurationCount struct {
 
 // Stats adds up the counters of all listeners. It may be called at any time.
 func (s *Server) Stats() Stats {
-	st := Stats{Responses: map[string]uint64{}, Dropped: map[string]uint64{}, Zones: map[string]map[string]uint64{}}
+	st := Stats{Responses: map[string]uint64{}, Dropped: map[string]uint64{}, RRL: map[string]uint64{}, Zones: map[string]map[string]uint64{}}
 	requests := map[RequestCount]uint64{}
 	for _, c := range s.counters {
 		c.addTo(&st, requests)
@@ -182,6 +185,9 @@ func (c *counters) addTo(st *Stats, requests map[RequestCount]uint64) {
 	}
 	for why := range c.dropped {
 		st.Dropped[dropNames[why]] += c.dropped[why].Load()
+	}
+	for i, name := range rationNames {
+		st.RRL[name] += c.rations[i].Load()
 	}
 	for i := range c.buckets {
 		st.Durations[i].Below = time.Microsecond << i

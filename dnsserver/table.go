@@ -22,6 +22,9 @@ type Table struct {
 	cookies *cookieSecrets // nil: COOKIE options are ignored
 	limits  config.Limits
 
+	limiter       *limiter // nil: nothing is limited
+	amplification config.Amplification
+
 	pools    *pools
 	topology *topology.Table
 	model    *config.Model
@@ -41,6 +44,7 @@ func newTable(d *config.DNS, zones ...*Zone) *Table {
 	if t.limits = d.Limits; t.limits == (config.Limits{}) {
 		t.limits = config.DefaultLimits()
 	}
+	t.amplification = d.Amplification
 	t.nsid = hex.EncodeToString([]byte(d.NSID))
 	if d.Cookies.Enabled {
 		t.cookies = randomSecrets(time.Duration(d.Cookies.Rotation), time.Now())
