@@ -30,14 +30,13 @@ type subnet struct {
 }
 
 // parse reads an OPT record: its fixed part from the type on, and its options.
-// It says whether the options are well formed. Those of another version are not
-// looked at: only that version knows their form.
+// It says whether the options are well formed.
 func (e *edns) parse(fixed, options []byte) bool {
 	e.present = true
 	e.size = int(binary.BigEndian.Uint16(fixed[2:]))
 	e.version = fixed[5]
 	e.do = fixed[6]&0x80 != 0
-	for e.version == 0 && len(options) > 0 {
+	for len(options) > 0 {
 		if len(options) < 4 {
 			return false
 		}
