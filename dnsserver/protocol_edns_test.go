@@ -112,7 +112,7 @@ func TestProtocol_UDPSize(t *testing.T) {
 		fmt.Fprintf(&zone, "s%04d TXT %s\n", n, strings.TrimSpace(strings.Repeat(`"`+strings.Repeat("x", 255)+`" `, (n-around)/256)+
 			`"`+strings.Repeat("x", (n-around)%256-1)+`"`))
 	}
-	r := protocolServer(t, zone.String(), Options{})
+	r := protocolServer(t, zone.String())
 	overUDP, overTCP := udpPeer(t, r), tcpPeer(t, r)
 	for _, n := range sizes {
 		query := wireQuery(fmt.Sprintf("s%04d.proto.test", n), typeTXT)

@@ -53,7 +53,7 @@ func TestProtocol_SourcePorts(t *testing.T) {
 // message, good or bad, the other says nothing to. All that each sends to the
 // middle is passed on to the other.
 func TestProtocol_Loop(t *testing.T) {
-	one, two := protocolServer(t, protocolZone, Options{}), protocolServer(t, protocolZone, Options{})
+	one, two := protocolServer(t, protocolZone), protocolServer(t, protocolZone)
 	t.Cleanup(one.stop) // before the first look for goroutines that are left
 	middle, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -101,7 +101,7 @@ func TestProtocol_Loop(t *testing.T) {
 // a raw one, for no socket can be bound to port 0.
 func TestProtocol_SourcePorts_Root(t *testing.T) {
 	needRoot(t)
-	r := protocolServer(t, protocolZone, Options{})
+	r := protocolServer(t, protocolZone)
 	conn, err := net.DialUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 53), Port: 53}, net.UDPAddrFromAddrPort(r.udp))
 	if err != nil {
 		t.Fatal(err)

@@ -9,11 +9,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/portolan-lb/portolan/config"
 )
 
-// stream is what a client writes to a connection, a write each, and what comes
+// streamRow is what a client writes to a connection, a write each, and what comes
 // back before the server ends it.
-type stream struct {
+type streamRow struct {
 	rule, name string
 	writes     [][]byte
 	want       []string // replies by id, in any order
@@ -26,7 +28,7 @@ func numbered(msg wire, id uint16) wire {
 	return msg
 }
 
-func streams() (list []stream) {
+func streamRows() (list []streamRow) {
 	long := good.opt(1232, 0, 0, "")
 	long = good.opt(1232, 0, 0, "000c"+fmt.Sprintf("%04x", 65535-len(long)-4)+strings.Repeat("00", 65535-len(long)-4))
 	octets := [][]byte{}
@@ -35,7 +37,7 @@ func streams() (list []stream) {
 	}
 	header := wireHeader(0)
 	const rule, frame = "RFC 7766 8, RFC 1035 4.2.2", "RFC 7766 6.2.3: what is never whole ends with the idle time"
-	return []stream{
+	return []streamRow{
 		{rule, "a query", [][]byte{good.framed()}, []string{answered}, false},
 		{rule, "the length, then the query", [][]byte{good.framed()[:2], good}, []string{answered}, false},
 		{rule, "octet by octet", octets, []string{answered}, false},
@@ -61,8 +63,9 @@ func streams() (list []stream) {
 // TestProtocol_Streams: messages in a stream of octets.
 func TestProtocol_Streams(t *testing.T) {
 	const idle = 300 * time.Millisecond
-	r := protocolServer(t, protocolZone, Options{IdleTime: idle})
-	for _, s := range streams() {
+	limits := func(l *config.Limits) { l.IdleTimeout = config.Duration(idle) }
+	r := run(t, "127.0.0.1:0", limited(protocolTable(t, protocolZone), limits), Options{})
+	for _, s := range streamRows() {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
 			conn := dialed(t, "tcp", r.tcp)
@@ -105,7 +108,7 @@ func TestProtocol_Streams(t *testing.T) {
 // A client that has sent its queries may end its side (RFC 9293 3.6): it still
 // wants the answers.
 func TestProtocol_HalfClosed(t *testing.T) {
-	r := protocolServer(t, protocolZone, Options{})
+	r := protocolServer(t, protocolZone)
 	conn := dialed(t, "tcp", r.tcp).(*net.TCPConn)
 	const queries = 20
 	var all []byte

@@ -56,15 +56,18 @@ dn       DNAME www
 
 // protocolServer serves proto.test on loopback, with everything on that a row
 // may ask for.
-func protocolServer(t testing.TB, zone string, o Options) *running {
-	table := newTable(&config.DNS{ECS: true, NSID: "here"}, mustZone(t, "proto.test.", zone, nil))
-	return run(t, "127.0.0.1:0", table, o)
+func protocolServer(t testing.TB, zone string) *running {
+	return run(t, "127.0.0.1:0", protocolTable(t, zone), Options{})
+}
+
+func protocolTable(t testing.TB, zone string) *Table {
+	return newTable(&config.DNS{ECS: true, NSID: "here"}, mustZone(t, "proto.test.", zone, nil))
 }
 
 // TestProtocol is the table over real sockets. Every reply must also pass
 // [peer.unsound], whatever its row wants.
 func TestProtocol(t *testing.T) {
-	r := protocolServer(t, protocolZone, Options{})
+	r := protocolServer(t, protocolZone)
 	overUDP, overTCP := udpPeer(t, r), tcpPeer(t, r)
 	seen := map[string]bool{}
 	for _, row := range protocolRows() {

@@ -25,7 +25,7 @@ func protocolTypes() (types []uint16) {
 // RFC 3597 section 3). NSD, Knot and PowerDNS say the same of the types from
 // 128 to 250, of OPT, TSIG and TKEY too; BIND says FORMERR or NOTIMP.
 func TestProtocol_Types(t *testing.T) {
-	r := protocolServer(t, protocolZone+"odd TYPE65280 \\# 2 abcd\nodd TYPE666 \\# 0\n", Options{})
+	r := protocolServer(t, protocolZone+"odd TYPE65280 \\# 2 abcd\nodd TYPE666 \\# 0\n")
 	names := []struct {
 		name, other string
 		own         map[uint16]string
@@ -63,7 +63,7 @@ func TestProtocol_Types(t *testing.T) {
 // TestProtocol_Case: names in the answer are spelled as the question was, and
 // what is below them as in the zone (RFC 4343 4.1; 0x20).
 func TestProtocol_Case(t *testing.T) {
-	r := protocolServer(t, protocolZone, Options{})
+	r := protocolServer(t, protocolZone)
 	tests := []struct {
 		name   string
 		owners []string
