@@ -17,7 +17,13 @@ type DNS struct {
 	Limits        Limits        `yaml:"limits" json:"limits"`
 	RRL           RRL           `yaml:"rrl" json:"rrl"`                     // limits replies to sources that may be forged
 	Amplification Amplification `yaml:"amplification" json:"amplification"` // bounds how much larger than the query a reply is (default off)
+
+	MinimalResponses *bool `yaml:"minimalResponses" json:"minimalResponses,omitempty"` // positive answers carry no NS of the zone and no addresses of them (default true)
 }
+
+// Minimal says whether answers leave out what no RFC asks for; true unless the
+// configuration says no.
+func (d *DNS) Minimal() bool { return d.MinimalResponses == nil || *d.MinimalResponses }
 
 // safeUDPSize fits every path of the Internet without fragments (DNS
 // flag day 2020; RFC 9715, appendix A).

@@ -19,10 +19,18 @@ func (q *query) solveAdditional(at state) {
 		return
 	}
 	q.solveHints()
-	limits := &q.table.limits
-	q.may(limits.AdditionalRecords, limitAdditionalRecords)
+	q.may(q.table.limits.AdditionalRecords, limitAdditionalRecords)
 	seen := map[string]bool{}
-	for _, rr := range q.reply.Answer {
+	q.addTargets(q.reply.Answer, seen)
+	if q.servers > 0 {
+		q.spare = len(q.reply.Extra)
+		q.addTargets(q.reply.Ns, seen)
+	}
+}
+
+// addTargets adds the addresses of names that records mention.
+func (q *query) addTargets(rrs []dns.RR, seen map[string]bool) {
+	for _, rr := range rrs {
 		target := targetOf(rr)
 		if target == "" || q.spent {
 			continue
@@ -30,7 +38,7 @@ func (q *query) solveAdditional(at state) {
 		key := canonical(target)
 		switch {
 		case seen[key]:
-		case len(seen) >= limits.AdditionalNames:
+		case len(seen) >= q.table.limits.AdditionalNames:
 			q.reach(limitAdditionalNames)
 			return
 		default:

@@ -12,6 +12,7 @@ type state uint8
 
 const (
 	hit        state = iota // the answer section is complete
+	partial                 // an alias is not followed to its end: the answer so far
 	miss                    // the name does not exist
 	nodata                  // the name exists, the type does not
 	delegation              // the name is in a zone that others serve
@@ -26,7 +27,7 @@ const maxName = 255
 // if there is to be no reply. The recipe is RFC 1034 4.3.2 with RFC 2308, 4592,
 // 6672 and 9471; one function a section:
 //
-//	FOLLOW --> answer section --+-- HIT, FAILED -------------> additional
+//	FOLLOW --> answer section --+-- HIT, PARTIAL, FAILED ----> additional
 //	   ^             |          +-- NODATA, MISS --> SOA ----> additional
 //	   +-------------+          +-- DELEGATION ----> NS -----> glue
 func answer(t *Table, q *query) *dns.Msg {
@@ -193,7 +194,7 @@ func (q *query) outside(at *served) state {
 	}
 	switch {
 	case len(q.chain) > 0:
-		return hit
+		return partial
 	case at != nil:
 		q.reply.Rcode = dns.RcodeServerFailure
 		q.ede, q.edeText = dns.ExtendedErrorCodeInvalidData, "zone "+at.state.Name+" has no good version"
@@ -254,14 +255,13 @@ func named(rr dns.RR, owner string) dns.RR {
 }
 
 // solveDNAME rewrites sname below a DNAME (RFC 6672 3.2). The CNAME that is
-// made has the TTL of the DNAME. A DNAME met for the second time leads below
-// itself and would never end; the answer so far tells the resolver enough.
+// made has the TTL of the DNAME. A DNAME that leads to itself or below never
+// ends; the answer so far tells the resolver enough. Other loops meet the chain's limit.
 func (q *query) solveDNAME() state {
 	dname := q.place.node.get(dns.TypeDNAME).rrs[0].(*dns.DNAME)
-	if slices.Contains(q.reply.Answer, dns.RR(dname)) {
-		return hit
+	if !slices.Contains(q.reply.Answer, dns.RR(dname)) { // one that is met again is there already
+		q.reply.Answer = append(q.reply.Answer, dname)
 	}
-	q.reply.Answer = append(q.reply.Answer, dname)
 	head := q.owner[:len(q.owner)-len(q.place.owner)] // both spelled alike: equal names are equally long
 	if q.place.owner == "." {
 		head = q.owner
@@ -272,8 +272,8 @@ func (q *query) solveDNAME() state {
 		return failed
 	}
 	q.reply.Answer = append(q.reply.Answer, &dns.CNAME{Hdr: header(q.owner, dns.TypeCNAME, dname.Hdr.Ttl), Target: target})
-	if q.qtype == dns.TypeCNAME || q.qtype == dns.TypeANY {
-		return hit
+	if q.qtype == dns.TypeCNAME || q.qtype == dns.TypeANY || dns.IsSubDomain(q.place.owner, dname.Target) {
+		return partial
 	}
 	return q.followTo(target)
 }
@@ -300,18 +300,22 @@ func (q *query) followTo(target string) state {
 	q.sname, q.owner = canonical(target), spelled(target)
 	switch {
 	case slices.Contains(q.chain, q.sname):
-		return hit
+		return partial
 	case len(q.chain) >= q.table.limits.CNAMEChain: // the resolver goes on from there (R8)
 		q.reach(limitCNAMEChain)
-		return hit
+		return partial
 	}
 	return follow
 }
 
 // solveAuthority adds what the state asks for: the SOA to a negative answer
-// (RFC 2308), the NS of a delegation.
+// (RFC 2308), the NS of a delegation, and to a full response the zone's own NS.
 func (q *query) solveAuthority(at state) {
 	switch at {
+	case hit:
+		if q.table.full {
+			q.addServers()
+		}
 	case miss:
 		q.reply.Rcode = dns.RcodeNameError
 		q.addSOA()

@@ -71,6 +71,10 @@ type work struct {
 	// Of the additional section, this many records must be there or the
 	// reply is truncated (RFC 9471).
 	glue int
+
+	// A full response names the zone's servers: so many NS, and their addresses
+	// from this place in the additional section on. They may go.
+	servers, spare int
 }
 
 // made is a decision of this query: a name is decided once.

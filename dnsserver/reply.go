@@ -38,6 +38,7 @@ func (q *query) room(set *rrset) bool {
 //
 //	what is over                     what happens
 //	addresses that only help         the last ones go, no TC (RFC 2181 9)
+//	the zone's servers in an answer  they go with their addresses, no TC
 //	glue in the zone delegated       the last ones go, TC (RFC 9471 3.1)
 //	the answer itself                everything goes, TC: ask over TCP
 func (q *query) fit() {
@@ -47,6 +48,10 @@ func (q *query) fit() {
 	}
 	extra, opt := q.splitExtra()
 	keep := q.howMany(extra, opt)
+	if keep < 0 && q.servers > 0 {
+		m.Ns, extra = nil, extra[:q.spare]
+		keep = q.howMany(extra, opt)
+	}
 	switch {
 	case keep >= q.glue && keep >= 0:
 	case keep >= 0:

@@ -21,6 +21,7 @@ type Table struct {
 	nsid    string         // hexadecimal, as miekg/dns takes it; empty: none
 	cookies *cookieSecrets // nil: COOKIE options are ignored
 	limits  config.Limits
+	full    bool // positive answers name the zone's servers too
 
 	limiter       *limiter // nil: nothing is limited
 	amplification config.Amplification
@@ -45,6 +46,7 @@ func newTable(d *config.DNS, zones ...*Zone) *Table {
 		t.limits = config.DefaultLimits()
 	}
 	t.amplification = d.Amplification
+	t.full = !d.Minimal()
 	t.nsid = hex.EncodeToString([]byte(d.NSID))
 	if d.Cookies.Enabled {
 		t.cookies = randomSecrets(time.Duration(d.Cookies.Rotation), time.Now())

@@ -61,13 +61,12 @@ func (w *twin) negative() {
 
 func (w *twin) resolve(qname string, qtype uint16) {
 	var seen []string
-	used := map[string]bool{} // DNAMEs
 	for name := qname; dns.IsSubDomain(w.apex, name); {
 		if len(seen) >= config.DefaultLimits().CNAMEChain || slices.Contains(seen, name) {
 			return
 		}
 		seen = append(seen, name)
-		next := w.step(name, qtype, used)
+		next := w.step(name, qtype)
 		if next == "" {
 			return
 		}
@@ -76,7 +75,7 @@ func (w *twin) resolve(qname string, qtype uint16) {
 }
 
 // step looks for one name and gives the name to go on with, if any.
-func (w *twin) step(name string, qtype uint16, used map[string]bool) string {
+func (w *twin) step(name string, qtype uint16) string {
 	for _, up := range w.upTo(name) { // 3b and DNAME, from the top
 		if ns := w.at(up, dns.TypeNS); up != w.apex && len(ns) > 0 && (up != name || qtype != dns.TypeDS) {
 			w.authority = plainRecords(ns)
@@ -84,15 +83,11 @@ func (w *twin) step(name string, qtype uint16, used map[string]bool) string {
 		}
 		if d := w.at(up, dns.TypeDNAME); len(d) > 0 && up != name {
 			w.aa = true
-			if used[up] {
-				return ""
-			}
-			used[up] = true
 			w.put(d, up)
 			target := strings.TrimSuffix(name, up) + d[0].(*dns.DNAME).Target
 			w.put([]dns.RR{&dns.CNAME{Hdr: header(name, dns.TypeCNAME, d[0].Header().Ttl), Target: target}}, name)
-			if qtype == dns.TypeCNAME || qtype == dns.TypeANY {
-				return ""
+			if qtype == dns.TypeCNAME || dns.IsSubDomain(up, d[0].(*dns.DNAME).Target) {
+				return "" // the answer is there, or would never end
 			}
 			return target
 		}

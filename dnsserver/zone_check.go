@@ -112,7 +112,7 @@ func (l *loader) checkAbove(name string, n *node) {
 			return // a name out of the zone: reported when it was read
 		}
 		if above.dname {
-			l.errorf(l.pos(&n.sets[0]), "%s is below the DNAME of %s (RFC 6672 2.4)", name, up)
+			l.warnf(l.pos(&n.sets[0]), "%s is below the DNAME of %s and is never answered (RFC 6672 2.4)", name, up)
 			return
 		}
 		if above.cut && !glueOnly(n) {

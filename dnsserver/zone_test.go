@@ -48,7 +48,7 @@ func TestParseZone_Errors(t *testing.T) {
 		{"CNAME at the apex", "@ CNAME b", "zone:5:1: example.com. has a CNAME and other data (SOA, line 2); a CNAME stands alone (RFC 2181 10.1)"},
 		{"two CNAME", "a CNAME b\na CNAME c", "zone:5:1: a.example.com. has 2 CNAME records; one is allowed (RFC 2181 10.1)"},
 		{"two DNAME", "a DNAME b\na DNAME c", "zone:5:1: a.example.com. has 2 DNAME records; one is allowed (RFC 6672)"},
-		{"below a DNAME", "a DNAME b\nx.a A 192.0.2.1", "zone:6:1: x.a.example.com. is below the DNAME of a.example.com. (RFC 6672 2.4)"},
+		{"below a DNAME", "a DNAME b\nx.a A 192.0.2.1", "warning zone:6:1: x.a.example.com. is below the DNAME of a.example.com. and is never answered (RFC 6672 2.4)"},
 		{"set too large", manyTXT(), "zone:234:1: big.example.com. has more TXT records than 60000 octets of a message hold (dns.limits.zone.setSize)"},
 
 		{"twice", "a A 192.0.2.1\nA A 192.0.2.1", "warning zone:6:1: A.example.com. A is there twice"},
