@@ -154,6 +154,7 @@ func (d *daemon) options() api.Options {
 				Dropped:   map[string]uint64{"malformed": 2},
 				Limits:    map[string]api.LimitCount{"connections": {Value: 1000, Reached: 2}, "zone.records": {Value: 2e7}},
 				RRL:       map[string]uint64{"passed": 4, "slipped": 1},
+				Cookies:   api.CookieStats{None: 4, Client: 3, Valid: 2, Bad: 1, Malformed: 5, DemandedCookie: 6, DemandedTCP: 7},
 			}
 		},
 		Ready: func() []api.NotReady {

@@ -66,7 +66,7 @@ var (
 	buildInfo = gauge("build_info", "1, with the version, commit and Go version of the program.", "version", "revision", "goversion")
 
 	families = []metric{
-		dnsRequests, dnsReplies, dnsResponses, dnsDuration, dnsTCP, dnsTCPSeen, dnsLimit, dnsReached, dnsDropped, dnsRRL, panics, apiPanics,
+		dnsRequests, dnsReplies, dnsResponses, dnsDuration, dnsTCP, dnsTCPSeen, dnsLimit, dnsReached, dnsDropped, dnsRRL, dnsCookies, dnsDemands, panics, apiPanics,
 		reloadOK, reloadTime, lastGood, configInfo,
 		poolMembers, poolActive, poolPanic, rowHealth, holdsNow, zoneSerial, zoneOK,
 		probeResults, probeOverruns, probeWaits, probePanics, probeChecks, probeRunning,
@@ -168,6 +168,7 @@ func (c collector) collectDNS(emit emitter) {
 		emit.put(dnsLimit, l.Value, name)
 		emit.put(dnsReached, float64(l.Reached), name)
 	}
+	emit.cookies(s.Cookies)
 	emit.put(panics, float64(s.Panics))
 }
 

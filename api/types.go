@@ -176,6 +176,7 @@ type DNSStats struct {
 	Durations []DurationCount // of answering, shortest first; the last has no bound
 	Total     time.Duration   // sum of all durations
 	TCP       TCPStats
+	Cookies   CookieStats
 	Limits    map[string]LimitCount // by key below dns.limits
 }
 

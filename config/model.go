@@ -117,6 +117,7 @@ func (c *checker) dependencies() {
 	each(c, c.m.Zones, func(z *Zone, c *checker) { c.depends(z.File) })
 	each(c, c.m.ISPs, func(i *ISP, c *checker) { c.depends(i.PrefixFile) })
 	each(c, c.m.Probes, func(p *Probe, c *checker) { c.depends(p.CAFile) })
+	c.depends(c.m.DNS.Cookies.SecretFile)
 }
 
 func (n *Node) check(c *checker) {

@@ -76,7 +76,7 @@ func (d *Daemon) NotReady() []api.NotReady {
 
 func (d *Daemon) stats() api.DNSStats {
 	st := d.dns.Stats()
-	out := api.DNSStats{Replies: st.Responses, Dropped: st.Dropped, RRL: st.RRL, Panics: st.Panics, Total: st.Total, TCP: api.TCPStats(st.Conns), Limits: map[string]api.LimitCount{}}
+	out := api.DNSStats{Replies: st.Responses, Dropped: st.Dropped, RRL: st.RRL, Panics: st.Panics, Total: st.Total, Cookies: api.CookieStats(st.Cookies), TCP: api.TCPStats(st.Conns), Limits: map[string]api.LimitCount{}}
 	for name, l := range st.Limits {
 		out.Limits[name] = api.LimitCount(l)
 	}

@@ -11,6 +11,7 @@ const (
 	dropped           // no reply
 	truncated         // nothing but TC: ask over TCP, which proves the source
 	wantCookie        // BADCOOKIE: ask again with the cookie of this reply (RFC 7873 5.2.3)
+	cookieOnly        // NOERROR without a question: it asked for a cookie alone (RFC 7873 5.4)
 )
 
 // admit is the one door that the queries of every transport go through (R9).
@@ -32,10 +33,14 @@ func (q *query) admit(t *Table, g *gate) {
 	if l := t.limiter; l != nil {
 		q.ration(l, g)
 	}
+	if q.ruling == admitted {
+		q.demandProof(t, g)
+	}
 }
 
 // gate is what admission knows of a transport and of the queries before.
 type gate struct {
+	demand   *demandMeter // nil where the transport proves the source
 	limited  *limitedLog
 	outcomes *[rationKinds]atomic.Uint64 // of rate limiting
 }

@@ -81,6 +81,7 @@ func (q *query) ruled() bool {
 		q.reply.Truncated = true
 	case wantCookie:
 		q.reply.Rcode = dns.RcodeBadCookie
+	case cookieOnly: // the OPT record says it
 	}
 	return true
 }

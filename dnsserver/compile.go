@@ -53,7 +53,7 @@ func (in *Inputs) limiterBefore() *limiter {
 // A zone whose file is bad keeps its last good version, from Before or from
 // LastGood, and the rest is compiled: then both a table and errors come back.
 // A zone with no good version answers SERVFAIL. The table is nil only if the
-// pools cannot be made.
+// pools cannot be made, or there are no cookie secrets to be had.
 func Compile(in Inputs) (*Table, config.Errors) {
 	var before *pools
 	if in.Before != nil {
@@ -64,10 +64,11 @@ func Compile(in Inputs) (*Table, config.Errors) {
 		return nil, config.Errors{{Text: err.Error()}}
 	}
 	t := newTable(&in.Model.DNS)
-	t.cookies = in.cookies()
 	t.pools, t.topology, t.model = ps, in.Topology, in.Model
 	t.limiter = newLimiter(&in.Model.DNS.RRL, in.limiterBefore(), time.Now())
 	var errs config.Errors
+	t.cookies, errs = in.cookies()
+	unusable := errs.Failed()
 	list := make([]*served, len(in.Model.Zones))
 	for i, c := range in.Model.Zones {
 		z, found := in.zone(c, ps)
@@ -75,6 +76,9 @@ func Compile(in Inputs) (*Table, config.Errors) {
 		list[i] = z
 	}
 	t.met = exceeded(errs)
+	if unusable {
+		return nil, errs
+	}
 	return t.serve(zonesOf(list)), errs
 }
 

@@ -63,9 +63,25 @@ func (q *query) checkCookie(t *Table) {
 	}
 	o := &q.edns.cookie
 	q.cookie = o.state
-	if o.state == cookieBad && o.sent == cookieSize && t.cookies.at(q.question.now).verify(&o.octets, q.question.client.source, q.question.now) {
+	if o.state == cookieBad && o.sent == cookieSize &&
+		t.cookies.at(q.question.now).verify(&o.octets, q.question.client.source, q.question.now) {
 		q.cookie = cookieValid
 	}
+	if q.bare && q.opcode == dns.OpcodeQuery {
+		q.ruling = q.cookie.bareRuling()
+	}
+}
+
+// bareRuling is for a query that has no question and so asks for a server
+// cookie, or whether its own is still good (RFC 7873 5.4).
+func (s cookieState) bareRuling() ruling {
+	switch s {
+	case cookieClient, cookieValid:
+		return cookieOnly
+	case cookieBad:
+		return wantCookie
+	}
+	return admitted // and FORMERR, for want of a question
 }
 
 // proven says whether the source address of a query is known not to be forged.
@@ -158,4 +174,34 @@ func (k cookieKey) hash(cookie *[cookieSize]byte, source netip.Addr) (sum [8]byt
 	}
 	binary.LittleEndian.PutUint64(sum[:], siphash.Hash(k.k0, k.k1, in[:n]))
 	return sum
+}
+
+// CookieStats counts queries by what their COOKIE option proved, and what was
+// asked of those that proved nothing when there were too many of them.
+type CookieStats struct {
+	None      uint64 // no option, or cookies are off
+	Client    uint64 // a client cookie alone
+	Valid     uint64
+	Bad       uint64 // not ours, of another client, or too old
+	Malformed uint64 // answered FORMERR
+
+	DemandedCookie uint64 // BADCOOKIE, above dns.cookies.demandAbove
+	DemandedTCP    uint64 // TC, above dns.cookies.demandAbove
+}
+
+func (c *counters) cookie(s cookieState) { c.cookies[s].Add(1) }
+
+func (c *counters) addCookies(st *CookieStats) {
+	st.None += c.cookies[cookieNone].Load()
+	st.Client += c.cookies[cookieClient].Load()
+	st.Valid += c.cookies[cookieValid].Load()
+	st.Bad += c.cookies[cookieBad].Load()
+	st.Malformed += c.cookies[cookieMalformed].Load()
+}
+
+func (d *demand) addTo(st *CookieStats) {
+	for _, m := range d.meters {
+		st.DemandedCookie += m.asks[askedCookie].Load()
+		st.DemandedTCP += m.asks[askedTCP].Load()
+	}
 }

@@ -26,9 +26,10 @@ type query struct {
 	qclass uint16
 	asked  bool // the message has a question that could be read
 	edns   edns
-	size   int // octets of the message
-	limit  int // octets that the reply may have
-	malady int // rcode that the message itself earns; RcodeSuccess: none
+	size   int  // octets of the message
+	limit  int  // octets that the reply may have
+	malady int  // rcode that the message itself earns; RcodeSuccess: none
+	bare   bool // the message has no question, nor anything before the additional section
 	tcp    bool
 	cookie cookieState // as admission found it
 	ruling             // of admission
@@ -134,6 +135,7 @@ func (q *query) parseBody(msg []byte) int {
 		}
 		off = r.end
 	}
+	q.bare = off == len(msg) && count(0)+count(1)+count(2) == 0
 	if off != len(msg) || !q.asked || count(1) != 0 || count(2) != 0 && q.qtype != dns.TypeIXFR {
 		return dns.RcodeFormatError // but IXFR brings the SOA that the client has (RFC 1995 section 3)
 	}

@@ -54,6 +54,7 @@ type Server struct {
 	reached  [limits]atomic.Uint64 // how often
 	alarms   atomic.Uint64         // so far, to log ever fewer of them
 	limited  limitedLog
+	demand   demand
 }
 
 // New makes a server that answers REFUSED to everything until Use.
@@ -135,6 +136,9 @@ type handler struct {
 func (s *Server) newHandler(tcp bool) *handler {
 	h := &handler{server: s, count: &counters{tcp: tcp}, shard: len(s.counters), tcp: tcp}
 	h.gate = &gate{limited: &s.limited, outcomes: &h.count.rations}
+	if !tcp {
+		h.gate.demand = s.demand.meter()
+	}
 	s.counters = append(s.counters, h.count)
 	return h
 }
@@ -168,7 +172,9 @@ func (h *handler) reply(msg []byte, source netip.Addr, buf []byte, now time.Time
 	}
 	h.count.request(source, q.qtype)
 	h.keep(q)
-	if q.at(now, h.rows()).admit(t, h.gate); q.ruling == dropped {
+	q.at(now, h.rows()).admit(t, h.gate)
+	h.count.cookie(q.cookie)
+	if q.ruling == dropped {
 		h.count.drop(dropLimit)
 		return nil
 	}

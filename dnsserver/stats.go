@@ -48,6 +48,7 @@ type counters struct {
 	replies  [rcodes + 1]atomic.Uint64
 	dropped  [drops]atomic.Uint64
 	rations  [rationKinds]atomic.Uint64
+	cookies  [cookieStates]atomic.Uint64
 	panics   atomic.Uint64
 	buckets  [countBuckets]atomic.Uint64
 	nanos    atomic.Uint64
@@ -109,6 +110,7 @@ type Stats struct {
 	Zones     map[string]map[string]uint64 // responses by zone and rcode; of zones served now
 	Dropped   map[string]uint64            // messages without a reply, by reason
 	RRL       map[string]uint64            // what rate limiting made of queries: passed, slipped, badcookie, dropped, dry
+	Cookies   CookieStats                  // what COOKIE options proved
 	Panics    uint64                       // recovered while answering, and replies that could not be packed
 	Conns     ConnStats                    // TCP connections
 	Limits    map[string]LimitCount        // by key below dns.limits
@@ -147,6 +149,7 @@ func (s *Server) Stats() Stats {
 	for _, c := range s.counters {
 		c.addTo(&st, requests)
 	}
+	s.demand.addTo(&st.Cookies)
 	for r, n := range requests {
 		r.Count = n
 		st.Requests = append(st.Requests, r)
@@ -193,6 +196,7 @@ func (c *counters) addTo(st *Stats, requests map[RequestCount]uint64) {
 		st.Durations[i].Below = time.Microsecond << i
 		st.Durations[i].Count += c.buckets[i].Load()
 	}
+	c.addCookies(&st.Cookies)
 	st.Panics += c.panics.Load()
 	st.Total += time.Duration(c.nanos.Load())
 }

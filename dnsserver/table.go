@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"iter"
 	"slices"
-	"time"
 
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/topology"
@@ -23,6 +22,7 @@ type Table struct {
 	limits  config.Limits
 	full    bool // positive answers name the zone's servers too
 
+	demandAbove   int      // UDP queries a second without a proof of their source; 0: no bound
 	limiter       *limiter // nil: nothing is limited
 	amplification config.Amplification
 
@@ -49,7 +49,7 @@ func newTable(d *config.DNS, zones ...*Zone) *Table {
 	t.full = !d.Minimal()
 	t.nsid = hex.EncodeToString([]byte(d.NSID))
 	if d.Cookies.Enabled {
-		t.cookies = randomSecrets(time.Duration(d.Cookies.Rotation), time.Now())
+		t.demandAbove = d.Cookies.DemandAbove
 	}
 	list := make([]*served, len(zones))
 	for i, z := range zones {

@@ -100,7 +100,7 @@ func (i info) IsDir() bool        { return i.folder }
 func (i info) Sys() any           { return nil }
 func (i info) Mode() fs.FileMode {
 	if i.folder {
-		return fs.ModeDir | 0o555
+		return fs.ModeDir | 0o550
 	}
-	return 0o444
+	return 0o440
 }
