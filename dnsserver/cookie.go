@@ -57,8 +57,9 @@ func parseCookie(data []byte) cookieOption {
 }
 
 // checkCookie finds out what the query's cookie proves, where cookies are used.
+// In another version of EDNS the option may mean anything.
 func (q *query) checkCookie(t *Table) {
-	if t.cookies == nil {
+	if t.cookies == nil || q.edns.version > 0 {
 		return
 	}
 	o := &q.edns.cookie
