@@ -138,14 +138,15 @@ func (v view) describeProbe(name string) *Description {
 }
 
 func (v view) describeZone(name string) *Description {
-	name = strings.ToLower(strings.TrimSuffix(name, ".")) + "."
-	c := find(v.model.Zones, func(c *config.Zone) string { return c.Name }, name)
+	name, in, _ := strings.Cut(name, "@")
+	name = zoneLabel(strings.ToLower(strings.TrimSuffix(name, "."))+".", in)
+	c := find(v.model.Zones, func(c *config.Zone) string { return zoneLabel(c.Name, c.View) }, name)
 	if c == nil {
 		return nil
 	}
 	d := &Description{Kind: "zone", Name: name, Config: c, Events: v.eventsOf(status.MakeID("zone", name))}
 	for _, z := range v.zones() {
-		if z.Name == name {
+		if z.Label() == name {
 			d.State = z
 		}
 	}

@@ -150,7 +150,7 @@ func (d *daemon) options() api.Options {
 				Durations: []api.DurationCount{{Below: time.Millisecond, N: 4}, {Below: 2 * time.Millisecond, N: 2}, {N: 1}},
 				Total:     9 * time.Millisecond,
 				TCP:       api.TCPStats{Open: 1, Accepted: 3, Refused: 2, Displaced: 1},
-				Responses: []api.ResponseCount{{Zone: "example.com.", Rcode: "NOERROR", N: 5}},
+				Responses: []api.ResponseCount{{Zone: "example.com.", Rcode: "NOERROR", N: 5}, {Zone: "example.com.", View: "inside", Rcode: "NOERROR", N: 2}},
 				Dropped:   map[string]uint64{"malformed": 2},
 				Limits:    map[string]api.LimitCount{"connections": {Value: 1000, Reached: 2}, "zone.records": {Value: 2e7}},
 				RRL:       map[string]uint64{"passed": 4, "slipped": 1},

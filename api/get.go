@@ -222,10 +222,10 @@ func (s *Server) zones(*http.Request) (any, error) { return s.view().zones(), ni
 func (v view) zones() []Zone {
 	names := map[string][]Name{}
 	for _, z := range v.model.Zones {
-		names[z.Name] = list(z.Names, func(n *config.Name) Name { return Name{n.FQDN, n.Pool, n.TTL, n.Group} })
+		names[zoneLabel(z.Name, z.View)] = list(z.Names, func(n *config.Name) Name { return Name{n.FQDN, n.Pool, n.TTL, n.Group} })
 	}
 	return list(v.opts.Zones(), func(z Zone) Zone {
-		z.Names = names[z.Name]
+		z.Names = names[z.Label()]
 		return z
 	})
 }

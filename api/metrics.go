@@ -32,7 +32,7 @@ func gauge(name, help string, labels ...string) metric {
 var (
 	dnsRequests  = counter("dns_requests_total", "Queries by transport, address family and type.", "proto", "family", "type")
 	dnsReplies   = counter("dns_replies_total", "Answers by response code, those outside of our zones too.", "rcode")
-	dnsResponses = counter("dns_responses_total", "Answers by zone and response code.", "zone", "rcode")
+	dnsResponses = counter("dns_responses_total", "Answers by zone, the view that it belongs to, and response code.", "zone", "view", "rcode")
 	dnsDuration  = counter("dns_request_duration_seconds", "Time from the socket to the packed answer.")
 	dnsTCP       = gauge("dns_tcp_connections", "TCP connections that are open now.")
 	dnsTCPSeen   = counter("dns_tcp_connections_total", "TCP connections: accepted, refused over their client's limit or without descriptors, displaced when idle by new ones, failed for want of descriptors.", "result")
@@ -53,8 +53,8 @@ var (
 	poolPanic   = gauge("pool_panic", "1 if a pool ignores health because too few members are usable.", "pool")
 	rowHealth   = gauge("rows", "Virtual servers, links, sites and checks by health.", "kind", "health")
 	holdsNow    = gauge("holds", "Operators' holds in force, by state.", "state")
-	zoneSerial  = gauge("zone_serial", "Serial of a zone as it is served.", "zone")
-	zoneOK      = gauge("zone_file_ok", "1 if the zone's file is good, 0 if an older version or nothing is served.", "zone")
+	zoneSerial  = gauge("zone_serial", "Serial of a zone as it is served.", "zone", "view")
+	zoneOK      = gauge("zone_file_ok", "1 if the zone's file is good, 0 if an older version or nothing is served.", "zone", "view")
 
 	probeResults  = counter("probe_results_total", "Finished probes by kind and outcome; void says nothing about the target.", "kind", "outcome")
 	probeOverruns = counter("probe_overruns_total", "Probes skipped because the one before was still out.")
@@ -147,7 +147,7 @@ func (c collector) collectDNS(emit emitter) {
 		emit.put(dnsRequests, float64(n), labels[:]...)
 	}
 	for _, r := range s.Responses {
-		emit.put(dnsResponses, float64(r.N), r.Zone, r.Rcode)
+		emit.put(dnsResponses, float64(r.N), r.Zone, r.View, r.Rcode)
 	}
 	for rcode, n := range s.Replies {
 		emit.put(dnsReplies, float64(n), rcode)
@@ -231,8 +231,8 @@ func (v view) collectRows(emit emitter) {
 
 func (v view) collectZones(emit emitter) {
 	for _, z := range v.opts.Zones() {
-		emit.put(zoneSerial, float64(z.Serial), z.Name)
-		emit.put(zoneOK, one(z.State == ZoneOK), z.Name)
+		emit.put(zoneSerial, float64(z.Serial), z.Name, z.View)
+		emit.put(zoneOK, one(z.State == ZoneOK), z.Name, z.View)
 	}
 }
 

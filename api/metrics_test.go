@@ -46,9 +46,10 @@ portolan_dns_requests_total{family="1",proto="udp",type="other"} 2
 # TYPE portolan_dns_replies_total counter
 portolan_dns_replies_total{rcode="NOERROR"} 5
 portolan_dns_replies_total{rcode="REFUSED"} 2
-# HELP portolan_dns_responses_total Answers by zone and response code.
+# HELP portolan_dns_responses_total Answers by zone, the view that it belongs to, and response code.
 # TYPE portolan_dns_responses_total counter
-portolan_dns_responses_total{rcode="NOERROR",zone="example.com."} 5
+portolan_dns_responses_total{rcode="NOERROR",view="",zone="example.com."} 5
+portolan_dns_responses_total{rcode="NOERROR",view="inside",zone="example.com."} 2
 # HELP portolan_dns_request_duration_seconds Time from the socket to the packed answer.
 # TYPE portolan_dns_request_duration_seconds histogram
 portolan_dns_request_duration_seconds_bucket{le="0.001"} 4
@@ -102,7 +103,7 @@ portolan_probe_results_total{kind="http",outcome="pass"} 5
 portolan_probe_results_total{kind="http",outcome="void"} 0
 # HELP portolan_zone_file_ok 1 if the zone's file is good, 0 if an older version or nothing is served.
 # TYPE portolan_zone_file_ok gauge
-portolan_zone_file_ok{zone="example.com."} 1
+portolan_zone_file_ok{view="",zone="example.com."} 1
 `
 	var names []string
 	for _, m := range regexp.MustCompile(`# TYPE (\S+)`).FindAllStringSubmatch(want, -1) {

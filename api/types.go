@@ -64,6 +64,7 @@ type Site struct {
 // Zone is a zone as it is served.
 type Zone struct {
 	Name    string    `json:"name"`
+	View    string    `json:"view,omitempty"` // that alone sees it
 	File    string    `json:"file"`
 	Serial  uint32    `json:"serial"`
 	Records int       `json:"records"`
@@ -71,6 +72,17 @@ type Zone struct {
 	Error   string    `json:"error,omitempty"` // what is wrong with the file
 	Loaded  time.Time `json:"loaded,omitzero"` // when what is served was read
 	Names   []Name    `json:"names,omitempty"` // dynamic names, filled in from the configuration
+}
+
+// Label names a zone among the versions of other views: "example.com.", or
+// "example.com.@inside" for one that belongs to a view.
+func (z *Zone) Label() string { return zoneLabel(z.Name, z.View) }
+
+func zoneLabel(name, view string) string {
+	if view == "" {
+		return name
+	}
+	return name + "@" + view
 }
 
 // The states of a zone.
@@ -195,10 +207,10 @@ type RequestCount struct {
 	N      uint64
 }
 
-// ResponseCount counts answers.
+// ResponseCount counts answers. View is empty for zones that belong to none.
 type ResponseCount struct {
-	Zone, Rcode string
-	N           uint64
+	Zone, View, Rcode string
+	N                 uint64
 }
 
 // DurationCount counts answers that took less than Below, and not less than

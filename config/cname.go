@@ -39,9 +39,20 @@ func (c *checker) addCNAMEs(found []string, pool string, seen map[string]bool) [
 }
 
 // circles refuses names whose pools may send a client from one to the next and
-// back. Only names that are bound count: what a zone file or a wildcard makes
-// of others is not known here.
-func (c *checker) circles(names map[string]*Name) {
+// back, among the zones that a view sees. Only names that are bound count: what
+// a zone file or a wildcard makes of others is not known here.
+func (c *checker) circles(zones map[string]*Zone) {
+	names := map[string]*Name{}
+	for _, z := range c.m.Zones {
+		if zones[z.Name] != z {
+			continue
+		}
+		for _, n := range z.Names {
+			if n.FQDN != "" && names[n.FQDN] == nil {
+				names[n.FQDN] = n
+			}
+		}
+	}
 	known := map[string][]string{} // by the pool
 	g := newGraph(func(name string) []string {
 		pool := names[name].Pool
@@ -53,6 +64,9 @@ func (c *checker) circles(names map[string]*Name) {
 		return next
 	})
 	for _, z := range c.m.Zones {
+		if zones[z.Name] != z {
+			continue
+		}
 		each(c, z.Names, func(n *Name, c *checker) {
 			if names[n.FQDN] != n {
 				return // not bound, or twice

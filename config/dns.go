@@ -15,6 +15,7 @@ type DNS struct {
 
 	UDPSockets    int           `yaml:"udpSockets" json:"udpSockets,omitempty"` // sockets of a listener that answer over UDP at the same time, 0 to 256 (default 0, one a CPU); a change needs a restart
 	Limits        Limits        `yaml:"limits" json:"limits"`
+	ACL           *ACL          `yaml:"acl" json:"acl,omitempty"`           // which sources may ask at all (default all)
 	RRL           RRL           `yaml:"rrl" json:"rrl"`                     // limits replies to sources that may be forged
 	Amplification Amplification `yaml:"amplification" json:"amplification"` // bounds how much larger than the query a reply is (default off)
 
@@ -33,6 +34,7 @@ const safeUDPSize = 1232
 type Listener struct {
 	Address   netip.AddrPort `yaml:"address" json:"address"`                      // port 0: any free port
 	Protocols []string       `yaml:"protocols" json:"protocols" words:"protocol"` // default both
+	ACL       *ACL           `yaml:"acl" json:"acl,omitempty"`                    // which sources may ask here (default all)
 }
 
 // The default listener is on loopback, so that a first configuration harms
@@ -56,6 +58,7 @@ func (d *DNS) check(c *checker) {
 	d.Cookies.check(c)
 	between(c, &d.UDPSockets, 0, 256)
 	d.Limits.check(c)
+	d.ACL.check(c)
 	d.RRL.check(c)
 	d.Amplification.check(c)
 	c.empty(&d.Listeners, len(d.Listeners))
@@ -118,4 +121,5 @@ func (l *Listener) check(c *checker) {
 	}
 	c.empty(&l.Protocols, len(l.Protocols))
 	distinct(c, l.Protocols)
+	l.ACL.check(c)
 }

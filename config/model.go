@@ -12,6 +12,7 @@ type Model struct {
 	DNS     DNS     `yaml:"dns" json:"dns,omitzero"`
 	Metrics Metrics `yaml:"metrics" json:"metrics,omitzero"`
 
+	Views          []*View          `yaml:"views" json:"views,omitempty"`
 	Zones          []*Zone          `yaml:"zones" json:"zones,omitempty"`
 	Pools          []*Pool          `yaml:"pools" json:"pools,omitempty"`
 	VirtualServers []*VirtualServer `yaml:"virtualServers" json:"virtualServers,omitempty"`
@@ -74,6 +75,7 @@ func (c *checker) model() {
 	m.DNS.check(c)
 	c.of(&m.Metrics)
 	m.Metrics.check(c)
+	each(c, m.Views, (*View).check)
 	each(c, m.Probes, (*Probe).check)
 	each(c, m.Sites, (*Site).check)
 	each(c, m.Links, (*Link).check)
@@ -100,6 +102,7 @@ func each[T any](c *checker, list []*T, check func(*T, *checker)) {
 
 func (c *checker) declareAll() {
 	each(c, c.m.Probes, func(p *Probe, c *checker) { c.declare("probe", &p.Name); c.probe[p.Name] = p })
+	each(c, c.m.Views, func(v *View, c *checker) { c.declare("view", &v.Name) })
 	each(c, c.m.Sites, func(s *Site, c *checker) { c.declare("site", &s.Name) })
 	each(c, c.m.Links, func(l *Link, c *checker) { c.declare("link", &l.Name) })
 	each(c, c.m.VirtualServers, func(v *VirtualServer, c *checker) {

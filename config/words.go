@@ -29,6 +29,7 @@ var vocabularies = map[string]vocabulary{
 		later: map[string]string{"bandwidth": "link", "max-bandwidth": "link", "least-connections": "link"},
 	},
 	"spill":     {built: []string{"down", "busy", "full"}},
+	"action":    {built: []string{"refuse", "drop"}},
 	"onDecline": {built: []string{"refused", "servfail", "nodata", "drop", "any"}},
 	"rung":      {built: []string{"last-good", "all", "nodata", "servfail", "refused", "drop"}},
 	"protocol": {
@@ -71,10 +72,10 @@ var laterKeys = map[string]map[string]string{
 	},
 	"Node": {"store": "store/etcd", "epoch": "store/etcd"},
 	"DNS": {
-		"acl": "dnsserver/acl", "tsig": "dnsserver/tsig",
+		"tsig": "dnsserver/tsig",
 		"keys": "dnsserver/tsig", "dnstap": "dnsserver/dnstap", "dnssec": "dnsserver/dnssec",
 	},
-	"Listener": {"proxy": "dnsserver/proxy", "certificate": "dnsserver/tls", "acl": "dnsserver/acl"},
+	"Listener": {"proxy": "dnsserver/proxy", "certificate": "dnsserver/tls"},
 	"Zone": {
 		"dnssec": "dnsserver/dnssec", "transfer": "dnsserver/transfer", "notify": "dnsserver/transfer",
 		"primaries": "dnsserver/transfer", "update": "dnsserver/update", "catalog": "dnsserver/catalog",

@@ -10,6 +10,8 @@ import (
 type Zone struct {
 	Name  string  `yaml:"name" json:"name"`             // the apex; canonical after Load
 	File  string  `yaml:"file" json:"file"`             // master file (RFC 1035 5) of the static records
+	View  string  `yaml:"view" json:"view,omitempty"`   // the view that alone sees it (default every view)
+	ACL   *ACL    `yaml:"acl" json:"acl,omitempty"`     // which sources it answers (default all)
 	Names []*Name `yaml:"names" json:"names,omitempty"` // those that pools answer
 	Pos   Pos     `yaml:"-" json:"-"`
 
@@ -69,35 +71,47 @@ func (c *checker) ttlField(t *TTL, bound *Duration) any {
 // zones checks all zones, then their names, for a name may belong to another
 // zone.
 func (c *checker) zones() {
-	zones := map[string]*Zone{}
+	zones := map[zoneView]*Zone{}
 	each(c, c.m.Zones, func(z *Zone, c *checker) { z.check(c, zones) })
-	names := map[string]*Name{}
-	groups := map[string]*Name{}
+	names, groups := map[zoneView]*Name{}, map[zoneView]*Name{}
+	seen := map[string]map[string]*Zone{}
 	for _, z := range c.m.Zones {
+		if seen[z.View] == nil {
+			seen[z.View] = c.m.seen(z.View)
+		}
 		for _, n := range z.Names {
 			c.of(n)
 			n.check(c)
 			if n.locate(c, z) {
-				n.placed(c, z, zones, names)
+				n.placed(c, z, seen[z.View], names)
 			}
-			n.joined(c, groups)
+			n.joined(c, z, groups)
 		}
 	}
-	c.circles(names)
+	c.circles(seen[""])
+	for _, v := range c.m.Views {
+		c.circles(seen[v.Name])
+	}
 }
 
-func (z *Zone) check(c *checker, zones map[string]*Zone) {
+func (z *Zone) check(c *checker, zones map[zoneView]*Zone) {
 	z.Limits = &c.m.DNS.Limits.Zone
 	if c.need(&z.Name, "name") && c.domainName(&z.Name) {
-		if first := zones[z.Name]; first != nil {
+		if first := zones[zoneView{z.View, z.Name}]; first != nil && z.View != "" {
+			c.bad(&z.Name, "%s is a zone of view %s already, at %s", z.Name, z.View, first.Pos)
+		} else if first != nil {
 			c.bad(&z.Name, "%s is a zone already, at %s", z.Name, first.Pos)
 		} else {
-			zones[z.Name] = z
+			zones[zoneView{z.View, z.Name}] = z
 		}
 	}
 	if c.need(&z.File, "file") {
 		c.exists(&z.File)
 	}
+	if c.given(&z.View) {
+		c.refer("view", &z.View)
+	}
+	z.ACL.check(c)
 }
 
 func (n *Name) check(c *checker) {
@@ -137,11 +151,11 @@ func (n *Name) locate(c *checker, z *Zone) bool {
 }
 
 // placed checks a name among the others.
-func (n *Name) placed(c *checker, z *Zone, zones map[string]*Zone, names map[string]*Name) {
-	if first := names[n.FQDN]; first != nil {
+func (n *Name) placed(c *checker, z *Zone, zones map[string]*Zone, names map[zoneView]*Name) {
+	if first := names[zoneView{z.View, n.FQDN}]; first != nil {
 		c.bad(&n.Name, "%s is bound already, at %s", n.FQDN, first.Pos)
 	} else {
-		names[n.FQDN] = n
+		names[zoneView{z.View, n.FQDN}] = n
 	}
 	if owner := closest(n.FQDN, zones); owner != nil && owner != z {
 		c.bad(&n.Name, "is never asked here: %s belongs to the zone %s, at %s", n.FQDN, owner.Name, owner.Pos)
@@ -178,13 +192,13 @@ func closest(fqdn string, zones map[string]*Zone) *Zone {
 }
 
 // joined checks that names that share a decision ask the same pool.
-func (n *Name) joined(c *checker, groups map[string]*Name) {
+func (n *Name) joined(c *checker, z *Zone, groups map[zoneView]*Name) {
 	if n.Group == "" {
 		return
 	}
-	first := groups[n.Group]
+	first := groups[zoneView{z.View, n.Group}]
 	if first == nil {
-		groups[n.Group] = n
+		groups[zoneView{z.View, n.Group}] = n
 	} else if first.Pool != n.Pool {
 		c.bad(&n.Pool, "group %q shares one decision and has pool %q, at %s", n.Group, first.Pool, first.Pos)
 	}

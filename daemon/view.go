@@ -47,7 +47,7 @@ func (d *Daemon) Explain(_ context.Context, q api.ExplainQuery) (any, error) {
 func (d *Daemon) zones() []api.Zone {
 	var zones []api.Zone
 	for _, s := range d.dns.Table().ZoneStates() {
-		z := api.Zone{Name: s.Name, File: s.File, Serial: s.Serial, Records: s.Records, State: api.ZoneOK, Error: s.Error, Loaded: s.Loaded}
+		z := api.Zone{Name: s.Name, View: s.View, File: s.File, Serial: s.Serial, Records: s.Records, State: api.ZoneOK, Error: s.Error, Loaded: s.Loaded}
 		switch {
 		case s.Stale:
 			z.State = api.ZoneLastGood
@@ -89,6 +89,11 @@ func (d *Daemon) stats() api.DNSStats {
 	for zone, rcodes := range st.Zones {
 		for rcode, n := range rcodes {
 			out.Responses = append(out.Responses, api.ResponseCount{Zone: zone, Rcode: rcode, N: n})
+		}
+	}
+	for zone, rcodes := range st.Views {
+		for rcode, n := range rcodes {
+			out.Responses = append(out.Responses, api.ResponseCount{Zone: zone.Zone, View: zone.View, Rcode: rcode, N: n})
 		}
 	}
 	return out

@@ -25,6 +25,14 @@ const (
 // [query.solveAnswer]). For an explanation, which comes through no socket, the
 // gate is nil.
 func (q *query) admit(t *Table, g *gate) {
+	if g != nil {
+		q.listener = g.listener
+	}
+	q.seen = t.viewOf(q)
+	q.question.trace.view(t, q)
+	if !q.passesACLs(t) {
+		return
+	}
 	q.checkCookie(t)
 	if g == nil || q.proven() {
 		return
@@ -41,6 +49,7 @@ func (q *query) admit(t *Table, g *gate) {
 // gate is what admission knows of a transport and of the queries before.
 type gate struct {
 	demand   *demandMeter // nil where the transport proves the source
+	listener int          // place in dns.listeners
 	limited  *limitedLog
 	outcomes *[rationKinds]atomic.Uint64 // of rate limiting
 }
@@ -76,7 +85,7 @@ func (q *query) slip(l *limiter) ration {
 	case l.dry:
 		return rationDry
 	case !l.slips():
-		q.ruling = dropped
+		q.ruling, q.why = dropped, dropLimit
 		return rationDropped
 	case q.mayDemand():
 		q.ruling = wantCookie

@@ -15,6 +15,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/status"
 )
 
 // door is a server without sockets, with a handler for each transport.
@@ -45,7 +46,7 @@ func (l *lockedText) String() string {
 
 func newDoor(t testing.TB, table *Table) *door {
 	d := &door{t: t}
-	d.Server = New(Options{Log: slog.New(slog.NewTextHandler(&d.log, nil))})
+	d.Server = New(Options{Rows: status.NewBoard(1).Table, Log: slog.New(slog.NewTextHandler(&d.log, nil))})
 	d.Use(table)
 	d.udp, d.tcp = d.newHandler(false), d.newHandler(true)
 	return d

@@ -50,7 +50,10 @@ func answer(t *Table, q *query) *dns.Msg {
 
 // begin starts the reply.
 func (q *query) begin(t *Table) {
-	q.work = work{table: t, view: t.viewOf(q), cap: maxTTL, least: headerSize, sname: canonical(q.name), owner: spelled(q.name)}
+	q.work = work{table: t, view: q.seen, cap: maxTTL, least: headerSize, sname: canonical(q.name), owner: spelled(q.name)}
+	if q.view == nil { // not admitted: a test
+		q.view = t.viewOf(q)
+	}
 	q.reply = &dns.Msg{Compress: true}
 	q.reply.Id, q.reply.Opcode = q.id, q.opcode
 	q.reply.Response, q.reply.RecursionDesired = true, q.rd && q.opcode == dns.OpcodeQuery // only there RD means something
@@ -74,7 +77,7 @@ func (q *query) ruled() bool {
 	case admitted:
 		return false
 	case refused:
-		q.reply.Rcode = dns.RcodeRefused
+		q.refuse()
 	case dropped:
 		q.dropped = true
 	case truncated:
@@ -139,13 +142,16 @@ func (q *query) finish() *dns.Msg {
 // section.
 func (q *query) solveAnswer() state {
 	at := q.view.lookupFor(q.sname, q.qtype)
+	if at != nil && !q.lets(at.acl) {
+		return q.barred(at)
+	}
 	if at == nil || at.zone == nil {
 		return q.outside(at)
 	}
-	q.zone = at.zone
 	if q.first == nil {
 		q.first = at
 	}
+	q.zone = at.zone
 	q.place = q.zone.walk(q.sname, q.qtype)
 	q.question.trace.place(q)
 	if q.place.stopped == stopCut {

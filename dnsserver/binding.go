@@ -22,18 +22,23 @@ type binding struct {
 	topology *topology.Table
 }
 
-// groupOf is what a name shares its decisions with: its group, or itself.
-func groupOf(n *config.Name) string {
+// groupOf is what a name of a zone shares its decisions with: its group, or
+// itself. The versions of a name that different views have share nothing.
+func groupOf(z *config.Zone, n *config.Name) string {
+	group := "name " + n.FQDN
 	if n.Group != "" {
-		return "group " + n.Group
+		group = "group " + n.Group
 	}
-	return "name " + n.FQDN
+	if z.View != "" {
+		group = "view " + z.View + " " + group
+	}
+	return group
 }
 
 // bind ties a name to its pool. compilePools has made the pool, and the counter
 // of the group.
-func (ps *pools) bind(n *config.Name, topo *topology.Table) *binding {
-	group := groupOf(n)
+func (ps *pools) bind(z *config.Zone, n *config.Name, topo *topology.Table) *binding {
+	group := groupOf(z, n)
 	b := &binding{fqdn: n.FQDN, group: group, member: ps.bound[group], count: ps.counts[group],
 		ttl: n.TTL, pool: ps.byName[n.Pool], memo: ps.memo, topology: topo}
 	ps.bound[group]++

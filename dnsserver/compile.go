@@ -14,6 +14,7 @@ import (
 // ZoneState is how a zone stands, for those who look.
 type ZoneState struct {
 	Name    string    `json:"name"`
+	View    string    `json:"view,omitempty"` // that alone sees it; empty: every view
 	File    string    `json:"file"`
 	Serial  uint32    `json:"serial"`
 	Records int       `json:"records"`
@@ -34,11 +35,11 @@ type Inputs struct {
 }
 
 // before gives a zone as the table before serves it, or nil.
-func (in *Inputs) before(apex string) *served {
+func (in *Inputs) before(c *config.Zone) *served {
 	if in.Before == nil {
 		return nil
 	}
-	return in.Before.zones.get(apex)
+	return in.Before.zonesOf(c.View).get(c.Name)
 }
 
 func (in *Inputs) limiterBefore() *limiter {
@@ -66,35 +67,38 @@ func Compile(in Inputs) (*Table, config.Errors) {
 	t := newTable(&in.Model.DNS)
 	t.pools, t.topology, t.model = ps, in.Topology, in.Model
 	t.limiter = newLimiter(&in.Model.DNS.RRL, in.limiterBefore(), time.Now())
+	t.setACLs(&in.Model.DNS)
 	var errs config.Errors
 	t.cookies, errs = in.cookies()
 	unusable := errs.Failed()
-	list := make([]*served, len(in.Model.Zones))
-	for i, c := range in.Model.Zones {
+	zones := map[string][]*served{} // by the view that they belong to
+	for _, c := range in.Model.Zones {
 		z, found := in.zone(c, ps)
 		errs = append(errs, found...)
-		list[i] = z
+		zones[c.View] = append(zones[c.View], z)
 	}
 	t.met = exceeded(errs)
 	if unusable {
 		return nil, errs
 	}
-	return t.serve(zonesOf(list)), errs
+	t.views = newViews(in.Model, zones)
+	return t.serve(zonesOf(zones[""])), errs
 }
 
 // zone makes one zone with its dynamic names. A bad file, and one that has
 // static addresses where a name is dynamic, leaves the last good records in
 // place; where there are none, what can be served is.
 func (in *Inputs) zone(c *config.Zone, ps *pools) (*served, config.Errors) {
-	before := in.before(c.Name)
-	z := &served{state: ZoneState{Name: c.Name, File: c.File, Dynamic: len(c.Names)}, count: &zoneTally{}}
+	before := in.before(c)
+	z := &served{state: ZoneState{Name: c.Name, View: c.View, File: c.File, Dynamic: len(c.Names)}, count: &zoneTally{},
+		acl: newACL(c.ACL, "the acl of zone "+c.Name)}
 	if before != nil {
 		z.count = before.count
 	}
 	state := &z.state
 	bind := func(records *Zone) (*Zone, config.Errors) {
 		state.Serial, state.Records = records.Serial(), records.Records()
-		return records.bind(c, in.Model.MayCNAME, func(n *config.Name) decider { return ps.bind(n, in.Topology) })
+		return records.bind(c, in.Model.MayCNAME, func(n *config.Name) decider { return ps.bind(c, n, in.Topology) })
 	}
 	records, errs := in.records(c, before, state)
 	if records != nil {
@@ -194,7 +198,7 @@ func (t *Table) Standing(name string, rows *status.Table) (*pick.Trace, bool) {
 
 // String names the table in logs.
 func (t *Table) String() string {
-	return fmt.Sprintf("%s, %s", count(t.zones.size, "zone"), count(len(t.pools.order), "pool"))
+	return fmt.Sprintf("%s, %s", count(t.size(), "zone"), count(len(t.pools.order), "pool"))
 }
 
 func count(n int, what string) string {

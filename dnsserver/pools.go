@@ -123,7 +123,7 @@ func (c *poolCompiler) countNames() error {
 			if c.pools.byName[n.Pool] == nil {
 				return fmt.Errorf("name %s: no pool %q", n.FQDN, n.Pool)
 			}
-			group := groupOf(n)
+			group := groupOf(z, n)
 			if c.before != nil && c.before.counts[group] != nil {
 				c.pools.counts[group] = c.before.counts[group]
 			} else if c.pools.counts[group] == nil {

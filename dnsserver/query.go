@@ -33,6 +33,10 @@ type query struct {
 	tcp    bool
 	cookie cookieState // as admission found it
 	ruling             // of admission
+	why    drop        // for what reason there is no reply, if there is none
+
+	listener int   // where it came in: place in dns.listeners
+	seen     *view // what the client sees, as admission found it
 
 	question question // what decisions may depend on
 	work              // what answering has found
@@ -45,7 +49,7 @@ type work struct {
 	sname string   // canonical name that is being looked for (RFC 1034's SNAME)
 	owner string   // sname as the reply writes it, spelled alike but for case
 	chain []string // names that were followed, canonical
-	view  *view    // what the client sees
+	view  *view    // where names are looked for
 	first *served  // zone of the question, for the counters
 	zone  *Zone    // zone of sname
 	place place    // of sname in zone
@@ -98,6 +102,7 @@ func parseQuery(msg []byte, source netip.Addr, t *Table, overTCP bool) *query {
 		rd:     msg[2]&1 != 0,
 		cd:     msg[3]&0x10 != 0,
 		size:   len(msg),
+		why:    dropPolicy,
 		limit:  plainSize,
 		tcp:    overTCP,
 	}

@@ -55,6 +55,7 @@ type Server struct {
 	alarms   atomic.Uint64         // so far, to log ever fewer of them
 	limited  limitedLog
 	demand   demand
+	opening  int // place of the listener that is being opened, in Options.Listeners
 }
 
 // New makes a server that answers REFUSED to everything until Use.
@@ -135,7 +136,7 @@ type handler struct {
 
 func (s *Server) newHandler(tcp bool) *handler {
 	h := &handler{server: s, count: &counters{tcp: tcp}, shard: len(s.counters), tcp: tcp}
-	h.gate = &gate{limited: &s.limited, outcomes: &h.count.rations}
+	h.gate = &gate{listener: s.opening, limited: &s.limited, outcomes: &h.count.rations}
 	if !tcp {
 		h.gate.demand = s.demand.meter()
 	}
@@ -175,7 +176,7 @@ func (h *handler) reply(msg []byte, source netip.Addr, buf []byte, now time.Time
 	q.at(now, h.rows()).admit(t, h.gate)
 	h.count.cookie(q.cookie)
 	if q.ruling == dropped {
-		h.count.drop(dropLimit)
+		h.count.drop(q.why)
 		return nil
 	}
 	answered := answer(t, q) != nil
@@ -183,7 +184,7 @@ func (h *handler) reply(msg []byte, source netip.Addr, buf []byte, now time.Time
 		h.server.reach(limit(bits.TrailingZeros32(met)))
 	}
 	if !answered {
-		h.count.drop(dropPolicy)
+		h.count.drop(q.why)
 		return nil
 	}
 	out, err := q.pack(buf)

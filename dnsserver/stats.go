@@ -34,10 +34,11 @@ const (
 	dropPolicy                // onDecline or onDown says drop
 	dropSocket                // the socket failed
 	dropLimit                 // over the limit of dns.rrl
+	dropACL                   // forbidden, and the ACL says drop
 	drops
 )
 
-var dropNames = [drops]string{"malformed", "response", "policy", "socket", "rrl"}
+var dropNames = [drops]string{"malformed", "response", "policy", "socket", "rrl", "acl"}
 
 // counters belong to one listener goroutine, or to the connections of one TCP
 // listener. They stand in cache lines of their own.
@@ -105,18 +106,22 @@ func (z *zoneCounters) add(shard, rcode int) {
 // Stats is what a server has done since it started. Names are bounded: types
 // by a list, zones by the configuration.
 type Stats struct {
-	Requests  []RequestCount               // only those that are not zero
-	Responses map[string]uint64            // by rcode, "NOERROR"
-	Zones     map[string]map[string]uint64 // responses by zone and rcode; of zones served now
-	Dropped   map[string]uint64            // messages without a reply, by reason
-	RRL       map[string]uint64            // what rate limiting made of queries: passed, slipped, badcookie, dropped, dry
-	Cookies   CookieStats                  // what COOKIE options proved
-	Panics    uint64                       // recovered while answering, and replies that could not be packed
-	Conns     ConnStats                    // TCP connections
-	Limits    map[string]LimitCount        // by key below dns.limits
-	Durations [countBuckets]DurationCount  // of answering, from the socket to the packed reply
-	Total     time.Duration                // sum of all durations
+	Requests  []RequestCount                 // only those that are not zero
+	Responses map[string]uint64              // by rcode, "NOERROR"
+	Zones     map[string]map[string]uint64   // responses by zone and rcode; of zones served now that belong to no view
+	Views     map[ViewZone]map[string]uint64 // the same of zones that belong to a view
+	Dropped   map[string]uint64              // messages without a reply, by reason
+	RRL       map[string]uint64              // what rate limiting made of queries: passed, slipped, badcookie, dropped, dry
+	Cookies   CookieStats                    // what COOKIE options proved
+	Panics    uint64                         // recovered while answering, and replies that could not be packed
+	Conns     ConnStats                      // TCP connections
+	Limits    map[string]LimitCount          // by key below dns.limits
+	Durations [countBuckets]DurationCount    // of answering, from the socket to the packed reply
+	Total     time.Duration                  // sum of all durations
 }
+
+// ViewZone is a zone that belongs to a view.
+type ViewZone struct{ View, Zone string }
 
 // RequestCount counts questions.
 type RequestCount struct {
@@ -145,6 +150,7 @@ type DurationCount struct {
 // Stats adds up the counters of all listeners. It may be called at any time.
 func (s *Server) Stats() Stats {
 	st := Stats{Responses: map[string]uint64{}, Dropped: map[string]uint64{}, RRL: map[string]uint64{}, Zones: map[string]map[string]uint64{}}
+	st.Views = map[ViewZone]map[string]uint64{}
 	requests := map[RequestCount]uint64{}
 	for _, c := range s.counters {
 		c.addTo(&st, requests)
@@ -154,9 +160,14 @@ func (s *Server) Stats() Stats {
 		r.Count = n
 		st.Requests = append(st.Requests, r)
 	}
-	for z := range s.table.Load().zones.all() {
-		if sum := z.count.sum(); sum != nil {
+	for z := range s.table.Load().all() {
+		sum := z.count.sum()
+		switch {
+		case sum == nil:
+		case z.state.View == "":
 			st.Zones[z.state.Name] = sum
+		default:
+			st.Views[ViewZone{z.state.View, z.state.Name}] = sum
 		}
 	}
 	s.countLost()

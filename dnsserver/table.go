@@ -14,6 +14,7 @@ import (
 // behind the names. It is immutable; [Server.Use] swaps it whole.
 type Table struct {
 	zones   *zoneSet       // that every view sees
+	views   []*clientView  // the first that takes a client is what it sees
 	rest    *view          // of the clients that no view takes
 	ecs     bool           // use EDNS Client Subnet as the client (T7)
 	udpSize int            // largest UDP answer, octets
@@ -22,7 +23,9 @@ type Table struct {
 	limits  config.Limits
 	full    bool // positive answers name the zone's servers too
 
-	demandAbove   int      // UDP queries a second without a proof of their source; 0: no bound
+	demandAbove   int // UDP queries a second without a proof of their source; 0: no bound
+	acl           *acl
+	listenerACLs  []*acl   // by place in dns.listeners
 	limiter       *limiter // nil: nothing is limited
 	amplification config.Amplification
 
@@ -62,16 +65,14 @@ func newTable(d *config.DNS, zones ...*Zone) *Table {
 func (t *Table) serve(zones *zoneSet) *Table {
 	t.zones = zones
 	t.rest = &view{own: noZones, shared: zones}
+	t.views = sharing(t.views, zones)
 	return t
 }
-
-// viewOf gives the view that a query is answered from.
-func (t *Table) viewOf(q *query) *view { return t.rest }
 
 // Zones gives the zones that have records, in no order.
 func (t *Table) Zones() iter.Seq[*Zone] {
 	return func(yield func(*Zone) bool) {
-		for z := range t.zones.all() {
+		for z := range t.all() {
 			if z.zone != nil && !yield(z.zone) {
 				return
 			}
@@ -79,7 +80,8 @@ func (t *Table) Zones() iter.Seq[*Zone] {
 	}
 }
 
-// Zone gives the records of a zone, or nil if there are none to serve.
+// Zone gives the records of a zone that belongs to no view, or nil if there are
+// none to serve.
 func (t *Table) Zone(apex string) *Zone {
 	if z := t.zones.get(apex); z != nil {
 		return z.zone
@@ -89,10 +91,10 @@ func (t *Table) Zone(apex string) *Zone {
 
 // ZoneStates tells how each zone stands, by name.
 func (t *Table) ZoneStates() []ZoneState {
-	states := make([]ZoneState, 0, t.zones.size)
-	for z := range t.zones.all() {
+	states := make([]ZoneState, 0, t.size())
+	for z := range t.all() {
 		states = append(states, z.state)
 	}
-	slices.SortFunc(states, func(a, b ZoneState) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(states, func(a, b ZoneState) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.View, b.View)) })
 	return states
 }

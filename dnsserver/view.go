@@ -1,13 +1,20 @@
 package dnsserver
 
 import (
+	"iter"
+	"net/netip"
+	"slices"
+
 	"github.com/miekg/dns"
+
+	"github.com/portolan-lb/portolan/config"
 )
 
 // view is the zones that some clients see. A zone of the view's own takes the
 // place of the shared zone with its apex; all other shared zones are seen too.
 type view struct {
-	name   string   // empty: the clients that no other view takes
+	name   string // empty: the clients that no other view takes
+	acl    *acl
 	own    *zoneSet // noZones in the view without a name
 	shared *zoneSet
 }
@@ -54,10 +61,119 @@ func (v *view) lookupFor(name string, qtype uint16) *served {
 }
 
 // zoneOf gives the zone that a canonical name is in, or nil if there is none
-// with records here.
+// with records here that this source may have.
 func (q *query) zoneOf(name string) *Zone {
-	if z := q.view.lookup(name); z != nil {
+	if z := q.view.lookup(name); z != nil && q.lets(z.acl) {
 		return z.zone
 	}
 	return nil
+}
+
+// clientView is a view and who sees it.
+type clientView struct {
+	*view
+	clients   *prefixMap // nil: all
+	listeners []bool     // by place in dns.listeners; nil: all
+}
+
+func (v *clientView) takes(source netip.Addr, listener int) bool {
+	return (v.listeners == nil || listener < len(v.listeners) && v.listeners[listener]) &&
+		(v.clients == nil || v.clients.has(source))
+}
+
+// viewOf gives the view that a query is answered from. It depends on the
+// packet's source and on the listener, never on Client Subnet: a resolver sees
+// one view whoever it asks for, so that no cache mixes two.
+func (t *Table) viewOf(q *query) *view {
+	for _, v := range t.views {
+		if v.takes(q.question.client.source, q.listener) {
+			return v.view
+		}
+	}
+	return t.rest
+}
+
+// view records which view a client sees, where there are several.
+func (tr *Trace) view(t *Table, q *query) {
+	if tr == nil || len(t.views) == 0 && !slices.ContainsFunc(t.listenerACLs, func(a *acl) bool { return a != nil }) {
+		return
+	}
+	if listeners := t.model.DNS.Listeners; len(listeners) > 1 {
+		tr.note("taken as asked at listener %s", listeners[q.listener].Address)
+	}
+	switch name := q.seen.name; {
+	case name != "":
+		tr.note("client %s sees view %s", q.question.client.source, name)
+	case len(t.views) > 0:
+		tr.note("client %s sees no view but the zones without one", q.question.client.source)
+	}
+}
+
+// newViews compiles the views of a model, with the zones that belong to each.
+func newViews(m *config.Model, own map[string][]*served) []*clientView {
+	views := make([]*clientView, len(m.Views))
+	for i, c := range m.Views {
+		v := &clientView{view: &view{name: c.Name, own: zonesOf(own[c.Name]), acl: newACL(c.ACL, "the acl of view "+c.Name)}}
+		if len(c.Clients) > 0 {
+			v.clients = newPrefixMap(c.Clients)
+		}
+		if len(c.Listeners) > 0 {
+			for _, l := range m.DNS.Listeners {
+				v.listeners = append(v.listeners, slices.Contains(c.Listeners, l.Address))
+			}
+		}
+		views[i] = v
+	}
+	return views
+}
+
+// sharing gives the views with other shared zones.
+func sharing(views []*clientView, shared *zoneSet) []*clientView {
+	next := make([]*clientView, len(views))
+	for i, v := range views {
+		with := *v.view
+		with.shared = shared
+		next[i] = &clientView{view: &with, clients: v.clients, listeners: v.listeners}
+	}
+	return next
+}
+
+// zonesOf gives the zones that belong to a view, or with no name to none.
+func (t *Table) zonesOf(name string) *zoneSet {
+	if name == "" {
+		return t.zones
+	}
+	for _, v := range t.views {
+		if v.name == name {
+			return v.own
+		}
+	}
+	return noZones
+}
+
+// size is how many zones there are in all views.
+func (t *Table) size() int {
+	n := t.zones.size
+	for _, v := range t.views {
+		n += v.own.size
+	}
+	return n
+}
+
+// all gives every zone of every view, in no order.
+func (t *Table) all() iter.Seq[*served] {
+	return func(yield func(*served) bool) {
+		for z := range t.zones.all() {
+			if !yield(z) {
+				return
+			}
+		}
+		for _, v := range t.views {
+			for z := range v.own.all() {
+				if !yield(z) {
+					return
+				}
+			}
+		}
+	}
 }

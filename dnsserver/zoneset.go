@@ -12,6 +12,7 @@ import (
 type served struct {
 	zone  *Zone // nil: no good version, so SERVFAIL
 	state ZoneState
+	acl   *acl
 	count *zoneTally
 }
 
