@@ -228,15 +228,33 @@ func (q *query) solveStatic() state {
 	return nodata
 }
 
-// solveANY answers with one set, which is allowed and small (RFC 8482 4.1).
+// solveANY answers with one set over UDP, which is allowed and small (RFC 8482
+// 4.1), and with all that fit over TCP, where it is nobody's weapon (4.4).
 func (q *query) solveANY() state {
 	sets := q.place.node.sets
 	if len(sets) == 0 {
 		return nodata
 	}
 	q.addSet(&sets[0])
+	if q.tcp {
+		q.addSets(sets[1:], int(sets[0].size))
+	}
 	return hit
 }
+
+// addSets adds sets to an answer that has some octets of records already, as
+// long as they are sure to fit.
+func (q *query) addSets(sets []rrset, octets int) {
+	for i := range sets {
+		if octets += int(sets[i].size); octets > tcpSize-largeHead {
+			return
+		}
+		q.addSet(&sets[i])
+	}
+}
+
+// largeHead is more octets than a reply has beside its records.
+const largeHead = 1024
 
 // addSet adds a static set to the answer, under the name that was looked for.
 func (q *query) addSet(set *rrset) {

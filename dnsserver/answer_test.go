@@ -124,6 +124,7 @@ func TestAnswer(t *testing.T) {
 	}
 	for _, test := range tests {
 		q := newQuery(test.name, typeNamed(t, test.qtype), question{})
+		q.tcp = test.qtype != "ANY"
 		if got := shown(answer(table, q)); got != test.want {
 			t.Errorf("%s: %s %s\n got %s\nwant %s", test.rule, test.name, test.qtype, got, test.want)
 		}
@@ -292,6 +293,7 @@ func TestAnswer_Dynamic(t *testing.T) {
 			name = "example.com."
 		}
 		q := newQuery(name, typeNamed(t, test.qtype), question{})
+		q.tcp = test.qtype != "ANY"
 		if got := shown(answer(table, q)); got != test.want {
 			t.Errorf("%s: %s %s\n got %s\nwant %s", test.rule, test.name, test.qtype, got, test.want)
 		}

@@ -69,24 +69,29 @@ func (q *query) fail(d *decision) state {
 }
 
 // solveAddresses adds the decision's addresses of the family asked for. ANY
-// gets one set, the first family that there is (RFC 8482).
+// gets one set, the first family that there is, and over TCP both and all that
+// is static here (RFC 8482 4.1, 4.4).
 func (q *query) solveAddresses(d *decision) state {
 	q.note(d)
+	every, static, before := q.qtype == dns.TypeANY, q.place.node.sets, len(q.reply.Answer)
 	var found []dns.RR
 	if q.qtype != dns.TypeAAAA {
 		found = addressRecords(q.owner, d.v4, d.ttl)
 	}
-	if q.qtype == dns.TypeAAAA || q.qtype == dns.TypeANY && len(found) == 0 {
-		found = addressRecords(q.owner, d.v6, d.ttl)
+	if q.qtype == dns.TypeAAAA || every && (q.tcp || len(found) == 0) {
+		found = append(found, addressRecords(q.owner, d.v6, d.ttl)...)
 	}
-	if len(found) > 0 {
-		q.reply.Answer = append(q.reply.Answer, found...)
-		return hit
-	}
-	if q.qtype == dns.TypeANY && len(q.place.node.sets) > 0 {
+	q.reply.Answer = append(q.reply.Answer, found...)
+	switch {
+	case every && q.tcp:
+		q.addSets(static, len(found)*maxName)
+	case every && len(found) == 0 && len(static) > 0:
 		return q.solveANY()
 	}
-	return nodata
+	if len(q.reply.Answer) == before {
+		return nodata
+	}
+	return hit
 }
 
 // note keeps a decision's own words for the reply.

@@ -128,7 +128,7 @@ func classRows() (rows []protocolRow) {
 }
 
 // transferRows: there are no transfers, and each refusal says which way. ANY is
-// no transfer, and is answered with one set (RFC 8482 4.1).
+// no transfer; over UDP it is answered with one set, over TCP with all.
 func transferRows() []protocolRow {
 	soa := wireQuery("proto.test", typeIXFR).with(9, 1).octets("c00c 0006 0001 0000003c 0016 00 00 00000001 00000e10 00000258 00015180 0000003c")
 	return []protocolRow{
@@ -139,7 +139,11 @@ func transferRows() []protocolRow {
 		{"RFC 1995 3, RFC 5936 2.2.1", "IXFR of our zone, with the SOA", soa, "REFUSED q 0/0/0", ""},
 		{"RFC 1995 3, RFC 6891 6.1.1", "IXFR of our zone, with the SOA and EDNS", soa.opt(1232, 0, 0, ""), "REFUSED q 0/0/0 opt", ""},
 		{"RFC 5936 2.2.1", "IXFR of a zone of others", wireQuery("elsewhere.test", typeIXFR), "NOTAUTH q 0/0/0", ""},
-		{"RFC 8482 4.1", "ANY of our zone", wireQuery("proto.test", typeANY), "NOERROR aa q 1/0/0", ""},
+		{"RFC 8482 4.1, 4.4", "ANY of our zone", wireQuery("proto.test", typeANY), "NOERROR aa q 1/0/0", "NOERROR aa q 4/0/2"},
+		{"RFC 8482 4.1, 4.4", "ANY of a name", wireQuery("www.proto.test", typeANY), answered, ""},
+		{"RFC 8482 4.1, 4.4", "ANY of an alias", wireQuery("alias.proto.test", typeANY), answered, ""},
+		{"RFC 8482 4.1, RFC 2308 2.2", "ANY of an empty non-terminal", wireQuery("b.ent.proto.test", typeANY), "NOERROR aa q 0/1/0", ""},
+		{"RFC 8482 4.1, RFC 2308 2.1", "ANY of a name that is missing", wireQuery("none.proto.test", typeANY), "NXDOMAIN aa q 0/1/0", ""},
 		{"RFC 8482 4.1", "ANY below a cut", wireQuery("www.child.proto.test", typeANY), "NOERROR q 0/1/1", ""},
 	}
 }
