@@ -11,12 +11,12 @@ import (
 // settled says whether a server answers, and no longer with members that are
 // down: those get one answer in ten, so 60 answers hold one all but surely.
 func (w *world) settled(s *server) error {
-	if _, _, err := address(s.addr, w.static(0), netip.Prefix{}); err != nil {
+	if _, _, err := address(s.Addr, w.static(0), netip.Prefix{}); err != nil {
 		return err
 	}
 	r := rand.New(rand.NewPCG(5, 6))
 	for i := range 60 {
-		addr, _, err := address(s.addr, w.dynamic(i), w.client(r))
+		addr, _, err := address(s.Addr, w.dynamic(i), w.client(r))
 		if err != nil {
 			return err
 		}
@@ -59,7 +59,7 @@ func (w *world) agree(out io.Writer, servers []*server, n int) error {
 				equal++
 			}
 		}
-		fmt.Fprintf(out, "  %-15s region as the map says: %d; as portolan: %d; members by weight %v: %v\n", s.name, t.right, equal, weights, t.members)
+		fmt.Fprintf(out, "  %-15s region as the map says: %d; as portolan: %d; members by weight %v: %v\n", s.Name, t.right, equal, weights, t.members)
 	}
 	return errors.Join(errs...)
 }
@@ -72,19 +72,19 @@ func (w *world) ask(s *server, n int) (*tally, error) {
 	for i := range n {
 		client := w.client(r)
 		// Few names, as pools that take turns by weight do so each by itself.
-		addr, _, err := address(s.addr, w.dynamic(i%agreeNames), client)
+		addr, _, err := address(s.Addr, w.dynamic(i%agreeNames), client)
 		if err != nil {
-			return nil, fmt.Errorf("%s: client %s: %w", s.name, client, err)
+			return nil, fmt.Errorf("%s: client %s: %w", s.Name, client, err)
 		}
 		region, m := whose(addr)
 		want := w.region(client.Addr())
 		if region == want {
 			t.right++
 		} else if len(errs) < 5 {
-			errs = append(errs, fmt.Errorf("%s: client %s: %s, the map says %s", s.name, client, regions[region], regions[want]))
+			errs = append(errs, fmt.Errorf("%s: client %s: %s, the map says %s", s.Name, client, regions[region], regions[want]))
 		}
 		if m == downMember {
-			errs = append(errs, fmt.Errorf("%s: client %s: %s is down", s.name, client, addr))
+			errs = append(errs, fmt.Errorf("%s: client %s: %s is down", s.Name, client, addr))
 		}
 		t.regions = append(t.regions, region)
 		t.members[m]++

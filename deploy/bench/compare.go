@@ -11,6 +11,8 @@ import (
 	"runtime"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/portolan-lb/portolan/deploy/peers"
 )
 
 // compareServers starts Portolan, once more as a control, and the peers that
@@ -20,7 +22,7 @@ func compareServers(ctx context.Context, o *options) error {
 		fmt.Println("skipped: dnsperf is not installed (Debian: apt install dnsperf)")
 		return nil
 	}
-	return inTemp(func(dir string) error {
+	return peers.InTemp("portolan-bench-", func(dir string) error {
 		ctx, cancel := context.WithCancel(ctx)
 		c := &comparison{opts: o, dir: dir, world: newWorld(o.names, o.nets)}
 		defer c.wait()
@@ -40,7 +42,7 @@ type comparison struct {
 // wait waits for the servers to end; their context is done.
 func (c *comparison) wait() {
 	for _, s := range c.servers {
-		<-s.ended
+		s.Wait()
 	}
 }
 
@@ -50,14 +52,14 @@ func (c *comparison) run(ctx context.Context) error {
 		return err
 	}
 	defer closeMembers()
-	all := append([]contender{portolan("portolan", c.opts.program), portolan("portolan again", c.opts.again)}, peers...)
+	all := append([]contender{portolan("portolan", c.opts.program), portolan("portolan again", c.opts.again)}, others...)
 	for i, one := range all {
 		if err := c.add(ctx, one, filepath.Join(c.dir, fmt.Sprint("server", i)), port); err != nil {
 			return err
 		}
 	}
 	for _, s := range c.servers {
-		if err := s.ready(ctx, func() error { return c.world.settled(s) }); err != nil {
+		if err := s.Ready(ctx, func() error { return c.world.settled(s) }); err != nil {
 			return err
 		}
 	}
@@ -73,14 +75,14 @@ func (c *comparison) add(ctx context.Context, one contender, dir string, port in
 		fmt.Printf("skipped: %s: %v\n", one.name, err)
 		return nil
 	}
-	addr, err := freePort()
+	addr, err := peers.FreePort()
 	if err != nil {
 		return err
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	s := &server{name: one.name, addr: addr, geoOnly: one.geoOnly}
+	s := &server{Server: peers.Server{Name: one.name, Addr: addr}, geoOnly: one.geoOnly}
 	if err := one.start(ctx, c.world, dir, s, port); err != nil {
 		return fmt.Errorf("%s: %w", one.name, err)
 	}
@@ -136,9 +138,9 @@ func (c *comparison) time(ctx context.Context) error {
 		return err
 	}
 	fmt.Printf("\n%d cores, %s, Linux %s; %d rounds of %d s; %d static names, %d dynamic names and pools, %d client networks\n",
-		runtime.NumCPU(), runtime.GOARCH, firstLine("uname", "-r"), c.opts.rounds, c.opts.seconds, c.opts.names, c.opts.names, len(c.world.list))
+		runtime.NumCPU(), runtime.GOARCH, peers.FirstLine("uname", "-r"), c.opts.rounds, c.opts.seconds, c.opts.names, c.opts.names, len(c.world.list))
 	for _, s := range c.servers {
-		fmt.Printf("%s: %s\n", s.name, s.version)
+		fmt.Printf("%s: %s\n", s.Name, s.Version)
 	}
 	fmt.Print("\n| scenario | server | queries/s | CPU us/query | best | core busy | mean latency us | lost | portolan / it, CPU a query | best / best |\n",
 		"|---|---|---|---|---|---|---|---|---|---|\n")
@@ -148,7 +150,7 @@ func (c *comparison) time(ctx context.Context) error {
 			return err
 		}
 		for i, s := range c.servers {
-			printRow(sc.name, s.name, got[0], got[i])
+			printRow(sc.name, s.Name, got[0], got[i])
 		}
 	}
 	return nil

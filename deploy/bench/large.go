@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/portolan-lb/portolan/deploy/peers"
 )
 
 const (
@@ -45,8 +47,8 @@ func large(addr netip.AddrPort, ttl int) map[string]string {
 
 // checkLarge times portolan check as an operator runs it.
 func checkLarge(ctx context.Context, o *options) error {
-	return inTemp(func(dir string) error {
-		if err := write(dir, large(netip.MustParseAddrPort("127.0.0.1:5300"), 30)); err != nil {
+	return peers.InTemp("portolan-bench-", func(dir string) error {
+		if err := peers.WriteFiles(dir, large(netip.MustParseAddrPort("127.0.0.1:5300"), 30)); err != nil {
 			return err
 		}
 		var took, used []float64

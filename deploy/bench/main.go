@@ -19,6 +19,8 @@ import (
 	"os/signal"
 	"runtime"
 	"syscall"
+
+	"github.com/portolan-lb/portolan/deploy/peers"
 )
 
 // Where the load comes from and where the servers run. Two cores at least keep
@@ -95,17 +97,5 @@ func pinned(ctx context.Context, core, program string, args ...string) *exec.Cmd
 		args = append([]string{"-c", core, program}, args...)
 		program = "taskset"
 	}
-	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	return cmd
-}
-
-// inTemp runs f with a folder that is removed afterwards.
-func inTemp(f func(dir string) error) (err error) {
-	dir, err := os.MkdirTemp("", "portolan-bench-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	return f(dir)
+	return peers.Command(ctx, program, args...)
 }

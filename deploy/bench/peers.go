@@ -11,6 +11,8 @@ import (
 
 	"github.com/maxmind/mmdbwriter"
 	"github.com/maxmind/mmdbwriter/mmdbtype"
+
+	"github.com/portolan-lb/portolan/deploy/peers"
 )
 
 // starter writes a server's configuration of a world into a folder and starts
@@ -25,7 +27,7 @@ type contender struct {
 	start   starter
 }
 
-var peers = []contender{
+var others = []contender{
 	{name: "gdnsd", program: "gdnsd", start: startGdnsd},
 	{name: "knot", program: "knotd", geoOnly: true, start: startKnot},
 }
@@ -37,8 +39,8 @@ func portolan(name, program string) contender {
 }
 
 func startPortolan(ctx context.Context, program string, w *world, dir string, s *server, port int) error {
-	s.version = firstLine(program, "version")
-	if err := write(dir, portolanFiles(w, s.addr, port)); err != nil {
+	s.Version = peers.FirstLine(program, "version")
+	if err := peers.WriteFiles(dir, portolanFiles(w, s.Addr, port)); err != nil {
 		return err
 	}
 	return s.serve(ctx, program, dir)
@@ -46,7 +48,7 @@ func startPortolan(ctx context.Context, program string, w *world, dir string, s 
 
 // serve starts portolan in a folder that holds its configuration.
 func (s *server) serve(ctx context.Context, program, dir string) error {
-	return s.start(ctx, program, "serve", "-c", filepath.Join(dir, "portolan.yaml"),
+	return s.run(ctx, program, "serve", "-c", filepath.Join(dir, "portolan.yaml"),
 		"--state", filepath.Join(dir, "state"), "--socket", filepath.Join(dir, "api.sock"), "--log-level", "warn")
 }
 
@@ -95,9 +97,9 @@ func portolanFiles(w *world, addr netip.AddrPort, port int) map[string]string {
 // startGdnsd: plugin geoip with a file of networks, whose datacenters are
 // resources of plugin weighted, monitored by plugin tcp_connect.
 func startGdnsd(ctx context.Context, w *world, dir string, s *server, port int) error {
-	s.version = firstLine("gdnsd", "-V")
+	s.Version = peers.FirstLine("gdnsd", "-V")
 	var b, nets strings.Builder
-	fmt.Fprintf(&b, "options => {\n listen => %s\n udp_threads => 1\n tcp_threads => 1\n", s.addr)
+	fmt.Fprintf(&b, "options => {\n listen => %s\n udp_threads => 1\n tcp_threads => 1\n", s.Addr)
 	fmt.Fprintf(&b, " run_dir => %s/run\n state_dir => %s/state\n}\n", dir, dir)
 	fmt.Fprintf(&b, "service_types => { alive => { plugin => tcp_connect, port => %d, interval => 5, timeout => 1, up_thresh => 1, ok_thresh => 1, down_thresh => 1 } }\n", port)
 	fmt.Fprintf(&b, "plugins => {\n tcp_connect => {}\n weighted => {\n  service_types => alive\n  up_thresh => 0.1\n")
@@ -123,18 +125,18 @@ func startGdnsd(ctx context.Context, w *world, dir string, s *server, port int) 
 		fmt.Fprintf(&nets, "%s => [ %s ]\n", p, order(w.nets[p]))
 	}
 	zone := w.zone(func(i int) string { return fmt.Sprintf("%s 30 DYNA geoip!p%d", w.dynamic(i), i) })
-	err := write(dir, map[string]string{"config": b.String(), "geoip/nets": nets.String(), "zones/" + zoneName: zone})
+	err := peers.WriteFiles(dir, map[string]string{"config": b.String(), "geoip/nets": nets.String(), "zones/" + zoneName: zone})
 	if err != nil {
 		return err
 	}
-	return s.start(ctx, "gdnsd", "-c", dir, "start")
+	return s.run(ctx, "gdnsd", "-c", dir, "start")
 }
 
 // startKnot: module geoip, which chooses by a database, here of our own
 // making; with a network list it would want the whole list for every name. It
 // knows no weights beside places, and no health.
 func startKnot(ctx context.Context, w *world, dir string, s *server, _ int) error {
-	s.version = firstLine("knotd", "-V")
+	s.Version = peers.FirstLine("knotd", "-V")
 	var names strings.Builder
 	for i := range w.names {
 		fmt.Fprintf(&names, "%s.%s:\n", w.dynamic(i), zoneName)
@@ -169,14 +171,14 @@ zone:
     zonefile-sync: -1
     journal-content: none
     module: mod-geoip/clients
-`, dir, s.addr.Addr(), s.addr.Port(), zoneName)
-	if err := write(dir, map[string]string{"knot.conf": conf, "names": names.String(), "zone": w.zone(nil)}); err != nil {
+`, dir, s.Addr.Addr(), s.Addr.Port(), zoneName)
+	if err := peers.WriteFiles(dir, map[string]string{"knot.conf": conf, "names": names.String(), "zone": w.zone(nil)}); err != nil {
 		return err
 	}
 	if err := writeDatabase(filepath.Join(dir, "clients.mmdb"), w); err != nil {
 		return err
 	}
-	return s.start(ctx, "knotd", "-c", filepath.Join(dir, "knot.conf"))
+	return s.run(ctx, "knotd", "-c", filepath.Join(dir, "knot.conf"))
 }
 
 // writeDatabase writes the map of clients as a MaxMind database. Networks go

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/portolan-lb/portolan/deploy/peers"
 )
 
 const (
@@ -25,13 +27,13 @@ func reloadUnderLoad(ctx context.Context, o *options) error {
 		fmt.Println("skipped: dnsperf is not installed (Debian: apt install dnsperf)")
 		return nil
 	}
-	return inTemp(func(dir string) error {
-		addr, err := freePort()
+	return peers.InTemp("portolan-bench-", func(dir string) error {
+		addr, err := peers.FreePort()
 		if err != nil {
 			return err
 		}
-		s := &server{name: "portolan", addr: addr}
-		if err := write(dir, large(addr, 30)); err != nil {
+		s := &server{Server: peers.Server{Name: "portolan", Addr: addr}}
+		if err := peers.WriteFiles(dir, large(addr, 30)); err != nil {
 			return err
 		}
 		ctx, cancel := context.WithCancel(ctx)
@@ -39,8 +41,8 @@ func reloadUnderLoad(ctx context.Context, o *options) error {
 			cancel()
 			return err
 		}
-		defer func() { cancel(); <-s.ended }()
-		if err := s.ready(ctx, s.has(30)); err != nil {
+		defer func() { cancel(); s.Wait() }()
+		if err := s.Ready(ctx, s.has(30)); err != nil {
 			return err
 		}
 		return reloads(ctx, s, dir)
@@ -51,7 +53,7 @@ func reloadUnderLoad(ctx context.Context, o *options) error {
 // configuration that gave it is in use.
 func (s *server) has(ttl uint32) func() error {
 	return func() error {
-		_, got, err := address(s.addr, "d0", netip.Prefix{})
+		_, got, err := address(s.Addr, "d0", netip.Prefix{})
 		if err == nil && got != ttl {
 			err = fmt.Errorf("the TTL is %d, not %d", got, ttl)
 		}
@@ -94,7 +96,7 @@ func (l load) during(ctx context.Context, s *server, dir string, hangups bool) (
 	var g errgroup.Group
 	g.Go(func() (err error) {
 		defer loaded()
-		h, err = l.send(ctx, s.addr)
+		h, err = l.send(ctx, s.Addr)
 		if err == nil && !h.only("NOERROR") {
 			err = fmt.Errorf("want only NOERROR, got %s of %d", h.rcodes, h.completed)
 		}
@@ -122,15 +124,15 @@ func (s *server) hangUp(ctx context.Context, dir string) (served []float64, err 
 		case <-tick.C:
 		}
 		ttl := 31 + n%2
-		if err := replace(filepath.Join(dir, "portolan.yaml"), large(s.addr, ttl)["portolan.yaml"]); err != nil {
+		if err := replace(filepath.Join(dir, "portolan.yaml"), large(s.Addr, ttl)["portolan.yaml"]); err != nil {
 			return served, err
 		}
 		start := time.Now()
-		if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		if err := s.Signal(syscall.SIGHUP); err != nil {
 			return served, err
 		}
 		// Not ended by ctx: a reload that has begun is waited for.
-		if err := s.ready(context.WithoutCancel(ctx), s.has(uint32(ttl))); err != nil {
+		if err := s.Ready(context.WithoutCancel(ctx), s.has(uint32(ttl))); err != nil {
 			return served, err
 		}
 		served = append(served, float64(time.Since(start).Milliseconds()))

@@ -23,7 +23,7 @@ func measure(ctx context.Context, s *server, sc scenario, seconds int) (sample, 
 	if err != nil {
 		return sample{}, err
 	}
-	h, err := load{file: sc.file, seconds: seconds}.send(ctx, s.addr)
+	h, err := load{file: sc.file, seconds: seconds}.send(ctx, s.Addr)
 	if err != nil {
 		return sample{}, err
 	}
@@ -32,7 +32,7 @@ func measure(ctx context.Context, s *server, sc scenario, seconds int) (sample, 
 		return sample{}, err
 	}
 	if !h.only(sc.rcode) {
-		return sample{}, fmt.Errorf("%s, %s: want only %s, got %s of %d", s.name, sc.name, sc.rcode, h.rcodes, h.completed)
+		return sample{}, fmt.Errorf("%s, %s: want only %s, got %s of %d", s.Name, sc.name, sc.rcode, h.rcodes, h.completed)
 	}
 	used := (after - before).Seconds()
 	return sample{qps: h.qps, cpu: used * 1e6 / float64(h.completed), busy: used / h.seconds, latency: h.mean, lost: h.lost}, nil

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+
+	"github.com/portolan-lb/portolan/deploy/peers"
 )
 
 // What a nil trace costs cannot be seen by running the same program with and
@@ -22,7 +24,7 @@ var tracedFolders = []string{"dnsserver", "pick"}
 const traceBenchmark = "^BenchmarkAnswer$/^traced=false$"
 
 func compareTrace(ctx context.Context, o *options) error {
-	return inTemp(func(dir string) error {
+	return peers.InTemp("portolan-bench-", func(dir string) error {
 		with, without := filepath.Join(dir, "with.test"), filepath.Join(dir, "without.test")
 		overlay, calls, err := untracedOverlay(dir)
 		if err != nil {
