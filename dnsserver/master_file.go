@@ -151,6 +151,9 @@ func (f *masterFile) record(e entry) {
 		f.fail(e)
 		return
 	}
+	if loc, ok := rr.(*dns.LOC); ok {
+		exactSeconds(loc, e.text)
+	}
 	f.add(rr, f.file, f.at(e))
 }
 
