@@ -1,7 +1,7 @@
 PREFIX ?= /usr/local
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build run test e2e check bench install clean
+.PHONY: build run test e2e check bench differ install clean
 
 # The version is Go's own build information: portolan version reads it.
 build:
@@ -33,6 +33,11 @@ bench: build
 	go run ./deploy/bench trace
 	go run ./deploy/bench compare
 	go run ./deploy/bench reload
+
+# The same random questions to nsd, knot, bind9 and gdnsd, those that are
+# installed, and every difference sorted; docs/differences.md. A minute or two.
+differ: build
+	go run ./deploy/differ
 
 # The program, its unit and user, and a sample configuration that never
 # replaces one that is there.
