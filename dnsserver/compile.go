@@ -16,11 +16,13 @@ type ZoneState struct {
 	Name    string    `json:"name"`
 	View    string    `json:"view,omitempty"` // that alone sees it; empty: every view
 	File    string    `json:"file"`
+	Origin  string    `json:"origin"` // OriginConfiguration, OriginFolder or OriginLive
 	Serial  uint32    `json:"serial"`
 	Records int       `json:"records"`
 	Dynamic int       `json:"dynamic"`           // names bound to pools
 	Stale   bool      `json:"stale,omitempty"`   // an earlier version serves, for the file is bad
 	Missing bool      `json:"missing,omitempty"` // nothing serves: SERVFAIL
+	Twice   bool      `json:"twice,omitempty"`   // another file has this zone too; Error names both
 	Error   string    `json:"error,omitempty"`   // what is wrong with the file, first of all
 	Loaded  time.Time `json:"loaded,omitzero"`   // when the records that serve were read
 }
@@ -90,7 +92,7 @@ func Compile(in Inputs) (*Table, config.Errors) {
 // place; where there are none, what can be served is.
 func (in *Inputs) zone(c *config.Zone, ps *pools) (*served, config.Errors) {
 	before := in.before(c)
-	z := &served{state: ZoneState{Name: c.Name, View: c.View, File: c.File, Dynamic: len(c.Names)}, count: &zoneTally{},
+	z := &served{state: ZoneState{Name: c.Name, View: c.View, File: c.File, Origin: OriginConfiguration, Dynamic: len(c.Names)}, count: &zoneTally{},
 		acl: newACL(c.ACL, "the acl of zone "+c.Name)}
 	if before != nil {
 		z.count = before.count

@@ -78,6 +78,8 @@ type loader struct {
 	made   int    // records of $GENERATE so far
 	beyond string // key of the limit that the next error is about
 	wire   []byte // scratch for packing
+	alone  bool   // the text comes by itself: there is nothing to include from
+	apex   apexSearch
 	last   string // owner of the record before, and its node: files are mostly sorted
 	lastOf *node
 }
@@ -127,6 +129,9 @@ func readFile(src config.Source, ref string, most config.Size) ([]byte, error) {
 
 // mayInclude says why a file must not be included, or nothing.
 func (l *loader) mayInclude(ref string) (target, text string) {
+	if l.alone {
+		return "", fmt.Sprintf("$INCLUDE %s: a zone given by command has no folder to include from; write its records here", ref)
+	}
 	if path.IsAbs(ref) {
 		return "", fmt.Sprintf("$INCLUDE %s: an absolute path; write it relative to this file", ref)
 	}
@@ -158,6 +163,7 @@ func (l *loader) mayInclude(ref string) (target, text string) {
 func (l *loader) add(rr dns.RR, file uint16, at config.Pos) {
 	h := rr.Header()
 	h.Name = spelled(h.Name) // or "a@b" and "a\@b" would not be found to be the same
+	l.settleApex(rr)
 	size, text := l.mayAdd(rr)
 	if text != "" {
 		l.errorf(at, "%s", text)
