@@ -43,7 +43,7 @@ func TestGet(t *testing.T) {
 		`[{"name":"north","row":{"id":"link/north","health":"up","since":"2026-01-02T03:04:05Z"}}]`: func() (any, error) { return c.Links(ctx) },
 		`[{"name":"north","virtualServers":["a"],"row":{"id":"site/north","health":"unknown","since":"2026-01-02T03:04:05Z"}},` +
 			`{"name":"south","row":{"id":"site/south","health":"unknown","since":"2026-01-02T03:04:05Z"}}]`: func() (any, error) { return c.Sites(ctx) },
-		`[{"name":"example.com.","file":"example.com.zone","serial":7,"records":12,"state":"ok",` +
+		`[{"name":"example.com.","file":"example.com.zone","origin":"configuration","serial":7,"records":12,"state":"ok",` +
 			`"names":[{"name":"www.example.com.","pool":"web","ttl":{"min":"0s","max":"0s"}}]}]`: func() (any, error) { return c.Zones(ctx) },
 		`[]`: func() (any, error) { return c.Holds(ctx) },
 	} {

@@ -137,22 +137,6 @@ func (v view) describeProbe(name string) *Description {
 	return &Description{Kind: "probe", Name: name, Config: c, Evidence: checks, Events: v.eventsOf(id)}
 }
 
-func (v view) describeZone(name string) *Description {
-	name, in, _ := strings.Cut(name, "@")
-	name = zoneLabel(strings.ToLower(strings.TrimSuffix(name, "."))+".", in)
-	c := find(v.model.Zones, func(c *config.Zone) string { return zoneLabel(c.Name, c.View) }, name)
-	if c == nil {
-		return nil
-	}
-	d := &Description{Kind: "zone", Name: name, Config: c, Events: v.eventsOf(status.MakeID("zone", name))}
-	for _, z := range v.zones() {
-		if z.Label() == name {
-			d.State = z
-		}
-	}
-	return d
-}
-
 func (v view) eventsOf(id status.ID) []status.Event {
 	return slices.DeleteFunc(v.opts.Board.Events(0), func(e status.Event) bool { return e.ID != id })
 }

@@ -137,7 +137,7 @@ func (d *daemon) options() api.Options {
 			return api.ConfigState{Revision: "abc", Loaded: start, LastTry: start}
 		},
 		Zones: func() []api.Zone {
-			return []api.Zone{{Name: "example.com.", File: "example.com.zone", Serial: 7, Records: 12, State: api.ZoneOK}}
+			return []api.Zone{{Name: "example.com.", File: "example.com.zone", Origin: "configuration", Serial: 7, Records: 12, State: api.ZoneOK}}
 		},
 		Stats: func() api.DNSStats {
 			return api.DNSStats{

@@ -53,6 +53,7 @@ var (
 	poolPanic   = gauge("pool_panic", "1 if a pool ignores health because too few members are usable.", "pool")
 	rowHealth   = gauge("rows", "Virtual servers, links, sites and checks by health.", "kind", "health")
 	holdsNow    = gauge("holds", "Operators' holds in force, by state.", "state")
+	zonesNow    = gauge("zones", "Zones by where they come from and how they stand.", "origin", "state")
 	zoneSerial  = gauge("zone_serial", "Serial of a zone as it is served.", "zone", "view")
 	zoneOK      = gauge("zone_file_ok", "1 if the zone's file is good, 0 if an older version or nothing is served.", "zone", "view")
 
@@ -68,7 +69,7 @@ var (
 	families = []metric{
 		dnsRequests, dnsReplies, dnsResponses, dnsDuration, dnsTCP, dnsTCPSeen, dnsLimit, dnsReached, dnsDropped, dnsRRL, dnsCookies, dnsDemands, panics, apiPanics,
 		reloadOK, reloadTime, lastGood, configInfo,
-		poolMembers, poolActive, poolPanic, rowHealth, holdsNow, zoneSerial, zoneOK,
+		poolMembers, poolActive, poolPanic, rowHealth, holdsNow, zonesNow, zoneSerial, zoneOK,
 		probeResults, probeOverruns, probeWaits, probePanics, probeChecks, probeRunning,
 		buildInfo,
 	}
@@ -230,9 +231,14 @@ func (v view) collectRows(emit emitter) {
 }
 
 func (v view) collectZones(emit emitter) {
+	n := map[[2]string]int{}
 	for _, z := range v.opts.Zones() {
+		n[[2]string{z.Origin, z.State}]++
 		emit.put(zoneSerial, float64(z.Serial), z.Name, z.View)
 		emit.put(zoneOK, one(z.State == ZoneOK), z.Name, z.View)
+	}
+	for labels, n := range n {
+		emit.put(zonesNow, float64(n), labels[:]...)
 	}
 }
 

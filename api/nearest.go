@@ -81,7 +81,7 @@ func (v view) names(kind string) []string {
 	case "probe":
 		return list(v.model.Probes, func(c *config.Probe) string { return c.Name })
 	case "zone":
-		return list(v.model.Zones, func(c *config.Zone) string { return zoneLabel(c.Name, c.View) })
+		return v.zoneNames()
 	}
 	return nil
 }

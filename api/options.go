@@ -25,6 +25,8 @@ type Options struct {
 	Apply   Applier
 	Explain Explainer
 
+	ZoneChanger ZoneChanger
+
 	// SaveHolds keeps all holds over a restart; nil: there is no store. One
 	// call at a time, each with what is in force at that moment.
 	SaveHolds func(map[status.ID]status.Hold) error

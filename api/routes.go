@@ -33,6 +33,9 @@ func (s *Server) routes() http.Handler {
 		"POST /v1/reload":                   s.reload,
 		"POST /v1/holds":                    s.hold,
 		"DELETE /v1/holds/{id...}":          s.release,
+		"POST /v1/zones/{name...}":          s.changeZone(AddZone),
+		"PUT /v1/zones/{name...}":           s.changeZone(ReplaceZone),
+		"DELETE /v1/zones/{name...}":        s.changeZone(RemoveZone),
 	} {
 		mux.Handle(pattern, s.serve(e))
 	}
@@ -58,7 +61,7 @@ func (s *Server) watching(mux *http.ServeMux, to slots) {
 // not take; the second names those that it takes (RFC 9110, 15.5.6).
 func nothingHere(mux *http.ServeMux, r *http.Request) error {
 	var allowed []string
-	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
 		other := r.Clone(r.Context())
 		other.Method = method
 		if _, pattern := mux.Handler(other); pattern != "/" {
@@ -110,7 +113,7 @@ func (s *Server) guard(h http.Handler) http.Handler {
 				s.fail(w, r, Errorf(Internal, "internal error; the log has the details"))
 			}
 		}()
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		r.Body = http.MaxBytesReader(w, r.Body, bodyLimit(r))
 		h.ServeHTTP(w, r)
 	})
 }

@@ -66,6 +66,7 @@ type Zone struct {
 	Name    string    `json:"name"`
 	View    string    `json:"view,omitempty"` // that alone sees it
 	File    string    `json:"file"`
+	Origin  string    `json:"origin"` // configuration, folder, or live: added by command
 	Serial  uint32    `json:"serial"`
 	Records int       `json:"records"`
 	State   string    `json:"state"`           // ZoneOK, ZoneLastGood or ZoneFailed

@@ -30,6 +30,9 @@ type Built struct {
 
 	geography [sha256.Size]byte // of all that Topology depends on
 	files     *store.Recorder   // what it was made from
+
+	folder   *dnsserver.Folder // of zones that are served without a configuration; else nil
+	settings *dnsserver.Table  // then: the table without the folder's zones
 }
 
 // bundle gives the files that it was made from, geo databases included: a torn

@@ -18,6 +18,7 @@ import (
 
 	"github.com/portolan-lb/portolan/api"
 	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/dnsserver"
 	"github.com/portolan-lb/portolan/status"
 )
 
@@ -40,6 +41,9 @@ func (d *Daemon) use(b *Built) {
 func (d *Daemon) Reload(_ context.Context, by string) (api.Applied, error) {
 	d.changing.Lock()
 	defer d.changing.Unlock()
+	if d.opts.Zones != "" {
+		return d.reloadFolder(by)
+	}
 	src, err := SourceOf(d.opts.Config)
 	if err != nil {
 		return api.Applied{}, err
@@ -50,7 +54,9 @@ func (d *Daemon) Reload(_ context.Context, by string) (api.Applied, error) {
 		d.failed(errs, "reload", by)
 		return api.Applied{}, errs
 	}
-	applied := d.taken(built, errs, "reload", by)
+	live := d.withLive(built)
+	d.tell(live)
+	applied := d.taken(built, append(errs, live...), "reload", by)
 	if errs.Failed() {
 		d.fell(errs)
 		return applied, partly(built, errs)
@@ -63,8 +69,11 @@ func partly(b *Built, errs config.Errors) error {
 	var zones []string
 	for _, z := range b.DNS.ZoneStates() {
 		switch {
+		case z.Origin == dnsserver.OriginLive: // no reload reads it
 		case z.Stale:
 			zones = append(zones, z.Name+" stays as it was")
+		case z.Twice:
+			zones = append(zones, z.Name+" is in two files")
 		case z.Error != "":
 			zones = append(zones, z.Name+" is not served")
 		}
@@ -73,9 +82,15 @@ func partly(b *Built, errs config.Errors) error {
 	if len(zones) != 1 {
 		files = fmt.Sprintf("%d zone files are bad", len(zones))
 	}
-	return &api.Error{Kind: api.Partial, Details: api.Details(errs),
+	if more := len(zones) - mostTold; more > 0 {
+		zones = append(zones[:mostTold], fmt.Sprintf("and %d more", more))
+	}
+	return &api.Error{Kind: api.Partial, Details: api.Details(errs[:min(len(errs), mostDetails)]),
 		Text: fmt.Sprintf("reloaded, but %s: %s", files, strings.Join(zones, ", "))}
 }
+
+// mostDetails is how many errors of a reload travel.
+const mostDetails = 1000
 
 // taken takes a new configuration into use and says what that did.
 func (d *Daemon) taken(built *Built, errs config.Errors, what, by string) api.Applied {
@@ -141,6 +156,9 @@ const keptVersions = 3
 func (d *Daemon) Apply(_ context.Context, c api.Change) (api.Applied, error) {
 	d.changing.Lock()
 	defer d.changing.Unlock()
+	if d.opts.Zones != "" {
+		return api.Applied{}, api.Errorf(api.Conflict, "this server runs from a folder of zones, without a configuration: change its files and reload, or use zone add, replace and remove")
+	}
 	own, err := SourceOf(d.opts.Config)
 	if err != nil {
 		return api.Applied{}, err
@@ -166,7 +184,9 @@ func (d *Daemon) Apply(_ context.Context, c api.Change) (api.Applied, error) {
 	if err := replaceFile("/"+own.Path(own.Name), text); err != nil {
 		return api.Applied{}, fmt.Errorf("nothing was changed: %w", err)
 	}
-	return d.taken(built, errs, "apply", c.By), nil
+	live := d.withLive(built)
+	d.tell(live)
+	return d.taken(built, append(errs, live...), "apply", c.By), nil
 }
 
 // onlyFile gives the one file of a change.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"sync"
@@ -27,10 +28,13 @@ import (
 
 // Options of a Daemon.
 type Options struct {
-	Config string // path of the configuration, a file or a folder
-	State  string // folder for what is kept over a restart; empty: nothing is kept
-	Socket string // path of the API's Unix socket; empty: no API
-	Log    *slog.Logger
+	Config    string           // path of the configuration, a file or a folder
+	Zones     string           // folder of zones to serve without a configuration; then Config is empty
+	Listen    []netip.AddrPort // with Zones: where DNS is served; empty: on the default address
+	State     string           // folder for what is kept over a restart; empty: nothing is kept
+	Socket    string           // path of the API's Unix socket; empty: no API
+	TrySocket bool             // serve without an API if the socket cannot be opened
+	Log       *slog.Logger
 
 	Ready func(d *Daemon) // called once everything is bound and serves; may be nil
 }
@@ -49,7 +53,10 @@ type Daemon struct {
 
 	metrics config.Metrics // as opened
 
-	changing sync.Mutex // one change of the configuration at a time
+	changing sync.Mutex                   // one change of the configuration at a time
+	home     zoneHome                     // of zones changed by command; nil: they cannot be kept
+	shelf    *store.Shelf                 // their files
+	live     map[string]*dnsserver.Loaded // those that a configuration does not hold, by apex
 	running  atomic.Pointer[Built]
 	state    atomic.Pointer[api.ConfigState]
 }
@@ -79,7 +86,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if d.store != nil {
 		defer func() { _ = d.store.Close() }() // everything is saved by then
 	}
-	built, err := d.firstConfig()
+	d.openZones()
+	built, err := d.first()
 	if err != nil {
 		return err
 	}
@@ -117,11 +125,14 @@ func (d *Daemon) openDoors(ctx context.Context, g *errgroup.Group) error {
 	d.metrics = d.running.Load().Model.Metrics
 	server := api.New(d.apiOptions())
 	if d.opts.Socket != "" {
-		l, err := api.Listen(d.opts.Socket)
-		if err != nil {
+		switch l, err := api.Listen(d.opts.Socket); {
+		case err == nil:
+			g.Go(func() error { return server.Serve(ctx, l) })
+		case !d.opts.TrySocket:
 			return err
+		default:
+			d.log.Warn("no API, so only SIGHUP reloads: name a place with --socket", "err", err)
 		}
-		g.Go(func() error { return server.Serve(ctx, l) })
 	}
 	if address := d.metrics.Address; address.IsValid() {
 		l, err := net.Listen("tcp", address.String())
@@ -181,6 +192,18 @@ func (d *Daemon) openStore() error {
 		d.store = s
 	}
 	return nil
+}
+
+// first builds what is served to start with.
+func (d *Daemon) first() (*Built, error) {
+	if d.opts.Zones != "" {
+		return d.firstFolder()
+	}
+	built, err := d.firstConfig()
+	if err == nil {
+		d.tell(d.withLive(built))
+	}
+	return built, err
 }
 
 // firstConfig builds the configuration to start with: the one on disk, else

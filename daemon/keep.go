@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"time"
 
+	"github.com/portolan-lb/portolan/dnsserver"
 	"github.com/portolan-lb/portolan/probe"
 	"github.com/portolan-lb/portolan/status"
 	"github.com/portolan-lb/portolan/store"
@@ -88,7 +89,7 @@ func (d *Daemon) save() {
 // keepConfig keeps a configuration as the last good one. Of a zone whose file
 // is bad, what is kept already stays in the place of the bad file.
 func (d *Daemon) keepConfig(b *Built) {
-	if d.store == nil {
+	if d.store == nil || b.folder != nil { // a folder of zones is kept by whoever writes it
 		return
 	}
 	bundle := b.bundle()
@@ -106,7 +107,7 @@ func (d *Daemon) keepConfig(b *Built) {
 // version into a bundle.
 func (d *Daemon) withGoodZones(b *Built, into *store.Bundle) error {
 	for _, s := range b.DNS.ZoneStates() {
-		if !s.Stale {
+		if !s.Stale || s.Origin != dnsserver.OriginConfiguration {
 			continue
 		}
 		kept, _, err := d.store.LastGood()

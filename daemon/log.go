@@ -62,8 +62,8 @@ func (d *Daemon) logEvent(e status.Event) {
 	switch {
 	case e.ID.Kind() == status.KindProbe && e.New == status.Unknown.String():
 		level = slog.LevelWarn // a probe that cannot run says nothing
-	case e.ID.Kind() == status.KindProbe:
-		level = slog.LevelDebug // its virtual server, link or site tells
+	case e.ID.Kind() == status.KindProbe, e.ID.Kind() == "zone": // the zone's was logged at once
+		level = slog.LevelDebug // a probe's virtual server, link or site tells
 	case e.By == "daemon" && e.New != "up" && e.New != "waiting", e.New == status.Down.String():
 		level = slog.LevelWarn
 	}

@@ -22,7 +22,10 @@ func (d *Daemon) apiOptions() api.Options {
 		Probes:  d.prober,
 		Apply:   d,
 		Explain: d,
-		Log:     d.log,
+
+		ZoneChanger: d,
+
+		Log: d.log,
 	}
 	if d.store != nil {
 		o.SaveHolds = d.store.SaveHolds
@@ -47,11 +50,11 @@ func (d *Daemon) Explain(_ context.Context, q api.ExplainQuery) (any, error) {
 func (d *Daemon) zones() []api.Zone {
 	var zones []api.Zone
 	for _, s := range d.dns.Table().ZoneStates() {
-		z := api.Zone{Name: s.Name, View: s.View, File: s.File, Serial: s.Serial, Records: s.Records, State: api.ZoneOK, Error: s.Error, Loaded: s.Loaded}
+		z := api.Zone{Name: s.Name, View: s.View, File: s.File, Origin: s.Origin, Serial: s.Serial, Records: s.Records, State: api.ZoneOK, Error: s.Error, Loaded: s.Loaded}
 		switch {
 		case s.Stale:
 			z.State = api.ZoneLastGood
-		case s.Error != "":
+		case s.Error != "" && !s.Twice:
 			z.State = api.ZoneFailed
 		}
 		zones = append(zones, z)

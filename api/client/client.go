@@ -140,13 +140,22 @@ func (c *Client) Ready(ctx context.Context) (api.Readiness, error) {
 	return get[api.Readiness](ctx, c, nil, "readyz")
 }
 
+// ChangeZone adds, replaces or removes a zone, and returns when that is served
+// and kept.
+func (c *Client) ChangeZone(ctx context.Context, z api.ZoneChange) (api.ZoneChanged, error) {
+	method := map[api.ZoneVerb]string{api.AddZone: http.MethodPost, api.ReplaceZone: http.MethodPut, api.RemoveZone: http.MethodDelete}[z.Verb]
+	var done api.ZoneChanged
+	err := c.send(ctx, method, url.Values{"file": {z.From}}, "text/dns", z.Text, &done, "v1", "zones", z.Name)
+	return done, err
+}
+
 func get[T any](ctx context.Context, c *Client, q url.Values, path ...string) (T, error) {
 	var v T
 	err := c.call(ctx, http.MethodGet, q, nil, &v, path...)
 	return v, err
 }
 
-// call makes one request. Parts of the path may hold anything.
+// call makes one request with a body of JSON, or none.
 func (c *Client) call(ctx context.Context, method string, q url.Values, body, into any, path ...string) error {
 	var text []byte
 	if body != nil {
@@ -155,16 +164,22 @@ func (c *Client) call(ctx context.Context, method string, q url.Values, body, in
 			return api.Errorf(api.Invalid, "%v", err)
 		}
 	}
+	return c.send(ctx, method, q, "application/json", text, into, path...)
+}
+
+// send makes one request. Parts of the path may hold anything.
+func (c *Client) send(ctx context.Context, method string, q url.Values, mediaType string, text []byte, into any, path ...string) error {
 	u := url.URL{Scheme: "http", Host: "portolan", RawQuery: q.Encode()}
 	for _, part := range path {
-		u.RawPath += "/" + url.PathEscape(part)
+		// A part of dots alone would be taken for a step of the path.
+		u.RawPath += "/" + strings.ReplaceAll(url.PathEscape(part), ".", "%2E")
 		u.Path += "/" + part
 	}
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(text))
 	if err != nil {
 		return api.Errorf(api.Invalid, "%v", err)
 	}
-	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Content-Type", mediaType)
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return c.unreachable(err)

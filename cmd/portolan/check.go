@@ -11,6 +11,7 @@ import (
 
 func checkCommand() *cobra.Command {
 	var strict, quiet bool
+	var zones string
 	cmd := &cobra.Command{
 		Use:   "check [FILE|FOLDER]",
 		Short: "Check a configuration and the files it refers to",
@@ -19,19 +20,26 @@ files and databases that it names; of a probe's caFile, that it is there. All
 errors are reported, each with its place. Nothing is opened on the network and
 no privilege is needed. Without FILE it is the configuration that serve would
 read [PORTOLAN_CONFIG]. Of a folder, every *.yaml and *.yml file in it
-is read, hidden ones left out.
+is read, hidden ones left out. With --zones it is a folder of zone files, as
+serve --zones has it.
 
 Exit codes: 0 it can be served; 1 it cannot, or with --strict there are
 warnings; 2 it could not be read.`,
 		Example: `  portolan check portolan.yaml
-  portolan check --strict -q /etc/portolan && portolan reload`,
+  portolan check --strict -q /etc/portolan && portolan reload
+  portolan check --zones ./zones`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			path := envOr("PORTOLAN_CONFIG", defaultConfig)
-			if len(args) == 1 {
+			path, look := envOr("PORTOLAN_CONFIG", defaultConfig), build
+			switch {
+			case zones != "" && len(args) == 1:
+				return see(cmd, fmt.Errorf("--zones %s and %s: check looks at one of them", zones, args[0]))
+			case zones != "":
+				path, look = zones, buildZones
+			case len(args) == 1:
 				path = args[0]
 			}
-			built, errs, err := build(path)
+			built, errs, err := look(path)
 			if err != nil {
 				return err
 			}
@@ -43,11 +51,12 @@ warnings; 2 it could not be read.`,
 			}
 			if !quiet {
 				_, _ = fmt.Fprintf(cmd.OutOrStdout(), "%s: ok: %s, %s, %s\n", path,
-					counted(len(built.Model.Zones), "zone"), counted(len(built.Model.Pools), "pool"), counted(len(built.Plan.Checks), "probe"))
+					counted(built.DNS.Size(), "zone"), counted(len(built.Model.Pools), "pool"), counted(len(built.Plan.Checks), "probe"))
 			}
 			return nil
 		},
 	}
+	cmd.Flags().StringVar(&zones, "zones", "", "check this folder of zone files")
 	cmd.Flags().BoolVar(&strict, "strict", false, "warnings count as errors")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "say nothing when all is well")
 	return cmd
@@ -67,4 +76,9 @@ func build(path string) (*daemon.Built, config.Errors, error) {
 		}
 	}
 	return built, errs, nil
+}
+
+// buildZones makes the tables of a folder of zone files offline.
+func buildZones(dir string) (*daemon.Built, config.Errors, error) {
+	return daemon.BuildFolder(dir, nil)
 }

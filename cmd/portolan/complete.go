@@ -84,3 +84,24 @@ func namesOf(cmd *cobra.Command, word string) []string {
 	}
 	return names
 }
+
+// ownZones asks the server for the zones that are not of its configuration.
+func ownZones(cmd *cobra.Command) []string {
+	c, err := dial(cmd)
+	if err != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), completeWithin)
+	defer cancel()
+	zones, err := c.Zones(ctx)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, z := range zones {
+		if z.Origin != "configuration" {
+			names = append(names, z.Name)
+		}
+	}
+	return names
+}

@@ -62,7 +62,7 @@ var listings = []listing{
 		func(ctx context.Context, c *client.Client, _ getOptions) ([]probe.History, error) {
 			return c.Probes(ctx)
 		}, probeRow)},
-	{"zone", []int{0}, []string{"zones", "zone"}, []string{"ZONE", "STATE", "SERIAL", "RECORDS", "DYNAMIC NAMES", "FILE", "ERROR"}, of(
+	{"zone", []int{0}, []string{"zones", "zone"}, []string{"ZONE", "STATE", "SERIAL", "RECORDS", "DYNAMIC NAMES", "ORIGIN", "FILE", "ERROR"}, of(
 		func(ctx context.Context, c *client.Client, _ getOptions) ([]api.Zone, error) { return c.Zones(ctx) }, zoneRow)},
 	{"", []int{0}, []string{"holds", "hold"}, []string{"ROW", "HELD", "UNTIL", "BY", "REASON"}, of(
 		func(ctx context.Context, c *client.Client, _ getOptions) ([]api.Hold, error) { return c.Holds(ctx) }, holdRow)},
@@ -81,7 +81,8 @@ const getManual = `List things of a kind as they stand now. KIND is one of:
   links, sites    the same for those
   probes          every target that is probed, and what was seen last
   zones           state (ok; last good: the file is bad now, an older version is
-                  served; failed: not served), serial, what is wrong with the file
+                  served; failed: not served), serial, where it comes from
+                  (configuration, folder, or live: added by command), what is wrong
   holds           operators' holds in force
   events          changes of health, holds and configuration, the newest last
 

@@ -63,7 +63,7 @@ func probeRow(h probe.History, o getOptions) []string {
 }
 
 func zoneRow(z api.Zone, _ getOptions) []string {
-	return []string{z.Label(), z.State, fmt.Sprint(z.Serial), fmt.Sprint(z.Records), fmt.Sprint(len(z.Names)), z.File, z.Error}
+	return []string{z.Label(), z.State, fmt.Sprint(z.Serial), fmt.Sprint(z.Records), fmt.Sprint(len(z.Names)), z.Origin, z.File, z.Error}
 }
 
 func holdRow(h api.Hold, _ getOptions) []string {
