@@ -24,6 +24,8 @@ type Limits struct {
 	AdditionalRecords    int      `yaml:"additionalRecords" json:"additionalRecords"`       // addresses that an answer brings along, 0 to 1000 (default 64)
 	ReferralGlue         int      `yaml:"referralGlue" json:"referralGlue"`                 // addresses that a delegation brings along, 0 to 1000 (default 20); those it cannot be followed without do not count (RFC 9471)
 
+	Zones int `yaml:"zones" json:"zones"` // zones of the server, of a folder and added by command too, 1 to 10000000 (default 1000000)
+
 	Zone ZoneLimits `yaml:"zone" json:"zone"`
 }
 
@@ -53,7 +55,7 @@ func (l *Limits) defaults() {
 		Connections: 1000, ConnectionsPerClient: 50, QueriesPerConnection: 16,
 		IdleTimeout: Duration(10 * time.Second), WriteTimeout: Duration(5 * time.Second),
 		UDPBuffer: 4 << 20, CNAMEChain: 8, AdditionalNames: 13, AdditionalRecords: 64,
-		ReferralGlue: 20,
+		ReferralGlue: 20, Zones: 1_000_000,
 	}
 	l.Zone.defaults()
 }
@@ -78,6 +80,7 @@ func (l *Limits) check(c *checker) {
 	between(c, &l.AdditionalNames, 0, 100)
 	between(c, &l.AdditionalRecords, 0, 1000)
 	between(c, &l.ReferralGlue, 0, 1000)
+	between(c, &l.Zones, 1, 10_000_000)
 	l.Zone.check(c)
 }
 

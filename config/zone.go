@@ -71,6 +71,9 @@ func (c *checker) ttlField(t *TTL, bound *Duration) any {
 // zones checks all zones, then their names, for a name may belong to another
 // zone.
 func (c *checker) zones() {
+	if n, most := len(c.m.Zones), c.m.DNS.Limits.Zones; n > most && most > 0 {
+		c.bad(&c.m.Zones, "%d zones are more than dns.limits.zones, %d", n, most)
+	}
 	zones := map[zoneView]*Zone{}
 	each(c, c.m.Zones, func(z *Zone, c *checker) { z.check(c, zones) })
 	names, groups := map[zoneView]*Name{}, map[zoneView]*Name{}

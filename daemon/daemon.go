@@ -200,7 +200,8 @@ func (d *Daemon) first() (*Built, error) {
 		return d.firstFolder()
 	}
 	built, err := d.firstConfig()
-	if err == nil {
+	if err == nil && d.shelf != nil {
+		d.readLive(built.Model.DNS.Limits.Zone)
 		d.tell(d.withLive(built))
 	}
 	return built, err

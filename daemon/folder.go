@@ -33,7 +33,7 @@ func BuildFolder(dir string, listen []netip.AddrPort) (*Built, config.Errors, er
 	if b == nil {
 		return nil, errs, fmt.Errorf("--listen: %s", failure(errs))
 	}
-	b.folder, b.settings = dnsserver.NewFolder(src), b.DNS
+	b.folder, b.settings = dnsserver.NewFolder(src, b.Model.DNS.Limits), b.DNS
 	counts, errs, err := b.readFolder()
 	if err != nil {
 		return nil, errs, fmt.Errorf("%s: %w", dir, err)
@@ -65,7 +65,7 @@ func (b *Built) readFolder() (dnsserver.FolderCounts, config.Errors, error) {
 	if err != nil {
 		return counts, errs, err
 	}
-	b.DNS, _ = b.settings.WithAll(b.folder.Zones(), b.DNS)
+	b.DNS, _ = b.settings.WithAll(b.folder.Zones(), b.DNS, errs)
 	b.Revision = b.folder.Revision()
 	return counts, errs, nil
 }

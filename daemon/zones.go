@@ -59,7 +59,6 @@ func (d *Daemon) openZones() {
 			return
 		}
 		d.shelf, d.home = shelf, liveHome{d}
-		d.readLive()
 	}
 }
 
@@ -76,7 +75,9 @@ func (d *Daemon) ChangeZone(_ context.Context, c api.ZoneChange) (api.ZoneChange
 	var z *dnsserver.Loaded
 	var errs config.Errors
 	if c.Verb != api.RemoveZone {
-		if z, errs = dnsserver.ParseText(apex, c.From, c.Text); z == nil {
+		limits := &d.running.Load().Model.DNS.Limits
+		if z, errs = dnsserver.ParseText(apex, c.From, c.Text, limits.Zone); z == nil {
+			d.dns.Exceeded(errs)
 			return api.ZoneChanged{}, &api.Error{Kind: api.Refused, Details: api.Details(errs), Text: "zone " + apex + " is bad; nothing changed"}
 		}
 	}
@@ -135,6 +136,9 @@ func (d *Daemon) fileFor(verb api.ZoneVerb, apex string) (string, error) {
 	switch {
 	case verb == api.AddZone && served:
 		return "", api.Errorf(api.Conflict, "zone %s is there already, serial %d; zone replace changes it", apex, was.Serial)
+	case verb == api.AddZone && d.running.Load().DNS.Size() >= d.running.Load().Model.DNS.Limits.Zones:
+		d.dns.Exceeded(config.Errors{{Limit: "zones"}})
+		return "", api.Errorf(api.Conflict, "zone %s: there are %d zones already, and no more may be (dns.limits.zones)", apex, d.running.Load().DNS.Size())
 	case verb != api.AddZone && !served:
 		return "", api.Errorf(api.NotFound, "there is no zone %s", apex)
 	}
@@ -219,7 +223,7 @@ func (h liveHome) drop(_ *Built, apex string) { delete(h.live, apex) }
 
 // readLive reads the zones that earlier runs were given, on every core. One
 // that is damaged is served SERVFAIL, loudly: the name is not somebody else's.
-func (d *Daemon) readLive() {
+func (d *Daemon) readLive(limits config.ZoneLimits) {
 	d.live = map[string]*dnsserver.Loaded{}
 	names, err := d.shelf.Names()
 	if err != nil {
@@ -231,7 +235,7 @@ func (d *Daemon) readLive() {
 	for range min(runtime.GOMAXPROCS(0), len(names)) {
 		done.Go(func() {
 			for i := int(next.Add(1)) - 1; i < len(names); i = int(next.Add(1)) - 1 {
-				list[i] = d.readLiveZone(names[i])
+				list[i] = d.readLiveZone(names[i], limits)
 			}
 		})
 	}
@@ -244,14 +248,14 @@ func (d *Daemon) readLive() {
 }
 
 // readLiveZone reads one kept zone; nil if not even its name is known.
-func (d *Daemon) readLiveZone(file string) *dnsserver.Loaded {
+func (d *Daemon) readLiveZone(file string, limits config.ZoneLimits) *dnsserver.Loaded {
 	path := d.shelf.Path(file)
 	kept, err := store.ReadZone(path)
 	if err == nil && store.KeptZoneFile(kept.Name) != file {
 		err = fmt.Errorf("holds zone %s, which is not kept here", kept.Name)
 	}
 	if err == nil {
-		z, errs := dnsserver.ParseText(kept.Name, path, kept.Text)
+		z, errs := dnsserver.ParseText(kept.Name, path, kept.Text, limits)
 		if z != nil {
 			return z.At(path, path, dnsserver.OriginLive)
 		}
@@ -284,7 +288,7 @@ func (d *Daemon) withLive(b *Built) (errs config.Errors) {
 		before = was.DNS
 	}
 	var gaveWay []*dnsserver.Loaded
-	b.DNS, gaveWay = b.DNS.WithAll(slices.Collect(maps.Values(d.live)), before)
+	b.DNS, gaveWay = b.DNS.WithAll(slices.Collect(maps.Values(d.live)), before, nil)
 	slices.SortFunc(gaveWay, func(x, y *dnsserver.Loaded) int { return strings.Compare(x.Name(), y.Name()) })
 	for _, z := range gaveWay {
 		errs = append(errs, &config.Error{Warning: true, Text: fmt.Sprintf(

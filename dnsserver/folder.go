@@ -25,14 +25,15 @@ import (
 // Its methods are for one goroutine at a time.
 type Folder struct {
 	src   config.Source
+	most  config.Limits
 	files map[string]*folderFile // by name
 	zones map[string]*Loaded     // by apex, as served
 	sum   [sha256.Size]byte      // of all that is served
 }
 
 // NewFolder gives a folder that nothing was read of yet. The source's Dir is
-// the folder.
-func NewFolder(src config.Source) *Folder { return &Folder{src: src} }
+// the folder; most is how much its files may hold.
+func NewFolder(src config.Source, most config.Limits) *Folder { return &Folder{src: src, most: most} }
 
 // Source is where the folder is read from.
 func (f *Folder) Source() config.Source { return f.src }
@@ -54,7 +55,7 @@ func (f *Folder) Refresh() (FolderCounts, config.Errors, error) {
 		return FolderCounts{}, nil, err
 	}
 	list := f.readAll(names)
-	next := &Folder{src: f.src, files: make(map[string]*folderFile, len(list)), zones: make(map[string]*Loaded, len(list))}
+	next := &Folder{src: f.src, most: f.most, files: make(map[string]*folderFile, len(list)), zones: make(map[string]*Loaded, len(list))}
 	counts, errs := next.take(list)
 	if len(next.zones) == 0 && len(f.zones) > 0 {
 		return FolderCounts{}, nil, errEmptied
@@ -124,7 +125,7 @@ func (f *Folder) read(name string, wire []byte) *folderFile {
 	if was != nil && was.fresh(f.src) {
 		return was
 	}
-	file := readFolderFile(f.src, name, wire)
+	file := readFolderFile(f.src, name, &f.most.Zone, wire)
 	if file.good == nil && was != nil {
 		if file.last = was.good; file.last == nil {
 			file.last = was.last
@@ -191,7 +192,11 @@ func (f *Folder) zoneOf(file *folderFile) *Loaded {
 // put enters a zone, unless another file has it.
 func (f *Folder) put(z *Loaded) config.Errors {
 	first := f.zones[z.Name()]
-	if first == nil {
+	switch {
+	case first == nil && len(f.zones) >= f.most.Zones:
+		return config.Errors{{Pos: config.Pos{File: f.src.Show(z.State().File)}, Limit: limitNames[limitZones],
+			Text: fmt.Sprintf("zone %s is not served: there are %d already (dns.limits.zones)", z.Name(), len(f.zones))}}
+	case first == nil:
 		f.zones[z.Name()] = z
 		return nil
 	}

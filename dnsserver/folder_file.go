@@ -43,7 +43,7 @@ func (l *loader) settleApex(rr dns.RR) {
 func loadByApex(src config.Source, c *config.Zone, wire []byte) (z *Zone, noSOA bool, errs config.Errors) {
 	apex, search := c.Name, apexSearch{on: true}
 	for {
-		l := &loader{src: src, folder: path.Dir(c.File), zone: &records{apex: apex, nodes: map[string]*node{}}, wire: wire, apex: search}
+		l := &loader{src: src, folder: path.Dir(c.File), limits: zoneLimits(c), zone: &records{apex: apex, nodes: map[string]*node{}}, wire: wire, apex: search}
 		l.decl.File = src.Show(c.File)
 		l.include(c.File, l.decl, setting{origin: c.Name, ttl: noTTL})
 		if l.apex.again {
@@ -173,7 +173,7 @@ func (f *folderFile) fresh(src config.Source) bool {
 }
 
 // readFolderFile reads a file of a folder.
-func readFolderFile(src config.Source, name string, wire []byte) *folderFile {
+func readFolderFile(src config.Source, name string, most *config.ZoneLimits, wire []byte) *folderFile {
 	read := time.Now()
 	f := &folderFile{name: name, changed: true}
 	names := namesOfFile(name)
@@ -181,7 +181,7 @@ func readFolderFile(src config.Source, name string, wire []byte) *folderFile {
 		f.errs = config.Errors{{Pos: config.Pos{File: src.Show(name)}, Text: "its name is no zone's: a zone is called NAME.zone, NAME.db, NAME.txt, db.NAME or NAME"}}
 		return f
 	}
-	z, noSOA, errs := loadByApex(src, &config.Zone{Name: names[0], File: name}, wire)
+	z, noSOA, errs := loadByApex(src, &config.Zone{Name: names[0], File: name, Limits: most}, wire)
 	f.apex, f.noSOA = z.apex, noSOA
 	f.seen = see(src, z, read)
 	if errs.Failed() {

@@ -26,7 +26,7 @@ type folderRig struct {
 
 func newFolderRig(t *testing.T) *folderRig {
 	dir := t.TempDir()
-	return &folderRig{t, dir, NewFolder(config.Source{FS: os.DirFS("/"), Dir: strings.TrimPrefix(dir, "/"), Name: "."})}
+	return &folderRig{t, dir, NewFolder(config.Source{FS: os.DirFS("/"), Dir: strings.TrimPrefix(dir, "/"), Name: "."}, config.DefaultLimits())}
 }
 
 func (r *folderRig) write(name, text string) {
@@ -286,7 +286,7 @@ func TestFolderPutAndDrop(t *testing.T) {
 	r.look()
 	empty := r.Revision()
 	text := fmt.Sprintf(folderZone, 3)
-	z, errs := ParseText("b.example.", "b", []byte(text))
+	z, errs := ParseText("b.example.", "b", []byte(text), config.DefaultLimits().Zone)
 	if z == nil {
 		t.Fatal(errs)
 	}
@@ -310,7 +310,7 @@ func TestFolderPutAndDrop(t *testing.T) {
 
 func TestSerialWarning_RFC1982(t *testing.T) {
 	version := func(serial uint32, rest string) *Loaded {
-		z, errs := ParseText("a.example.", "a", []byte(fmt.Sprintf(folderZone, serial)+rest))
+		z, errs := ParseText("a.example.", "a", []byte(fmt.Sprintf(folderZone, serial)+rest), config.DefaultLimits().Zone)
 		if z == nil {
 			t.Fatal(errs)
 		}
@@ -332,7 +332,7 @@ func TestSerialWarning_RFC1982(t *testing.T) {
 
 // A text that came by itself reaches no file.
 func TestParseTextIncludesNothing(t *testing.T) {
-	z, errs := ParseText("a.example.", "some/where", []byte(fmt.Sprintf(folderZone, 1)+"$INCLUDE /etc/passwd\n$INCLUDE x\n"))
+	z, errs := ParseText("a.example.", "some/where", []byte(fmt.Sprintf(folderZone, 1)+"$INCLUDE /etc/passwd\n$INCLUDE x\n"), config.DefaultLimits().Zone)
 	if z != nil || len(errs) != 2 || !strings.HasPrefix(errs[0].Error(), "some/where:5:1: $INCLUDE /etc/passwd: a zone given by command has no folder") {
 		t.Errorf("%v", errs)
 	}
@@ -344,15 +344,15 @@ func TestTableWith(t *testing.T) {
 	base := newTable(&config.DNS{})
 	var list []*Loaded
 	for i := range 3 {
-		z, _ := ParseText(fmt.Sprintf("z%d.example.", i), "z", []byte(fmt.Sprintf(folderZone, 1)))
+		z, _ := ParseText(fmt.Sprintf("z%d.example.", i), "z", []byte(fmt.Sprintf(folderZone, 1)), config.DefaultLimits().Zone)
 		list = append(list, z)
 	}
-	one, _ := base.WithAll(list, nil)
+	one, _ := base.WithAll(list, nil, nil)
 	if one.Size() != 3 || base.Size() != 0 {
 		t.Fatalf("%d and %d zones", one.Size(), base.Size())
 	}
 	one.zones.get("z1.example.").count.add(0, 0)
-	next, _ := ParseText("z1.example.", "z", []byte(fmt.Sprintf(folderZone, 2)))
+	next, _ := ParseText("z1.example.", "z", []byte(fmt.Sprintf(folderZone, 2)), config.DefaultLimits().Zone)
 	two := one.With(next)
 	three := two.Without("z0.example.").Without("nowhere.")
 	if one.Zone("z1.example.").Serial() != 1 || two.Zone("z1.example.").Serial() != 2 || one.zones.get("z2.example.") != two.zones.get("z2.example.") {
@@ -364,7 +364,7 @@ func TestTableWith(t *testing.T) {
 	if three.Size() != 2 || three.Zone("z0.example.") != nil || two.Size() != 3 || two.rest.lookup("z0.example.") == nil || three.rest.lookup("z0.example.") != nil {
 		t.Errorf("after Without: %d and %d zones", three.Size(), two.Size())
 	}
-	if _, gaveWay := three.WithAll(list, nil); len(gaveWay) != 2 {
+	if _, gaveWay := three.WithAll(list, nil, nil); len(gaveWay) != 2 {
 		t.Errorf("%d gave way", len(gaveWay))
 	}
 }
@@ -372,7 +372,7 @@ func TestTableWith(t *testing.T) {
 // A change costs a copy of one part of the zones, not of all.
 func TestChangeCostsLittle(t *testing.T) {
 	const many = 20_000
-	z, _ := ParseText("z.example.", "z", []byte(fmt.Sprintf(folderZone, 1)))
+	z, _ := ParseText("z.example.", "z", []byte(fmt.Sprintf(folderZone, 1)), config.DefaultLimits().Zone)
 	list := make([]*served, many)
 	for i := range list {
 		list[i] = &served{zone: z.Zone(), state: ZoneState{Name: fmt.Sprintf("z%d.example.", i)}, count: &zoneTally{}}
@@ -393,7 +393,7 @@ func TestChangeCostsLittle(t *testing.T) {
 // BenchmarkTableWith is what a change of one zone costs the table.
 func BenchmarkTableWith(b *testing.B) {
 	for _, many := range []int{10_000, 100_000} {
-		z, _ := ParseText("z.example.", "z", []byte(fmt.Sprintf(folderZone, 1)))
+		z, _ := ParseText("z.example.", "z", []byte(fmt.Sprintf(folderZone, 1)), config.DefaultLimits().Zone)
 		list := make([]*served, many)
 		for i := range list {
 			list[i] = &served{zone: z.Zone(), state: ZoneState{Name: fmt.Sprintf("z%d.example.", i)}, count: &zoneTally{}}

@@ -22,6 +22,7 @@ const (
 	limitAdditionalNames
 	limitAdditionalRecords
 	limitReferralGlue
+	limitZones
 	limitZoneRecords
 	limitZoneFileSize
 	limitZoneEntrySize
@@ -37,7 +38,7 @@ const (
 var limitNames = [limits]string{
 	"connections", "connectionsPerClient", "queriesPerConnection", "connectionQueries", "connectionTime",
 	"idleTimeout", "writeTimeout", "udpBuffer", "cnameChain", "additionalNames", "additionalRecords",
-	"referralGlue", "zone.records", "zone.fileSize", "zone.entrySize", "zone.setSize",
+	"referralGlue", "zones", "zone.records", "zone.fileSize", "zone.entrySize", "zone.setSize",
 	"zone.includes", "zone.includeDepth", "zone.generatedRecords", "zone.nameServers",
 }
 
@@ -76,6 +77,13 @@ func exceeded(errs config.Errors) (met [limits]uint64) {
 		}
 	}
 	return met
+}
+
+// Exceeded counts the limits that zones exceeded which are in no table.
+func (s *Server) Exceeded(errs config.Errors) {
+	for l, n := range exceeded(errs) {
+		s.reached[l].Add(n)
+	}
 }
 
 // limitCounts gives every limit by its key.

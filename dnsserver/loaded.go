@@ -49,10 +49,15 @@ func ZoneName(text string) (string, error) {
 // [ParseZone], but without $INCLUDE, for there is no folder to read from. The
 // apex is canonical; shown is how messages name the text. Every error and
 // warning is reported; the zone is nil if any is an error.
-func ParseText(apex, shown string, text []byte) (*Loaded, config.Errors) {
-	l := &loader{alone: true, zone: &records{apex: apex, nodes: map[string]*node{}}, wire: make([]byte, math.MaxUint16+512)}
+func ParseText(apex, shown string, text []byte, limits config.ZoneLimits) (*Loaded, config.Errors) {
+	l := &loader{alone: true, limits: limits, zone: &records{apex: apex, nodes: map[string]*node{}}, wire: make([]byte, math.MaxUint16+512)}
 	l.zone.files = []zoneFile{{ref: shown, shown: l.src.Show(shown), sum: sha256.Sum256(text)}}
 	l.open = []string{shown}
+	if int64(len(text)) > int64(limits.FileSize) {
+		l.exceeds(limitZoneFileSize)
+		l.errorf(config.Pos{File: l.src.Show(shown)}, "it is larger than %s", limits.FileSize)
+		return nil, l.errs
+	}
 	newReader(l, shown, 0, text, setting{origin: apex, ttl: noTTL}).read()
 	l.finish()
 	l.check()
@@ -106,6 +111,7 @@ func (l *Loaded) SerialWarning(before *Zone) string {
 // apex, and shares everything else with this one.
 func (t *Table) With(z *Loaded) *Table {
 	next := *t
+	next.met = [limits]uint64{} // counted already
 	return next.serve(t.zones.with(z.following(t)))
 }
 
@@ -113,12 +119,15 @@ func (t *Table) With(z *Loaded) *Table {
 // else with this one.
 func (t *Table) Without(apex string) *Table {
 	next := *t
+	next.met = [limits]uint64{}
 	return next.serve(t.zones.without(apex))
 }
 
 // WithAll gives a table that has these zones too. A zone that the table has
-// already stays; those of the list that gave way come back.
-func (t *Table) WithAll(zones []*Loaded, before *Table) (next *Table, gaveWay []*Loaded) {
+// already stays; those of the list that gave way come back. Before, which may
+// be nil, is the table that this one follows, and errs is what was found while
+// the zones were read: limits that they exceeded are counted.
+func (t *Table) WithAll(zones []*Loaded, before *Table, errs config.Errors) (next *Table, gaveWay []*Loaded) {
 	list := make([]*served, 0, t.zones.size+len(zones))
 	for z := range t.zones.all() {
 		list = append(list, z)
@@ -131,6 +140,9 @@ func (t *Table) WithAll(zones []*Loaded, before *Table) (next *Table, gaveWay []
 		list = append(list, z.following(before))
 	}
 	n := *t
+	for l, times := range exceeded(errs) {
+		n.met[l] += times
+	}
 	return n.serve(zonesOf(list)), gaveWay
 }
 
@@ -158,4 +170,4 @@ func (t *Table) State(apex string) (ZoneState, bool) {
 }
 
 // Size is how many zones the table has, bad ones included.
-func (t *Table) Size() int { return t.zones.size }
+func (t *Table) Size() int { return t.size() }
