@@ -12,6 +12,7 @@ type DNS struct {
 	UDPSize   int         `yaml:"udpSize" json:"udpSize"`               // largest UDP answer in bytes, 512 to 1232 (default 1232)
 	NSID      string      `yaml:"nsid" json:"nsid,omitempty"`           // answered to those who ask for it, at most 128 bytes; default none
 	Cookies   Cookies     `yaml:"cookies" json:"cookies"`
+	Chaos     Chaos       `yaml:"chaos" json:"chaos,omitzero"` // what the server says of itself in class CH
 
 	UDPSockets    int           `yaml:"udpSockets" json:"udpSockets,omitempty"` // sockets of a listener that answer over UDP at the same time, 0 to 256 (default 0, one a CPU); a change needs a restart
 	Limits        Limits        `yaml:"limits" json:"limits"`
@@ -56,6 +57,7 @@ func (d *DNS) check(c *checker) {
 		c.bad(&d.NSID, "is longer than 128 bytes")
 	}
 	d.Cookies.check(c)
+	d.Chaos.check(c)
 	between(c, &d.UDPSockets, 0, 256)
 	d.Limits.check(c)
 	d.ACL.check(c)

@@ -36,8 +36,11 @@ func answer(t *Table, q *query) *dns.Msg {
 		return q.finish()
 	}
 	if rcode := q.refusal(); rcode != dns.RcodeSuccess {
-		q.reply.Rcode = rcode
+		q.reply.Rcode, q.ede = rcode, q.refusalError(rcode)
 		return q.finish()
+	}
+	if q.qclass == dns.ClassCHAOS {
+		return q.solveChaos()
 	}
 	at := follow
 	for at == follow {
@@ -102,7 +105,7 @@ func (q *query) refusal() int {
 		return q.malady
 	case q.cookie == cookieMalformed, q.edns.keepalive.bad, q.table.ecs && q.edns.subnet.bad:
 		return dns.RcodeFormatError
-	case q.qclass != dns.ClassINET:
+	case q.qclass != dns.ClassINET && !q.answersChaos():
 		return dns.RcodeRefused
 	case q.qtype == dns.TypeAXFR, q.qtype == dns.TypeIXFR:
 		return q.noTransfer()
@@ -204,9 +207,9 @@ func (q *query) outside(at *served) state {
 		return partial
 	case at != nil:
 		q.reply.Rcode = dns.RcodeServerFailure
-		q.ede, q.edeText = dns.ExtendedErrorCodeInvalidData, "zone "+at.state.Name+" has no good version"
+		q.ede = dns.ExtendedErrorCodeInvalidData
 	default:
-		q.reply.Rcode = dns.RcodeRefused // bare, so that it is no longer than the query
+		q.reply.Rcode, q.ede = dns.RcodeRefused, dns.ExtendedErrorCodeNotAuthoritative // and no more, so that it is hardly longer than the query
 	}
 	return failed
 }

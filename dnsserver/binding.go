@@ -79,30 +79,29 @@ func (b *binding) decide(q *question, qtype uint16) *decision {
 
 // say turns an outcome into what is answered.
 func (c *choosing) say(o outcome) {
-	pool := c.b.pool.Name
 	c.degraded = o.degraded()
 	switch o.end {
 	case ended:
 		c.take(o)
 	case waits:
-		c.fail(dns.RcodeServerFailure, dns.ExtendedErrorCodeNotReady, "first probe results of pool "+pool+" are still to come")
+		c.fail(dns.RcodeServerFailure, dns.ExtendedErrorCodeNotReady, "") // a first probe result is still to come
 	case declines:
 		c.decline(o)
 	case held:
-		c.tell(dns.ExtendedErrorCodeOther, "every member of pool "+pool+" is held by the operator")
+		c.tell(dns.ExtendedErrorCodeOther, outOfService)
 	case fallsTo:
 		c.fall(o)
 	case lost:
-		c.fail(dns.RcodeServerFailure, dns.ExtendedErrorCodeOther, "no usable member in pool "+pool)
+		c.fail(dns.RcodeServerFailure, dns.ExtendedErrorCodeOther, noServerUp)
 	}
 }
 
 // decline does what a pool does when members stand ready and no slot chose
 // (FAQ 1.4.5), or all are full (FAQ 1.2.13).
 func (c *choosing) decline(o outcome) {
-	text := "no algorithm of pool " + c.b.pool.Name + " chose a member for this client"
+	text := noServerHere
 	if o.reason == pick.Full {
-		text = "every member of pool " + c.b.pool.Name + " is at its limit"
+		text = serversFull
 	}
 	switch c.b.pool.OnDecline {
 	case config.DeclineAny:
@@ -125,8 +124,6 @@ func (c *choosing) decline(o outcome) {
 // fall answers from a rung of the onDown ladder. An operator's hold is
 // respected on every rung, a probe's verdict on none (R3, T5).
 func (c *choosing) fall(o outcome) {
-	pool := c.b.pool.Name
-	text := "no usable member in pool " + pool
 	switch r := o.rung; {
 	case r.pool != nil:
 		c.take(o)
@@ -135,15 +132,17 @@ func (c *choosing) fall(o outcome) {
 	case len(r.addresses) > 0:
 		c.d.addAddrs(r.addresses...)
 	case r.action == config.RungLastGood:
-		c.tell(dns.ExtendedErrorCodeStaleAnswer, "last good members of pool "+pool)
+		c.tell(dns.ExtendedErrorCodeStaleAnswer, "")
 		c.take(o)
 	case r.action == config.RungAll:
-		c.tell(dns.ExtendedErrorCodeOther, "no member of pool "+pool+" is up: health is ignored")
+		c.tell(dns.ExtendedErrorCodeOther, noServerUp)
 		c.take(o)
+	case r.action == config.RungNodata:
+		c.tell(dns.ExtendedErrorCodeOther, noServerUp)
 	case r.action == config.RungServfail:
-		c.fail(dns.RcodeServerFailure, dns.ExtendedErrorCodeOther, text)
+		c.fail(dns.RcodeServerFailure, dns.ExtendedErrorCodeOther, noServerUp)
 	case r.action == config.RungRefused:
-		c.fail(dns.RcodeRefused, dns.ExtendedErrorCodeOther, text)
+		c.fail(dns.RcodeRefused, dns.ExtendedErrorCodeOther, noServerUp)
 	case r.action == config.RungDrop:
 		c.d.drop = true
 	}

@@ -234,29 +234,3 @@ func TestTTLLaw_T6(t *testing.T) {
 		t.Errorf("NODATA of a held name: negative TTL %d, want 5 (T5)", got)
 	}
 }
-
-func TestExtendedErrors(t *testing.T) {
-	ede := func(m *dns.Msg) string {
-		for _, o := range m.IsEdns0().Option {
-			if e, ok := o.(*dns.EDNS0_EDE); ok {
-				return e.String()
-			}
-		}
-		return ""
-	}
-	for _, tt := range []struct {
-		rows, want string
-	}{
-		{"virtualServer/a:waiting", "14 (Not Ready): (first probe results of pool www are still to come)"},
-		{"virtualServer/a:up virtualServer/a:down", "3 (Stale Answer): (last good members of pool www)"},
-		{"virtualServer/a:held", "0 (Other): (every member of pool www is held by the operator)"},
-	} {
-		w := newWorld(t, pooled(&config.Pool{Name: "www", Members: servers("a")}))
-		for _, r := range strings.Fields(tt.rows) {
-			w.set(r)
-		}
-		if got := ede(w.ask("www.example.com", "A", asker)); got != tt.want {
-			t.Errorf("%s: got %q, want %q", tt.rows, got, tt.want)
-		}
-	}
-}

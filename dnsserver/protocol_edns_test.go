@@ -15,7 +15,7 @@ func ednsRows() (rows []protocolRow) {
 		{"RFC 3225 3", "DO with CD and AD", wireHeader(flagCD|flagAD, 1).question("www.proto.test", typeA, classIN).opt(4096, 0, 0x8000, ""), answered + " opt do", ""},
 		{"RFC 6891 6.1.4, RFC 8906 3.2.4, 8.2.4", "all flags but DO", good.opt(4096, 0, 0x7fff, ""), answered + " opt", ""},
 		{"RFC 6891 6.1.3", "an extended rcode in a query", good.opt(4096, 0, 0, "").with(len(good)+5, 1), answered + " opt", ""},
-		{"RFC 6891 7", "REFUSED with EDNS", wireQuery("www.elsewhere.test", typeA).opt(4096, 0, 0x8000, ""), "REFUSED q 0/0/0 opt do", ""},
+		{"RFC 6891 7", "REFUSED with EDNS", wireQuery("www.elsewhere.test", typeA).opt(4096, 0, 0x8000, ""), "REFUSED q 0/0/0 opt do [15]", ""},
 		{"RFC 6891 7", "NXDOMAIN with EDNS", wireQuery("none.proto.test", typeA).opt(4096, 0, 0, ""), "NXDOMAIN aa q 0/1/0 opt", ""},
 		{"RFC 6891 7", "a referral with EDNS", wireQuery("www.child.proto.test", typeA).opt(4096, 0, 0, ""), "NOERROR q 0/1/1 opt", ""},
 	}

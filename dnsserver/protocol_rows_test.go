@@ -48,7 +48,7 @@ func opcodeRows() (rows []protocolRow) {
 			protocolRow{rule, name, wireHeader(opcode(op), 1).question("proto.test", typeSOA, classIN), want, ""},
 			protocolRow{rule, name + " with all flags", wireHeader(opcode(op)|all, 1).question("proto.test", typeSOA, classIN), want, ""},
 			protocolRow{rule, name + ", a header alone", wireHeader(opcode(op) | all), "NOTIMP 0/0/0", ""},
-			protocolRow{"RFC 6891 6.1.1", name + " with EDNS", wireHeader(opcode(op), 1).question("proto.test", typeSOA, classIN).opt(4096, 0, 0, ""), want + " opt", ""},
+			protocolRow{"RFC 6891 6.1.1", name + " with EDNS", wireHeader(opcode(op), 1).question("proto.test", typeSOA, classIN).opt(4096, 0, 0, ""), want + " opt [15]", ""},
 			protocolRow{"RFC 6891 6.1.3", name + " with EDNS version 1", wireHeader(opcode(op)).opt(4096, 1, 0, ""), "BADVERS 0/0/0 opt", ""},
 			protocolRow{rule, name + " and what no question is", wireHeader(opcode(op), 1).octets("ff ff"), "NOTIMP 0/0/0", ""},
 		)
@@ -137,7 +137,7 @@ func transferRows() []protocolRow {
 		{"RFC 5936 2.2.1, 4.2", "AXFR of a zone of others", wireQuery("elsewhere.test", typeAXFR), "NOTIMP q 0/0/0", "NOTAUTH q 0/0/0"},
 		{"RFC 1995 2, RFC 5936 2.2.1", "IXFR of our zone, without the SOA", wireQuery("proto.test", typeIXFR), "REFUSED q 0/0/0", ""},
 		{"RFC 1995 3, RFC 5936 2.2.1", "IXFR of our zone, with the SOA", soa, "REFUSED q 0/0/0", ""},
-		{"RFC 1995 3, RFC 6891 6.1.1", "IXFR of our zone, with the SOA and EDNS", soa.opt(1232, 0, 0, ""), "REFUSED q 0/0/0 opt", ""},
+		{"RFC 1995 3, RFC 6891 6.1.1", "IXFR of our zone, with the SOA and EDNS", soa.opt(1232, 0, 0, ""), "REFUSED q 0/0/0 opt [15]", ""},
 		{"RFC 5936 2.2.1", "IXFR of a zone of others", wireQuery("elsewhere.test", typeIXFR), "NOTAUTH q 0/0/0", ""},
 		{"RFC 8482 4.1, 4.4", "ANY of our zone", wireQuery("proto.test", typeANY), "NOERROR aa q 1/0/0", "NOERROR aa q 4/0/2"},
 		{"RFC 8482 4.1, 4.4", "ANY of a name", wireQuery("www.proto.test", typeANY), answered, ""},

@@ -37,6 +37,7 @@ func (q *query) room(set *rrset) bool {
 // fit makes the reply as small as q.limit demands:
 //
 //	what is over                     what happens
+//	the extended error               it goes, TC (RFC 8914 3)
 //	addresses that only help         the last ones go, no TC (RFC 2181 9)
 //	the zone's servers in an answer  they go with their addresses, no TC
 //	glue in the zone delegated       the last ones go, TC (RFC 9471 3.1)
@@ -44,6 +45,9 @@ func (q *query) room(set *rrset) bool {
 func (q *query) fit() {
 	m := q.reply
 	if m.Len() <= q.limit {
+		return
+	}
+	if q.dropError(); m.Len() <= q.limit {
 		return
 	}
 	extra, opt := q.splitExtra()

@@ -13,12 +13,13 @@ import (
 // Table is everything that answers are made from: zones, settings, and pools
 // behind the names. It is immutable; [Server.Use] swaps it whole.
 type Table struct {
-	zones   *zoneSet       // that every view sees
-	views   []*clientView  // the first that takes a client is what it sees
-	rest    *view          // of the clients that no view takes
-	ecs     bool           // use EDNS Client Subnet as the client (T7)
-	udpSize int            // largest UDP answer, octets
-	nsid    string         // hexadecimal, as miekg/dns takes it; empty: none
+	zones   *zoneSet      // that every view sees
+	views   []*clientView // the first that takes a client is what it sees
+	rest    *view         // of the clients that no view takes
+	ecs     bool          // use EDNS Client Subnet as the client (T7)
+	udpSize int           // largest UDP answer, octets
+	nsid    string        // hexadecimal, as miekg/dns takes it; empty: none
+	chaos   chaos
 	cookies *cookieSecrets // nil: COOKIE options are ignored
 	limits  config.Limits
 	full    bool // positive answers name the zone's servers too
@@ -51,6 +52,7 @@ func newTable(d *config.DNS, zones ...*Zone) *Table {
 	t.amplification = d.Amplification
 	t.full = !d.Minimal()
 	t.nsid = hex.EncodeToString([]byte(d.NSID))
+	t.chaos = newChaos(&d.Chaos)
 	if d.Cookies.Enabled {
 		t.demandAbove = d.Cookies.DemandAbove
 	}
