@@ -75,6 +75,7 @@ func optionRows() (rows []protocolRow) {
 		opts("an option twice", "0003 0000 0003 0000", " [3]"),
 		opts("500 options", strings.Repeat("fde9 0000", 500), ""),
 		opts("an option of 8000 octets", "fde9 1f40"+strings.Repeat("00", 8000), ""),
+		protocolRow{"RFC 7828 3.2.1, 3.3.2", "keepalive", good.opt(4096, 0, 0, "000b 0000"), answered + " opt", answered + " opt [11]"},
 		protocolRow{"RFC 7871 7.1.2", "a bad subnet", good.opt(4096, 0, 0, "0008 0004 0009 0000"), "FORMERR q 0/0/0 opt", ""},
 	)
 }
