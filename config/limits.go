@@ -18,6 +18,7 @@ type Limits struct {
 	ConnectionTime       Duration `yaml:"connectionTime" json:"connectionTime"`             // how long a TCP connection lives, however busy, 0s to 168h (default 0s, no bound)
 	IdleTimeout          Duration `yaml:"idleTimeout" json:"idleTimeout"`                   // for the next whole query on a TCP connection, 100ms to 1h (default 10s); a tenth of it above 80 % of the connections
 	WriteTimeout         Duration `yaml:"writeTimeout" json:"writeTimeout"`                 // for a client to take its answers over TCP, 100ms to 10m (default 5s)
+	ConnectionBuffer     Size     `yaml:"connectionBuffer" json:"connectionBuffer"`         // of answers that wait for the client of a TCP connection, 4KiB to 16MiB (default 64KiB), and one message more; the kernel holds about as much of them, and of queries
 	UDPBuffer            Size     `yaml:"udpBuffer" json:"udpBuffer"`                       // of the kernel for queries that wait on one UDP socket, 4KiB to 1GiB (default 4MiB); net.core.rmem_max bounds it too
 	CNAMEChain           int      `yaml:"cnameChain" json:"cnameChain"`                     // aliases that one answer follows, 1 to 32 (default 8)
 	AdditionalNames      int      `yaml:"additionalNames" json:"additionalNames"`           // names whose addresses an answer brings along, 0 to 100 (default 13)
@@ -54,7 +55,7 @@ func (l *Limits) defaults() {
 	*l = Limits{
 		Connections: 1000, ConnectionsPerClient: 50, QueriesPerConnection: 16,
 		IdleTimeout: Duration(10 * time.Second), WriteTimeout: Duration(5 * time.Second),
-		UDPBuffer: 4 << 20, CNAMEChain: 8, AdditionalNames: 13, AdditionalRecords: 64,
+		ConnectionBuffer: 64 << 10, UDPBuffer: 4 << 20, CNAMEChain: 8, AdditionalNames: 13, AdditionalRecords: 64,
 		ReferralGlue: 20, Zones: 1_000_000,
 	}
 	l.Zone.defaults()
@@ -75,6 +76,7 @@ func (l *Limits) check(c *checker) {
 	between(c, &l.ConnectionTime, 0, Duration(168*time.Hour))
 	between(c, &l.IdleTimeout, Duration(100*time.Millisecond), Duration(time.Hour))
 	between(c, &l.WriteTimeout, Duration(100*time.Millisecond), Duration(10*time.Minute))
+	between(c, &l.ConnectionBuffer, 4<<10, 16<<20)
 	between(c, &l.UDPBuffer, 4<<10, 1<<30)
 	between(c, &l.CNAMEChain, 1, 32)
 	between(c, &l.AdditionalNames, 0, 100)

@@ -17,6 +17,7 @@ const (
 	limitConnectionTime
 	limitIdleTimeout
 	limitWriteTimeout
+	limitConnectionBuffer
 	limitUDPBuffer
 	limitCNAMEChain
 	limitAdditionalNames
@@ -37,7 +38,7 @@ const (
 // limitNames are the keys of [config.Limits.All].
 var limitNames = [limits]string{
 	"connections", "connectionsPerClient", "queriesPerConnection", "connectionQueries", "connectionTime",
-	"idleTimeout", "writeTimeout", "udpBuffer", "cnameChain", "additionalNames", "additionalRecords",
+	"idleTimeout", "writeTimeout", "connectionBuffer", "udpBuffer", "cnameChain", "additionalNames", "additionalRecords",
 	"referralGlue", "zones", "zone.records", "zone.fileSize", "zone.entrySize", "zone.setSize",
 	"zone.includes", "zone.includeDepth", "zone.generatedRecords", "zone.nameServers",
 }

@@ -76,6 +76,7 @@ type loader struct {
 	errors int    // reported so far
 	warns  int    // reported so far
 	made   int    // records of $GENERATE so far
+	full   bool   // no more records are taken
 	beyond string // key of the limit that the next error is about
 	wire   []byte // scratch for packing
 	alone  bool   // the text comes by itself: there is nothing to include from
@@ -161,6 +162,9 @@ func (l *loader) mayInclude(ref string) (target, text string) {
 
 // add puts a record into the zone.
 func (l *loader) add(rr dns.RR, file uint16, at config.Pos) {
+	if l.full {
+		return // said already
+	}
 	h := rr.Header()
 	h.Name = spelled(h.Name) // or "a@b" and "a\@b" would not be found to be the same
 	l.settleApex(rr)
@@ -208,6 +212,7 @@ func (l *loader) mayAdd(rr dns.RR) (size int, text string) {
 		return 0, fmt.Sprintf("%s is not in zone %s", h.Name, l.zone.apex)
 	case l.zone.count >= l.limits.Records:
 		l.exceeds(limitZoneRecords)
+		l.full = true
 		return 0, fmt.Sprintf("zone %s has more than %d records", l.zone.apex, l.limits.Records)
 	}
 	size, err := dns.PackRR(rr, l.wire, 0, nil, false)

@@ -54,8 +54,9 @@ func (s *Server) watch(ctx context.Context) {
 // tellEvery is how often the log speaks of an overload that goes on.
 const tellEvery = time.Minute
 
-// sizeBuffers gives sockets the buffer that is wanted now: bursts wait in the
-// kernel. It gives no more than net.core.rmem_max.
+// sizeBuffers gives sockets the buffers that are wanted now. UDP's bursts wait
+// in the kernel, which gives no more than net.core.rmem_max. Of a TCP connection
+// it holds megabytes if it is let, of a thousand of them gigabytes.
 func (s *Server) sizeBuffers() {
 	for _, u := range s.udp {
 		if want := int(s.limits().UDPBuffer); u.buffer != want {
@@ -64,6 +65,12 @@ func (s *Server) sizeBuffers() {
 			if got, ok := sockopt(u.conn, func(fd int) (int, error) { return unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF) }); ok {
 				s.lost.buffer.Store(int64(got / 2)) // the kernel doubles it for its own records
 			}
+		}
+	}
+	for _, l := range s.tcp {
+		if want := int(s.limits().ConnectionBuffer); l.buffer != want {
+			l.buffer = want
+			l.sizeBuffer(want)
 		}
 	}
 }
@@ -112,7 +119,7 @@ func (s *Server) tellLost(now time.Time) {
 
 // sockopt asks the kernel about a socket. It is false for one that is closed,
 // or that is none, as in tests.
-func sockopt[T any](conn packetConn, ask func(fd int) (T, error)) (got T, ok bool) {
+func sockopt[T any](conn any, ask func(fd int) (T, error)) (got T, ok bool) {
 	socket, is := conn.(syscall.Conn)
 	if !is {
 		return got, false

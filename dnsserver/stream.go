@@ -15,10 +15,10 @@ import (
 const (
 	streamBuffer = 2048             // octets of queries that are read at once
 	laneReply    = 2048             // octets of the replies that a lane makes without allocating
-	heldReplies  = 64 << 10         // octets of replies that wait for a client; one more message may be on top
 	burst        = 16 << 10         // octets of replies that wait for the next query in the buffer
 	slowAnswer   = time.Millisecond // an answer that takes longer must not hold up the next query
 	parallel     = 4                // lanes that a burst of queries gets at most, however many cores there are
+	lingerOctets = 64 << 10         // that a client may yet send after we said that we are done
 	lingering    = time.Second      // for a client to take the last answers after we said that they are
 )
 
@@ -64,9 +64,14 @@ func newLane() any { return &lane{msg: make([]byte, 0, 512), out: make([]byte, l
 
 // talk answers the queries of one connection until it ends, and closes it.
 func (l *tcpListener) talk(c *connection, wg *sync.WaitGroup) {
+	newStream(l, c, wg).run()
+}
+
+// newStream makes a stream with one lane, which is to be run.
+func newStream(l *tcpListener, c *connection, wg *sync.WaitGroup) *stream {
 	s := &stream{connection: c, l: l, wg: wg, in: bufio.NewReaderSize(c.conn, streamBuffer), lanes: 1}
 	s.room.L = &s.mu
-	s.run()
+	return s
 }
 
 // run is one lane. The last one to leave closes the connection.
@@ -98,7 +103,7 @@ func (s *stream) run() {
 func (s *stream) take(lane *lane) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.reading || s.ended || s.failed || s.l.server.conns.stopping.Load() {
+	if s.reading || s.ended || s.failed {
 		return false
 	}
 	limits := s.l.server.limits()
@@ -270,18 +275,20 @@ func (s *stream) hasten() {
 func (s *stream) give(reply []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.writing+len(s.out) >= heldReplies && !s.failed {
+	most := int(s.l.server.limits().ConnectionBuffer)
+	for s.writing+len(s.out) >= most && !s.failed {
 		if s.writing == 0 {
 			s.flush()
 			continue
 		}
+		s.l.server.reach(limitConnectionBuffer)
 		s.stuck++
 		s.room.Wait()
 		s.stuck--
 	}
 	s.out = binary.BigEndian.AppendUint16(s.out, uint16(len(reply)))
 	s.out = append(s.out, reply...)
-	if len(s.out) >= burst || s.reading || s.ended || !s.whole() {
+	if len(s.out) >= min(burst, most) || s.reading || s.ended || !s.whole() {
 		s.flush()
 	}
 }
@@ -345,7 +352,7 @@ func (s *stream) finish() {
 	if half, ok := s.conn.(interface{ CloseWrite() error }); ok && last && half.CloseWrite() == nil {
 		_ = s.conn.SetReadDeadline(time.Now().Add(lingering))
 		if !s.l.server.conns.stopping.Load() {
-			_, _ = io.CopyN(io.Discard, s.conn, heldReplies)
+			_, _ = io.CopyN(io.Discard, s.conn, lingerOctets)
 		}
 	}
 	s.l.server.conns.close(s.connection)

@@ -16,6 +16,7 @@ type tcpListener struct {
 	server   *Server
 	listener acceptor
 	h        *handler // its counters are shared by the connections
+	buffer   int      // octets that the kernel may hold of a connection, each way
 	reserve  reserve
 	lanes    sync.Pool // of *lane
 	parallel int       // lanes that a burst of queries gets
@@ -31,6 +32,15 @@ type acceptor interface {
 func newTCPListener(s *Server, l acceptor) *tcpListener {
 	return &tcpListener{server: s, listener: l, h: s.newHandler(true),
 		lanes: sync.Pool{New: newLane}, parallel: min(parallel, runtime.GOMAXPROCS(0))}
+}
+
+// sizeBuffer bounds what the kernel holds of connections from now on: they have
+// it from the listener.
+func (l *tcpListener) sizeBuffer(octets int) {
+	sockopt(l.listener, func(fd int) (_ struct{}, err error) { // a kernel that will not is no worse than before
+		return struct{}{}, errors.Join(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, octets),
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, octets))
+	})
 }
 
 // stop makes serve return.
