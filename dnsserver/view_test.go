@@ -205,3 +205,41 @@ func TestView_Explained(t *testing.T) {
 		}
 	}
 }
+
+// A zone that is added while serving belongs to no view: every view sees it,
+// but for those with a version of their own, until it is taken away again.
+func TestView_LiveZones(t *testing.T) {
+	m, files := views()
+	table := viewed(t, m, files)
+	ask := func(table *Table, name, from string) string {
+		d := newDoor(t, table)
+		return shown(d.ask(d.udp, asking(name, dns.TypeTXT), from))
+	}
+	for _, apex := range []string{"new.example.", "example.com."} {
+		z, errs := ParseText(apex, "given", []byte(zoneText("given")), config.DefaultLimits().Zone)
+		if errs.Failed() {
+			t.Fatal(errs)
+		}
+		with := table.With(z)
+		inside := `TXT "given"`
+		if apex == "example.com." {
+			inside = `TXT "inside"`
+		}
+		if got := ask(with, "www."+apex, "10.2.0.1"); !strings.Contains(got, inside) {
+			t.Errorf("%s inside: %s", apex, got)
+		}
+		if got := ask(with, "www."+apex, "192.0.2.1"); !strings.Contains(got, `TXT "given"`) {
+			t.Errorf("%s outside: %s", apex, got)
+		}
+		without := with.Without(apex)
+		if got := ask(without, "www."+apex, "192.0.2.1"); got != "REFUSED" {
+			t.Errorf("%s outside, gone: %s", apex, got)
+		}
+		if got := ask(without, "www."+apex, "10.2.0.1"); got != "REFUSED" && apex != "example.com." {
+			t.Errorf("%s inside, gone: %s", apex, got)
+		}
+		if got := ask(table, "www.new.example.", "10.2.0.1"); got != "REFUSED" {
+			t.Errorf("the table before has changed: %s", got)
+		}
+	}
+}
