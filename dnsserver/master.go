@@ -91,6 +91,9 @@ type setting struct {
 	ttl    int64 // of $TTL, or noTTL
 }
 
+// byteOrderMark is what some editors put before UTF-8.
+var byteOrderMark = []byte("\ufeff")
+
 // include reads one file.
 func (l *loader) include(ref string, from config.Pos, in setting) {
 	data, err := readFile(l.src, ref, l.limits.FileSize)
@@ -104,6 +107,10 @@ func (l *loader) include(ref string, from config.Pos, in setting) {
 	}
 	l.zone.files = append(l.zone.files, zoneFile{ref: ref, shown: l.src.Show(ref), sum: sha256.Sum256(data)})
 	l.open = append(l.open, ref)
+	if bytes.HasPrefix(data, byteOrderMark) {
+		l.errorf(config.Pos{File: l.src.Show(ref), Line: 1, Col: 1}, "the file starts with a byte order mark; save it as plain UTF-8 or ASCII")
+		data = data[len(byteOrderMark):]
+	}
 	newReader(l, ref, uint16(len(l.zone.files)-1), data, in).read()
 	l.open = l.open[:len(l.open)-1]
 }
@@ -173,6 +180,10 @@ func (l *loader) add(rr dns.RR, file uint16, at config.Pos) {
 		l.errorf(at, "%s", text)
 		return
 	}
+	if h.Ttl > maxTTL {
+		l.warnf(at, "TTL %d is larger than %d and means 0 (RFC 2181 section 8)", h.Ttl, maxTTL)
+		h.Ttl = 0
+	}
 	n := l.nodeFor(h.Name)
 	set := n.get(h.Rrtype)
 	if set == nil {
@@ -206,8 +217,6 @@ func (l *loader) mayAdd(rr dns.RR) (size int, text string) {
 		return 0, fmt.Sprintf("class %s; only IN is served", dns.Class(h.Class))
 	case h.Rrtype == dns.TypeOPT || h.Rrtype == 0 || h.Rrtype >= firstMetaType && h.Rrtype <= dns.TypeANY:
 		return 0, fmt.Sprintf("type %s cannot be in a zone", dns.Type(h.Rrtype))
-	case h.Ttl > maxTTL:
-		return 0, fmt.Sprintf("TTL %d is larger than %d (RFC 2181)", h.Ttl, maxTTL)
 	case !dns.IsSubDomain(l.zone.apex, canonical(h.Name)):
 		return 0, fmt.Sprintf("%s is not in zone %s", h.Name, l.zone.apex)
 	case l.zone.count >= l.limits.Records:
@@ -221,6 +230,11 @@ func (l *loader) mayAdd(rr dns.RR) (size int, text string) {
 	}
 	if h.Rdlength == 0 && !mayBeEmpty(rr) {
 		return 0, fmt.Sprintf("%s %s has no data", h.Name, dns.Type(h.Rrtype))
+	}
+	if size > maxName { // only then can a name in it be too long, which packing does not see
+		if _, _, err := dns.UnpackRR(l.wire[:size], 0); err != nil {
+			return 0, fmt.Sprintf("%.60s... %s: %s", h.Name, dns.Type(h.Rrtype), strings.TrimPrefix(err.Error(), "dns: "))
+		}
 	}
 	return size, ""
 }

@@ -2,6 +2,7 @@ package dnsserver
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -91,7 +92,7 @@ func (f *masterFile) next() (entry, bool) {
 // skip moves past one entry, counts its lines and notes its first column. It
 // says what is wrong with it, if its end cannot be found where it should be.
 func (f *masterFile) skip(e *entry) (fault string) {
-	start, depth, quote, comment := f.off, 0, false, false
+	start, depth, quote, comment, escape := f.off, 0, false, false, ""
 	for f.off < len(f.data) {
 		c := f.data[f.off]
 		f.off++
@@ -102,7 +103,7 @@ func (f *masterFile) skip(e *entry) (fault string) {
 				return "a quoted string is not closed on its line"
 			}
 			if depth == 0 {
-				return ""
+				return escape
 			}
 			continue
 		}
@@ -120,6 +121,7 @@ func (f *masterFile) skip(e *entry) (fault string) {
 		case c == '"':
 			quote = !quote
 		case c == '\\' && f.off < len(f.data) && f.data[f.off] != '\n':
+			escape = cmp.Or(escape, badEscape(f.data[f.off:]))
 			f.off++
 		case c == '(' && !quote:
 			depth++
@@ -138,7 +140,7 @@ func (f *masterFile) skip(e *entry) (fault string) {
 	case depth > 0:
 		return "a parenthesis is not closed before the end of the file"
 	}
-	return ""
+	return escape
 }
 
 func isBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\r' }
@@ -147,6 +149,9 @@ func isBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\r' }
 func (f *masterFile) record(e entry) {
 	f.note(e)
 	rr, ok := f.parse(e)
+	if !ok && f.scope.ttl == noTTL {
+		rr, ok = f.parseSOA(e)
+	}
 	if !ok {
 		f.fail(e)
 		return
@@ -223,7 +228,7 @@ func (f *masterFile) directive(e entry) {
 	var fault string
 	switch word := strings.ToUpper(words[0]); {
 	case word == "$TTL" && len(words) == 2:
-		fault = f.setTTL(words[1])
+		fault = f.setTTL(words[1], f.at(e))
 	case word == "$ORIGIN" && len(words) == 2:
 		fault = f.setOrigin(words[1])
 	case word == "$INCLUDE" && (len(words) == 2 || len(words) == 3):
@@ -240,10 +245,14 @@ func (f *masterFile) directive(e entry) {
 	}
 }
 
-func (f *masterFile) setTTL(word string) string {
+func (f *masterFile) setTTL(word string, at config.Pos) string {
 	ttl, ok := parseTTL(word)
 	if !ok {
 		return fmt.Sprintf("$TTL %s: not a TTL; write seconds or 1h30m, at most %d", word, maxTTL)
+	}
+	if ttl > maxTTL {
+		f.warnf(at, "$TTL %d is larger than %d and means 0 (RFC 2181 section 8)", ttl, maxTTL)
+		ttl = 0
 	}
 	f.scope.ttl = int64(ttl)
 	f.ahead = fmt.Appendf(f.ahead, "$TTL %d\n", ttl)
@@ -331,28 +340,6 @@ func absolute(name, origin string) (string, bool) {
 	}
 	_, ok := dns.IsDomainName(name)
 	return name, ok
-}
-
-// parseTTL reads seconds, or numbers with units as in 1h30m.
-func parseTTL(word string) (uint32, bool) {
-	var total, number uint64
-	digits := 0
-	for _, c := range strings.ToLower(word) {
-		if c >= '0' && c <= '9' {
-			number = number*10 + uint64(c-'0')
-			if digits++; digits > 10 {
-				return 0, false
-			}
-			continue
-		}
-		unit, ok := map[rune]uint64{'s': 1, 'm': 60, 'h': 3600, 'd': 86400, 'w': 604800}[c]
-		if !ok || digits == 0 {
-			return 0, false
-		}
-		total, number, digits = total+number*unit, 0, 0
-	}
-	total += number
-	return uint32(total), word != "" && total <= maxTTL
 }
 
 // feed is the parser's input: one entry at a time.

@@ -29,6 +29,7 @@ type records struct {
 	count    int    // records
 	files    []zoneFile
 	warnings config.Errors
+	doubts   []doubt // records whose targets may have no address
 }
 
 // zoneFile is one file that a zone was read from.
@@ -137,7 +138,7 @@ func (z *Zone) bind(c *config.Zone, cname func(pool string) string, of func(*con
 		}
 		next.put(fqdn, of(name))
 	}
-	return next, append(errs, next.checkNameServers()...)
+	return next, append(errs, next.checkDoubts(len(errs) == 0)...)
 }
 
 // mayBind says why a name cannot be dynamic, or nothing.
