@@ -70,7 +70,7 @@ func ParseText(apex, shown string, text []byte, limits config.ZoneLimits) (*Load
 
 // loaded makes a zone of its records and what was found while they were read.
 func loaded(z *Zone, errs config.Errors, at time.Time) *Loaded {
-	z.warnings = append(errs, z.checkNameServers()...)
+	z.warnings = append(errs, z.checkDoubts(true)...)
 	state := ZoneState{Name: z.apex, Serial: z.Serial(), Records: z.Records(), Loaded: at}
 	return &Loaded{&served{zone: z, state: state, count: &zoneTally{}}}
 }

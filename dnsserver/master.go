@@ -91,9 +91,6 @@ type setting struct {
 	ttl    int64 // of $TTL, or noTTL
 }
 
-// byteOrderMark is what some editors put before UTF-8.
-var byteOrderMark = []byte("\ufeff")
-
 // include reads one file.
 func (l *loader) include(ref string, from config.Pos, in setting) {
 	data, err := readFile(l.src, ref, l.limits.FileSize)
@@ -107,10 +104,6 @@ func (l *loader) include(ref string, from config.Pos, in setting) {
 	}
 	l.zone.files = append(l.zone.files, zoneFile{ref: ref, shown: l.src.Show(ref), sum: sha256.Sum256(data)})
 	l.open = append(l.open, ref)
-	if bytes.HasPrefix(data, byteOrderMark) {
-		l.errorf(config.Pos{File: l.src.Show(ref), Line: 1, Col: 1}, "the file starts with a byte order mark; save it as plain UTF-8 or ASCII")
-		data = data[len(byteOrderMark):]
-	}
 	newReader(l, ref, uint16(len(l.zone.files)-1), data, in).read()
 	l.open = l.open[:len(l.open)-1]
 }

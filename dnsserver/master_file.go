@@ -53,6 +53,10 @@ func newReader(l *loader, ref string, file uint16, data []byte, in setting) *mas
 
 // read reads the file to its end.
 func (f *masterFile) read() {
+	if bytes.HasPrefix(f.data, byteOrderMark) {
+		f.errorf(config.Pos{File: f.ref, Line: 1, Col: 1}, "the file starts with a byte order mark; save it as plain UTF-8 or ASCII")
+		f.off = len(byteOrderMark)
+	}
 	for {
 		e, ok := f.next()
 		switch {

@@ -9,6 +9,9 @@ import (
 	"github.com/miekg/dns"
 )
 
+// byteOrderMark is what some editors put before UTF-8.
+var byteOrderMark = []byte("\ufeff")
+
 // parseTTL reads seconds, or numbers with units as in 1h30m.
 func parseTTL(word string) (uint32, bool) {
 	var total, number uint64
