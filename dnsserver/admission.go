@@ -30,7 +30,7 @@ func (q *query) admit(t *Table, g *gate) {
 	}
 	q.seen = t.viewOf(q)
 	q.question.trace.view(t, q)
-	if !q.passesACLs(t) {
+	if !q.passesACLs(t) && q.ruling == dropped {
 		return
 	}
 	q.checkCookie(t)
@@ -39,7 +39,7 @@ func (q *query) admit(t *Table, g *gate) {
 	}
 	q.limit = min(q.limit, t.amplified(q.size))
 	if l := t.limiter; l != nil {
-		q.ration(l, g)
+		q.ration(l, g) // REFUSED too is a reply that somebody may get who never asked
 	}
 	if q.ruling == admitted {
 		q.demandProof(t, g)

@@ -242,3 +242,20 @@ func TestAdmission_Amplification(t *testing.T) {
 		}
 	}
 }
+
+// What an ACL refuses is limited too: the refusals of forged sources must not
+// be sent to whoever owns the address.
+func TestAdmission_RefusedIsLimited(t *testing.T) {
+	table := limitedTable(t, func(c *config.RRL) { c.Slip, c.Burst, c.Rate = 1, 10, 1 })
+	table.acl = newACL(&config.ACL{Deny: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, Action: config.ACLRefuse}, "dns.acl")
+	d := newDoor(t, table)
+	for i := range 20 {
+		r := d.ask(d.udp, asking("mail.example.com.", dns.TypeA), "192.0.2.1")
+		if want := i >= 10; r == nil || r.Truncated != want || (r.Rcode == dns.RcodeRefused) == want {
+			t.Fatalf("query %d: %v", i, r)
+		}
+	}
+	if r := d.ask(d.tcp, asking("mail.example.com.", dns.TypeA), "192.0.2.1"); r.Rcode != dns.RcodeRefused {
+		t.Errorf("over TCP: %v", r)
+	}
+}

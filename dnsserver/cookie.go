@@ -68,7 +68,7 @@ func (q *query) checkCookie(t *Table) {
 		t.cookies.at(q.question.now).verify(&o.octets, q.question.client.source, q.question.now) {
 		q.cookie = cookieValid
 	}
-	if q.bare && q.opcode == dns.OpcodeQuery {
+	if q.bare && q.opcode == dns.OpcodeQuery && q.ruling == admitted {
 		q.ruling = q.cookie.bareRuling()
 	}
 }
