@@ -238,12 +238,18 @@ func (q *query) solveANY() state {
 	if len(sets) == 0 {
 		return nodata
 	}
-	q.addSet(&sets[0])
 	if q.tcp {
+		q.addSet(&sets[0])
 		q.addSets(sets[1:], int(sets[0].size))
+		return hit
 	}
+	q.addSet(&sets[max(0, slices.IndexFunc(sets, isData))])
 	return hit
 }
+
+// isData tells the sets that mean something alone from those that sign or chain
+// the others: RRSIG alone is large and of no use to who asks for ANY.
+func isData(set rrset) bool { return set.rtype != dns.TypeRRSIG && set.rtype != dns.TypeNSEC }
 
 // addSets adds sets to an answer that has some octets of records already, as
 // long as they are sure to fit.
