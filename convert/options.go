@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/portolan-lb/portolan/config"
 )
@@ -62,6 +63,7 @@ func (g *gdnsd) readOptions() {
 		{"udpSize", g.udpSize(o)},
 		{"nsid", orNil(g.nsid(o))},
 		{"cookies", g.cookies(o)},
+		{"chaos", g.chaos(o)},
 		{"limits", g.limits(o)},
 		{"amplification", g.amplification(o)},
 	}...)
@@ -94,7 +96,7 @@ func (g *gdnsd) otherOption(p *pair) {
 		"max_edns_response", "max_edns_response_v6", "nsid", "nsid_ascii", "disable_cookies", "tcp_timeout",
 		"tcp_clients_per_thread", "max_nocookie_response":
 	case "chaos_response":
-		g.lost(p.pos, what, "queries of class CH are refused here: what runs is not told", "")
+		g.note(p.pos, what, "gdnsd says it to every question of class CH; here to version.bind, version.server, id.server and hostname.bind", "")
 	case "cookie_key_file":
 		g.lost(p.pos, what, "gdnsd's secrets are not those of RFC 9018, so the file cannot be used", "give all servers of one set the same dns.cookies.secretFile, and change them together")
 	case "tcp_control":
@@ -121,6 +123,20 @@ func (g *gdnsd) cookies(o *node) any {
 		return nil
 	}
 	return mapping{{"enabled", false}}
+}
+
+// chaos says the same of version and identity, as gdnsd does. Without the
+// option gdnsd says its own name; here nothing is said.
+func (g *gdnsd) chaos(o *node) any {
+	v := o.get("chaos_response")
+	switch {
+	case v == nil || v.kind != scalar || v.text == "":
+		return nil
+	case len(v.text) > 255 || !utf8.ValidString(v.text):
+		g.lost(v.pos, "options.chaos_response", "at most 255 octets of text are allowed here", "see dns.chaos")
+		return nil
+	}
+	return mapping{{"version", v.text}, {"identity", v.text}}
 }
 
 // limits of TCP. gdnsd counts connections by thread and address, and closes
