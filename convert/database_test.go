@@ -43,19 +43,27 @@ var networks = []located{
 	{"2a02:d300::/32", "EU", "UA", nil, "", 49, 32},
 }
 
+// flatDatabase is not in MaxMind's layout.
+func flatDatabase(tb testing.TB) []byte {
+	return writeDatabase(tb, "country ipvAll", func(n located) mmdbtype.Map {
+		return mmdbtype.Map{"country_code": mmdbtype.String(n.country), "country": mmdbtype.String(n.country)}
+	})
+}
+
+// countryDatabase is in the layout of MaxMind's country databases.
+func countryDatabase(tb testing.TB) []byte {
+	return writeDatabase(tb, "GeoLite2-Country", func(n located) mmdbtype.Map {
+		return mmdbtype.Map{
+			"continent": mmdbtype.Map{"code": mmdbtype.String(n.continent)},
+			"country":   mmdbtype.Map{"iso_code": mmdbtype.String(n.country)},
+		}
+	})
+}
+
 // cityDatabase makes a database in the layout of MaxMind's city databases.
 func cityDatabase(tb testing.TB) []byte {
-	tb.Helper()
-	tree, err := mmdbwriter.New(mmdbwriter.Options{
-		DatabaseType: "GeoLite2-City", IPVersion: 6, RecordSize: 24, IncludeReservedNetworks: true, BuildEpoch: 1,
-		Languages: []string{"en"}, Description: map[string]string{"en": "test"},
-	})
-	if err != nil {
-		tb.Fatal(err)
-	}
 	name := func(s string) mmdbtype.Map { return mmdbtype.Map{"en": mmdbtype.String(s)} }
-	for _, n := range networks {
-		p := netip.MustParsePrefix(n.prefix)
+	return writeDatabase(tb, "GeoLite2-City", func(n located) mmdbtype.Map {
 		m := mmdbtype.Map{
 			"continent": mmdbtype.Map{"code": mmdbtype.String(n.continent)},
 			"country":   mmdbtype.Map{"iso_code": mmdbtype.String(n.country)},
@@ -71,7 +79,22 @@ func cityDatabase(tb testing.TB) []byte {
 		if subdivisions != nil {
 			m["subdivisions"] = subdivisions
 		}
-		if err := tree.Insert(&net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}, m); err != nil {
+		return m
+	})
+}
+
+func writeDatabase(tb testing.TB, kind string, record func(located) mmdbtype.Map) []byte {
+	tb.Helper()
+	tree, err := mmdbwriter.New(mmdbwriter.Options{
+		DatabaseType: kind, IPVersion: 6, RecordSize: 24, IncludeReservedNetworks: true, BuildEpoch: 1,
+		Languages: []string{"en"}, Description: map[string]string{"en": "test"},
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, n := range networks {
+		p := netip.MustParsePrefix(n.prefix)
+		if err := tree.Insert(&net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}, record(n)); err != nil {
 			tb.Fatal(err)
 		}
 	}

@@ -19,10 +19,15 @@ import (
 
 var update = flag.Bool("update", false, "rewrite what is expected in testdata")
 
-// disk is a file system with gdnsd's folder in etc/gdnsd and a database that
+// disk is a file system with gdnsd's folder in etc/gdnsd and databases that
 // tests can name.
 func disk(tb testing.TB, files map[string][]byte) (fstest.MapFS, config.Source) {
-	all := fstest.MapFS{"etc/gdnsd/geoip/city.mmdb": {Data: cityDatabase(tb)}}
+	all := fstest.MapFS{
+		"etc/gdnsd/geoip/city.mmdb":    {Data: cityDatabase(tb)},
+		"etc/gdnsd/geoip/country.mmdb": {Data: countryDatabase(tb)},
+		"etc/gdnsd/geoip/flat.mmdb":    {Data: flatDatabase(tb)},
+		"etc/gdnsd/geoip/torn.mmdb":    {Data: []byte("torn")},
+	}
 	for name, data := range files {
 		all["etc/gdnsd/"+name] = &fstest.MapFile{Data: data}
 	}

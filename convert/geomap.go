@@ -21,6 +21,7 @@ type geoMap struct {
 	byKey map[string]*geoList
 	auto  *autoMap // set if distances decide somewhere
 	used  bool
+	has   levels // of its database
 
 	ignoresECS config.Pos // where it says so; zero if it does not
 
@@ -141,7 +142,11 @@ func (g *gdnsd) readTree(m *geoMap) {
 	file := ""
 	if db != nil && db.kind == scalar {
 		file = g.absolute("geoip", db.text)
-		if _, err := g.src.Open(file); err != nil {
+		data, err := g.src.ReadFile(file)
+		if err == nil {
+			m.has, err = levelsOf(data)
+		}
+		if err != nil {
 			g.lost(db.pos, m.what()+".geoip2_db = "+db.text, "cannot read it: "+reason(err).Error()+"; of the map only nets and the order of datacenters are taken over", "put the database there and convert again")
 			tree, coords, file = nil, nil, ""
 		}
@@ -156,15 +161,29 @@ func (g *gdnsd) readTree(m *geoMap) {
 	if tree == nil || tree.kind != hash {
 		tree = &node{kind: hash}
 	}
-	if file != "" && len(tree.pairs) > 0 {
-		if file = "/" + g.src.Path(file); !slices.Contains(g.geo, file) {
-			if len(g.geo) > 0 {
-				g.differs(db.pos, m.what()+".geoip2_db", "databases serve all regions here: what the first one listed says of a client goes before this one", "list one database, the best")
-			}
-			g.geo = append(g.geo, file)
-		}
-	}
 	g.tree(m, tree, place{}, otherwise)
+	if file != "" && m.asksPlaces() {
+		g.useDatabase(m, "/"+g.src.Path(file), db)
+	}
+}
+
+// asksPlaces says whether the tree asks where a client is.
+func (m *geoMap) asksPlaces() bool {
+	return slices.ContainsFunc(m.lists, func(l *geoList) bool {
+		return slices.ContainsFunc(l.places, func(p line) bool { return len(p.value.(mapping)) > 0 })
+	})
+}
+
+// useDatabase lists a database, which stays where it is: whoever renews it
+// goes on doing so.
+func (g *gdnsd) useDatabase(m *geoMap, file string, db *node) {
+	if slices.Contains(g.geo, file) {
+		return
+	}
+	if len(g.geo) > 0 {
+		g.differs(db.pos, m.what()+".geoip2_db", "databases serve all regions here: what the first one listed says of a client goes before this one", "list one database, the best")
+	}
+	g.geo = append(g.geo, file)
 }
 
 // place is a node of the tree: what a client has to match to come to it.
@@ -269,8 +288,12 @@ func (g *gdnsd) treeKey(m *geoMap, at place, p *pair) bool {
 			text = "it is empty"
 		}
 	}
+	do := ""
+	if lacks := m.has.lacks(at.level, p.key); text == "" && lacks != "" {
+		text, do = "its database has no "+lacks+" in MaxMind's layout, so gdnsd never finds it", "use a database that has them, and convert again"
+	}
 	if text != "" {
-		g.lost(p.pos, m.what()+".map"+at.path+" "+p.key, text, "")
+		g.lost(p.pos, m.what()+".map"+at.path+" "+p.key, text, do)
 	}
 	return text == ""
 }
