@@ -44,6 +44,7 @@ func GDNSD(src config.Source) (*Result, error) {
 		return nil, err
 	}
 	g.allResources()
+	g.unusedServices()
 	g.finishMaps()
 	return g.result(), nil
 }
@@ -96,14 +97,15 @@ type gdnsd struct {
 	pools blocks
 	hosts blocks // virtual servers
 
-	zones blocks
-	files map[string][]byte
-	bound int
+	zones    blocks
+	files    map[string][]byte
+	bound    int
+	recorded map[string]bool // static resources that are records of a zone
 }
 
 func newGdnsd(src config.Source, root *node) *gdnsd {
 	return &gdnsd{src: src, root: root, names: map[string]names{}, services: map[string]*service{},
-		maps: map[string]*geoMap{}, built: map[resourceKey]*shape{}, files: map[string][]byte{}}
+		maps: map[string]*geoMap{}, built: map[resourceKey]*shape{}, files: map[string][]byte{}, recorded: map[string]bool{}}
 }
 
 func (g *gdnsd) lost(at config.Pos, what, why, do string) { g.item(Lost, at, what, why, do) }

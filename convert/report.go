@@ -62,5 +62,10 @@ func (r Report) sorted() Report {
 		return cmp.Or(cmp.Compare(a.Place.File, b.Place.File), cmp.Compare(a.Place.Line, b.Place.Line),
 			cmp.Compare(a.Place.Col, b.Place.Col))
 	})
-	return slices.Compact(r)
+	seen := make(map[Item]bool, len(r))
+	return slices.DeleteFunc(r, func(i Item) bool {
+		twice := seen[i]
+		seen[i] = true
+		return twice
+	})
 }

@@ -234,6 +234,21 @@ func (g *gdnsd) allResources() {
 			}
 		}
 	}
+	g.unusedStatic()
+}
+
+// unusedStatic tells of static resources that neither a name nor a resource
+// refers to.
+func (g *gdnsd) unusedStatic() {
+	n := g.plugin("static")
+	if n == nil {
+		return
+	}
+	for _, p := range n.pairs {
+		if !g.recorded[p.key] && !g.isBuilt("static", p.key) {
+			g.note(p.pos, "static!"+p.key, "no name and no resource refers to it", "")
+		}
+	}
 }
 
 func (g *gdnsd) isBuilt(plugin, name string) bool {

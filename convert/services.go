@@ -116,8 +116,11 @@ func (g *gdnsd) readStatic(s *service, n *node, what string) {
 // successes in a row between them; fall counts failures in a row. The two are
 // one where one of the thresholds is 1.
 func (g *gdnsd) times(s *service, n *node, what string) mapping {
-	interval := max(g.count(n, "interval", 10, 255, what), 1)
-	timeout := time.Duration(interval) * time.Second / 2
+	interval := g.count(n, "interval", 10, 255, what)
+	timeout := time.Duration(interval/2) * time.Second // whole seconds, as in gdnsd
+	if interval == 1 {
+		timeout = time.Second / 2
+	}
 	if v := n.get("timeout"); v != nil {
 		if seconds, ok := v.number(); ok && seconds > 0 && seconds < interval {
 			timeout = time.Duration(seconds) * time.Second
@@ -276,6 +279,19 @@ func (g *gdnsd) probesFor(types []typeName, item string) (probes []string, soon 
 		}
 	}
 	return probes, soon
+}
+
+// unusedServices tells of those that no probe was written for.
+func (g *gdnsd) unusedServices() {
+	types := g.root.get("service_types")
+	if types == nil || types.kind != hash {
+		return
+	}
+	for _, p := range types.pairs {
+		if s := g.services[p.key]; !s.always && len(s.made) == 0 {
+			g.note(p.pos, "service_types."+p.key, "nothing is monitored by it, so there is no probe", "")
+		}
+	}
 }
 
 // typeName is a service type where it is referred to.

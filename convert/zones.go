@@ -138,6 +138,7 @@ func (z *zone) bind(d *dynamic, defaultTTL int) (records []string) {
 	case plugin == "null":
 		return []string{fmt.Sprintf("%s %d A 0.0.0.0", d.owner, high), fmt.Sprintf("%s %d AAAA ::", d.owner, high)}
 	case plugin == "static" && static != nil && static.value.kind == scalar:
+		z.recorded[resource] = true
 		if record, ok := z.staticRecord(d, static.value, high); ok {
 			return []string{record}
 		}
