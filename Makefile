@@ -1,7 +1,7 @@
 PREFIX ?= /usr/local
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build run test e2e check bench differ install clean
+.PHONY: build run test e2e check churn bench differ install clean
 
 # The version is Go's own build information: portolan version reads it.
 build:
@@ -24,6 +24,13 @@ check:
 	go vet ./...
 	go run $(STATICCHECK) ./...
 	go test -race -shuffle=on ./...
+
+# 10,000 zones that come and go under queries for a minute, kept in a state
+# folder and again in a folder of zones, with the race detector. In memory if
+# there is a place: the disk is not what is tested.
+churn:
+	TMPDIR=$$([ -w /dev/shm ] && echo /dev/shm || echo $${TMPDIR:-/tmp}) PORTOLAN_CHURN=60s \
+		go test -race -count=1 -timeout 15m -run '^TestChurn$$' ./daemon
 
 # The parts, then the whole beside gdnsd and knot if they and dnsperf are
 # installed; docs/performance.md says what to make of it. About five minutes.

@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -174,4 +175,17 @@ func TestZoneLimits(t *testing.T) {
 	if limits["zones"].Reached != 1 || limits["zone.records"].Reached == 0 {
 		t.Errorf("not counted: %+v", limits)
 	}
+}
+
+// addresses reads host:port.
+func addresses(t *testing.T, text ...string) (list []netip.AddrPort) {
+	t.Helper()
+	for _, s := range text {
+		a, err := netip.ParseAddrPort(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, a)
+	}
+	return list
 }

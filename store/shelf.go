@@ -143,9 +143,9 @@ func (s *Shelf) keep(name, from string) (string, error) {
 	if err := os.MkdirAll(s.Kept(""), folderMode); err != nil {
 		return "", err
 	}
-	_, err := os.Lstat(s.Kept(name))
+	was, err := os.Lstat(s.Kept(name))
 	known := err == nil
-	if err := os.Rename(from, s.Kept(name)); err != nil {
+	if err := move(from, was, s.Kept(name)); err != nil {
 		return "", err
 	}
 	if s.kept >= 0 && !known {
@@ -155,6 +155,20 @@ func (s *Shelf) keep(name, from string) (string, error) {
 		s.kept = s.prune()
 	}
 	return s.Kept(name), nil
+}
+
+// move renames a file over another, which is was, or nil. Of two names of one
+// file rename keeps both and says nothing, as a process leaves them that is
+// killed inside Place.
+func move(from string, was fs.FileInfo, to string) error {
+	is, err := os.Lstat(from)
+	if err != nil {
+		return err
+	}
+	if was != nil && os.SameFile(is, was) {
+		return os.Remove(from)
+	}
+	return os.Rename(from, to)
 }
 
 // prune removes the oldest kept files over maxKept, and counts the rest. What

@@ -100,6 +100,29 @@ func TestShelfSweep(t *testing.T) {
 	}
 }
 
+// A process that is killed while it replaces a file leaves the old one under two
+// names. Taking it away then takes it away (rename does nothing for two names
+// of one file).
+func TestShelfAfterAKillInsidePlace(t *testing.T) {
+	for what, then := range map[string]func(s *Shelf) error{
+		"take":    func(s *Shelf) error { _, err := s.Take("a.zone"); return err },
+		"replace": func(s *Shelf) error { place(t, s, "a.zone", "two"); _, err := s.Take("a.zone"); return err },
+	} {
+		s := NewShelf(t.TempDir(), 0o640)
+		place(t, s, "a.zone", "one")
+		if err := errors.Join(os.Mkdir(s.Kept(""), 0o700), os.Link(s.Path("a.zone"), s.Kept("a.zone"))); err != nil {
+			t.Fatal(err)
+		}
+		if err := then(s); err != nil {
+			t.Fatal(err)
+		}
+		entries, err := os.ReadDir(s.dir)
+		if err != nil || len(entries) != 1 || entries[0].Name() != KeptFolder {
+			t.Errorf("%s: left %v, %v", what, entries, err)
+		}
+	}
+}
+
 // The kept versions are bounded, and the oldest go first.
 func TestShelfForgets(t *testing.T) {
 	s := NewShelf(t.TempDir(), 0o640)
