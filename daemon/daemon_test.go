@@ -61,7 +61,7 @@ func newRig(t *testing.T) *rig {
 
 // freePort gives an address that nothing listens on now, by UDP and TCP: no
 // other package's tests use this one.
-func freePort(t *testing.T) string {
+func freePort(t testing.TB) string {
 	l, err := net.Listen("tcp", "127.78.0.1:0")
 	if err != nil {
 		t.Fatal(err)

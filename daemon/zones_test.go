@@ -178,7 +178,7 @@ func TestZoneLimits(t *testing.T) {
 }
 
 // addresses reads host:port.
-func addresses(t *testing.T, text ...string) (list []netip.AddrPort) {
+func addresses(t testing.TB, text ...string) (list []netip.AddrPort) {
 	t.Helper()
 	for _, s := range text {
 		a, err := netip.ParseAddrPort(s)
