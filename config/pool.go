@@ -24,6 +24,7 @@ type Pool struct {
 	OnDecline      OnDecline `yaml:"onDecline" json:"onDecline" words:"onDecline"`   // the answer when members are usable and no slot chose (default refused, FAQ 1.4.5)
 	OnDown         []Rung    `yaml:"onDown" json:"onDown"`                           // tried in order when no member is usable; if an operator holds every member, none is tried: the name is answered NODATA (default [last-good, all])
 	Panic          Percent   `yaml:"panic" json:"panic,omitempty"`                   // below this share of usable members health is ignored; 0 = off
+	Quorum         Percent   `yaml:"quorum" json:"quorum,omitempty"`                 // below this share of usable members the pool counts as down: in another pool the next member has its turn, on its own onDown; 0 = off
 
 	Probes   []string  `yaml:"probes" json:"probes,omitempty"`    // inherited by members that have none of their own
 	Criteria Criteria  `yaml:"criteria" json:"criteria,omitzero"` // over Probes
@@ -162,6 +163,9 @@ func (p *Pool) checkSet(c *checker) {
 	between(c, &p.Answers, 1, 32)
 	if p.Max > 0 && p.Min > p.Max {
 		c.bad(&p.Min, "min %d is larger than max %d", p.Min, p.Max)
+	}
+	if p.Panic > 0 && p.Quorum > 0 {
+		c.bad(&p.Quorum, "has no place beside panic, which answers what quorum would not")
 	}
 	if p.BusyProtection {
 		c.warn(&p.BusyProtection, "has no effect before module link is there: nothing meters links yet")

@@ -180,7 +180,7 @@ func (c *poolCompiler) state(name string) *poolState {
 }
 
 func rulesOf(p *config.Pool) pick.Rules {
-	r := pick.Rules{Name: p.Name, Min: p.Min, Max: p.Max, BusyProtection: p.BusyProtection, Panic: int(p.Panic)}
+	r := pick.Rules{Name: p.Name, Min: p.Min, Max: p.Max, BusyProtection: p.BusyProtection, Panic: int(p.Panic), Quorum: int(p.Quorum)}
 	for _, s := range p.Spill {
 		switch s {
 		case config.SpillDown:

@@ -136,6 +136,7 @@ func (m *Member) stand(t *status.Table) (s standing, waiting bool) {
 // evaluate says who takes part:
 //
 //	all members ── held or down? ──────────────── out, unless panic ignores health
+//	     │         fewer than the quorum are left: all are out
 //	     │ usable
 //	weight 0? ──── reserve: only if no other member is usable
 //	     │
@@ -157,6 +158,7 @@ func (g *Group) evaluate(t *status.Table, tr *Trace) *activeSet {
 		a.waiting = a.waiting || waiting
 	}
 	e.panicked = g.ignoreHealth(e.all)
+	e.short = !e.panicked && g.tooFew(e.all)
 	first, reserve := splitReserve(e.all)
 	if !slices.ContainsFunc(first, usable) && slices.ContainsFunc(reserve, usable) {
 		first, e.reserve = reserve, true
@@ -177,6 +179,7 @@ type evaluation struct {
 	all      []standing
 	part     []standing // those that take part, before filter
 	panicked bool       // health was ignored
+	short    bool       // fewer are usable than the quorum
 	reserve  bool       // the reserves serve
 }
 
@@ -185,6 +188,20 @@ func usable(s standing) bool { return !s.out() }
 // ignoreHealth applies panic: with fewer usable members than the share, all
 // that nobody holds count as up.
 func (g *Group) ignoreHealth(all []standing) bool {
+	if !below(g.rules.Panic, all) {
+		return false
+	}
+	for i := range all {
+		if all[i].Group == nil { // a nested group with nobody in it has nobody to give
+			all[i].down = false
+		}
+	}
+	return true
+}
+
+// below says whether the usable members are fewer than a share, in percent, of
+// those that nobody holds.
+func below(share int, all []standing) bool {
 	up, free := 0, 0
 	for _, s := range all {
 		if !s.held {
@@ -194,13 +211,17 @@ func (g *Group) ignoreHealth(all []standing) bool {
 			up++
 		}
 	}
-	if g.rules.Panic == 0 || free == 0 || up*100 >= g.rules.Panic*free {
+	return up*100 < share*free
+}
+
+// tooFew applies the quorum: with fewer usable members than the share, all that
+// nobody holds count as down, so that whoever nests the group goes on.
+func (g *Group) tooFew(all []standing) bool {
+	if !below(g.rules.Quorum, all) {
 		return false
 	}
 	for i := range all {
-		if all[i].Group == nil { // a nested group with nobody in it has nobody to give
-			all[i].down = false
-		}
+		all[i].down = true
 	}
 	return true
 }
@@ -315,6 +336,8 @@ func (e *evaluation) why(s standing) (active bool, why string) {
 		return true, ""
 	case s.held:
 		return false, s.blame("held")
+	case s.down && e.short && s.row == nil:
+		return false, "usable, but fewer than the quorum are"
 	case s.down:
 		return false, s.blame("down")
 	case inPart && s.full, s.full && e.group.rules.Spill&SpillFull != 0:

@@ -42,6 +42,7 @@ type Rules struct {
 	Spill          Spill
 	BusyProtection bool // busy members are left out, unless all are (FAQ 1.2.26)
 	Panic          int  // percent; below this share of usable members health is ignored; 0: never
+	Quorum         int  // percent; below this share of usable members the group is down; 0: never
 }
 
 // Slot is a named algorithm of a chain.

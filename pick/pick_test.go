@@ -128,6 +128,11 @@ func TestWhoTakesPart(t *testing.T) {
 		{"panic ignores health below the share", Rules{Spill: SpillDown, Panic: 50}, []string{"a", "b", "c"}, "a:down b:down", "a b c"},
 		{"panic: not at the share", Rules{Spill: SpillDown, Panic: 50}, []string{"a", "b"}, "a:down", "b"},
 		{"panic respects holds", Rules{Spill: SpillDown, Panic: 50}, []string{"a", "b", "c"}, "a:held b:down c:down", "b c"},
+
+		{"quorum: below the share it is down", Rules{Spill: SpillDown, Quorum: 50}, []string{"a", "b", "c"}, "a:down b:down", "down"},
+		{"quorum: not at the share", Rules{Spill: SpillDown, Quorum: 50}, []string{"a", "b"}, "a:down", "b"},
+		{"quorum: held members do not count", Rules{Spill: SpillDown, Quorum: 50}, []string{"a", "b", "c"}, "a:held b:down", "c"},
+		{"quorum: all held is held", Rules{Spill: SpillDown, Quorum: 50}, []string{"a", "b"}, "a:held b:held", "held"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.rule, func(t *testing.T) {

@@ -50,6 +50,9 @@ func twin(members []*Member, r Rules, t *status.Table) ([]*Member, Reason, bool)
 	if r.Panic > 0 && free > 0 && usable*100 < r.Panic*free {
 		alive = func(m *Member) bool { return !held(m) }
 	}
+	if r.Quorum > 0 && usable*100 < r.Quorum*free && (r.Panic == 0 || usable*100 >= r.Panic*free) {
+		alive = func(*Member) bool { return false }
+	}
 	only := func(ms []*Member, f func(*Member) bool) (out []*Member) {
 		for _, m := range ms {
 			if f(m) {
@@ -110,7 +113,8 @@ func TestTwinAgreesOnWhoTakesPart(t *testing.T) {
 		members, table := drawMembers(t)
 		rules := Rules{Min: rapid.IntRange(0, 4).Draw(t, "min"), Max: rapid.IntRange(0, 4).Draw(t, "max"),
 			Spill: Spill(rapid.IntRange(0, 7).Draw(t, "spill")), BusyProtection: rapid.Bool().Draw(t, "busyProtection"),
-			Panic: rapid.SampledFrom([]int{0, 0, 30, 50, 100}).Draw(t, "panic")}
+			Panic:  rapid.SampledFrom([]int{0, 0, 30, 50, 100}).Draw(t, "panic"),
+			Quorum: rapid.SampledFrom([]int{0, 0, 30, 50, 100}).Draw(t, "quorum")}
 		want, reason, lapsed := twin(members, rules, table)
 		got := NewGroup(members, rules, Slot{"s", RoundRobin(true)}).active(table)
 		if names(got.members) != names(want) || got.reason != reason || got.lapsed != lapsed {
