@@ -95,7 +95,6 @@ type gdnsd struct {
 	built map[resourceKey]*shape // resources that have been converted
 	open  []resourceKey          // those that are being converted
 	pools blocks
-	hosts blocks // virtual servers
 
 	zones    blocks
 	files    map[string][]byte
@@ -139,7 +138,6 @@ func (g *gdnsd) result() *Result {
 		{"dns", g.dns},
 		{"zones", g.zones},
 		{"pools", g.pools},
-		{"virtualServers", g.hosts},
 		{"sites", g.sites},
 		{"probes", g.probes},
 	}

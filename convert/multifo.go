@@ -93,11 +93,6 @@ func (g *gdnsd) multifo(d definition) *shape {
 			parts = append(parts, s)
 		}
 	}
-	if len(parts) == 2 && d.key.mode == inner && len(all[0].addrs) == 1 && len(all[1].addrs) == 1 {
-		if s := g.twoAddresses(&d, all, parts); s != nil {
-			return s
-		}
-	}
 	return g.together(&d, parts, true)
 }
 
@@ -129,7 +124,7 @@ func (g *gdnsd) multifoFamily(d definition, f *family) *shape {
 	thresh := g.threshold(&d, f.from, len(f.addrs))
 	g.addPool(s, mapping{
 		{"answers", manyAnswers(s.answers)},
-		{"panic", g.panicShare(&d, s, thresh, len(f.addrs))},
+		g.healthShare(&d, s, thresh, len(f.addrs)),
 		{"probes", words(probes)},
 		{"members", members},
 	})
@@ -169,45 +164,31 @@ func (g *gdnsd) share(d *definition, from chain) float64 {
 	return f
 }
 
-// panicShare gives the share of members below which health is ignored, so that
-// it happens exactly when fewer than need of n are up. Inside metafo and geoip
-// a failed resource is left instead, which happens here only when none is up.
-func (g *gdnsd) panicShare(d *definition, s *shape, need, n int) any {
-	if !s.probed {
-		return nil
-	}
-	if d.key.mode == inner {
-		if need > 1 {
-			g.differs(d.pos, d.what()+" up_thresh", fmt.Sprintf("gdnsd goes on to the next datacentre when fewer than %d of %d are up; here when none is", need, n), "")
-		}
-		return nil
+// healthShare gives the key that says what happens when fewer than need of n
+// are up: panic, by which health is then ignored, or inside metafo and geoip
+// quorum, by which they go on to the next.
+func (g *gdnsd) healthShare(d *definition, s *shape, need, n int) entry {
+	if !s.probed || d.key.mode == inner && need == 1 { // any pool is down when none is up
+		return entry{}
 	}
 	share := min(need*100/n, 100)
 	if share*n <= (need-1)*100 || share == 0 {
 		g.differs(d.pos, d.what()+" up_thresh", fmt.Sprintf("%d of %d is no whole percentage", need, n), "")
 		share = max(share, 1)
 	}
-	return strconv.Itoa(share) + "%"
+	if d.key.mode == inner {
+		return entry{"quorum", strconv.Itoa(share) + "%"}
+	}
+	return entry{"panic", strconv.Itoa(share) + "%"}
 }
 
-// twoAddresses is one IPv4 and one IPv6 address with equal probes: one virtual
-// server, which is down when either is, as gdnsd has it inside metafo and geoip.
-func (g *gdnsd) twoAddresses(d *definition, all []*family, parts []*shape) *shape {
-	if !parts[0].probed && !parts[1].probed || parts[0].pool != "" || parts[1].pool != "" {
-		return nil
+// bothFamilies says that a resource has failed when one of its families has, as
+// metafo and geoip want to know.
+func bothFamilies(d *definition, s *shape) any {
+	if s.probed && d.key.mode == inner {
+		return "100%"
 	}
-	probes0, _ := g.probesFor(all[0].types, all[0].addrs[0].node.text)
-	probes1, soon := g.probesFor(all[1].types, all[1].addrs[0].node.text)
-	if !slices.Equal(probes0, probes1) {
-		return nil
-	}
-	name := g.name("virtual server", d.base)
-	g.hosts = append(g.hosts, block{g.origin(d.pos), mapping{{"name", name},
-		{"addresses", list{all[0].addrs[0].addr.String(), all[1].addrs[0].addr.String()}}, {"probes", words(probes0)}}})
-	s := g.newShape(d)
-	s.leaf, s.targets = mapping{{"virtualServer", name}}, []string{name}
-	s.v4, s.v6, s.probed, s.soon = true, true, true, soon
-	return s
+	return nil
 }
 
 // together joins the two families of a resource: each chooses on its own, and
@@ -233,10 +214,7 @@ func (g *gdnsd) together(d *definition, parts []*shape, all bool) *shape {
 	for _, p := range parts {
 		m.add(p, nil, "")
 	}
-	g.addPool(s, mapping{{"answers", manyAnswers(answers)}, {"members", m.lines}})
-	if s.probed && d.key.mode == inner {
-		g.differs(d.pos, d.what(), "gdnsd goes on to the next datacentre when either family failed; here when both did", "")
-	}
+	g.addPool(s, mapping{{"answers", manyAnswers(answers)}, {"quorum", bothFamilies(d, s)}, {"members", m.lines}})
 	return s
 }
 

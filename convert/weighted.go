@@ -90,7 +90,7 @@ func (g *gdnsd) eachByItself(d *definition, parts []*shape) *shape {
 		m.add(p, nil, "")
 	}
 	s.answers, s.one = 1, true
-	g.addPool(s, mapping{{"members", m.lines}})
+	g.addPool(s, mapping{{"quorum", bothFamilies(d, s)}, {"members", m.lines}})
 	if s.probed {
 		g.differs(d.pos, d.what(), "the two families are judged together here: when all addresses of one are down, gdnsd answers them all the same", "")
 	}
@@ -235,7 +235,7 @@ func (g *gdnsd) weightedPool(d *definition, from chain, w *group, multi bool, ty
 	g.addPool(s, mapping{
 		{"preferred", slot},
 		{"answers", manyAnswers(s.answers)},
-		{"panic", g.panicByWeight(d, s, weights, need)},
+		g.shareByWeight(d, s, weights, need),
 		{"members", members},
 	})
 	return s
@@ -275,13 +275,13 @@ func (g *gdnsd) weightedMembers(d *definition, w *group, types []typeName, s *sh
 	return members
 }
 
-// panicByWeight is panicShare for a threshold on the sum of weights. A count
+// shareByWeight is healthShare for a threshold on the sum of weights. A count
 // of members says the same if each so many reach it, and no fewer do. Where none
 // does, the least count that can reach it is taken: what is up is answered
 // rather than what is down.
-func (g *gdnsd) panicByWeight(d *definition, s *shape, weights []int, need int) any {
+func (g *gdnsd) shareByWeight(d *definition, s *shape, weights []int, need int) entry {
 	if !s.probed {
-		return nil
+		return entry{}
 	}
 	sorted := slices.Sorted(slices.Values(weights))
 	count, low, high := 0, 0, 0 // sums of the smallest and the largest so many
@@ -293,7 +293,7 @@ func (g *gdnsd) panicByWeight(d *definition, s *shape, weights []int, need int) 
 		g.differs(d.pos, d.what()+" up_thresh", fmt.Sprintf("gdnsd counts weights that are up (%d of %d); here members are counted (%d of %d)",
 			need, sumOf(weights), count, len(weights)), "")
 	}
-	return g.panicShare(d, s, count, len(weights))
+	return g.healthShare(d, s, count, len(weights))
 }
 
 func sumOf(weights []int) (sum int) {
