@@ -14,6 +14,7 @@ type edns struct {
 	version uint8
 	do      bool
 	nsid    bool
+	padding bool
 	cookie  cookieOption
 	subnet  subnet
 	keepalive
@@ -53,7 +54,9 @@ func (e *edns) parse(fixed, options []byte) bool {
 func (e *edns) option(code uint16, data []byte) {
 	switch code {
 	case dns.EDNS0NSID:
-		e.nsid = true
+		e.nsid = true // whatever it holds: a query should send it empty (RFC 5001 2.1)
+	case dns.EDNS0PADDING:
+		e.padding = true
 	case dns.EDNS0TCPKEEPALIVE:
 		e.keepalive.asked, e.keepalive.bad = true, e.keepalive.bad || len(data) > 0
 	case dns.EDNS0COOKIE:
@@ -78,13 +81,20 @@ const mappedBits = 96
 // RFC 7871 has no word on ::ffff:a.b.c.d in family 2, which dual-stack programs
 // send. It is the IPv4 client a.b.c.d and decided for as such, like a source
 // address written so; the echo is in the family and the bits that were asked.
+//
+// Family 0 has no addresses, so it can only ask not to be told apart, as some
+// stubs do: without address bits the family is irrelevant (7.1.2).
 func parseSubnet(data []byte) subnet {
 	s := subnet{present: true, bad: true}
 	if len(data) < 4 {
 		return s
 	}
-	octets := familyOctets(binary.BigEndian.Uint16(data))
+	family := binary.BigEndian.Uint16(data)
+	octets := familyOctets(family)
 	bits, scope, sent := int(data[2]), data[3], data[4:]
+	if family == 0 && bits == 0 && scope == 0 && len(sent) == 0 {
+		return subnet{present: true, raw: append([]byte(nil), data...)}
+	}
 	if octets == 0 || bits > octets*8 || scope != 0 || len(sent) != (bits+7)/8 {
 		return s
 	}

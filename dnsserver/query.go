@@ -31,6 +31,9 @@ type query struct {
 	malady int  // rcode that the message itself earns; RcodeSuccess: none
 	bare   bool // the message has no question, nor anything before the additional section
 	tcp    bool
+
+	encrypted bool // nobody on the way can read the transport
+
 	cookie cookieState // as admission found it
 	ruling             // of admission
 	why    drop        // for what reason there is no reply, if there is none

@@ -10,6 +10,15 @@ import (
 // pack puts a reply into buf, within the size that the client takes, and gives
 // the part of buf used. Buf must have room for q.limit octets.
 func (q *query) pack(buf []byte) ([]byte, error) {
+	out, err := q.packPlain(buf)
+	if err == nil && q.pads() {
+		q.pad(len(out))
+		out, err = q.reply.PackBuffer(buf)
+	}
+	return out, err
+}
+
+func (q *query) packPlain(buf []byte) ([]byte, error) {
 	// Nearly every reply fits: to pack it is how to find out at least cost.
 	if out, err := q.reply.PackBuffer(buf); err == nil && len(out) <= q.limit {
 		return out, nil

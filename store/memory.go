@@ -88,6 +88,7 @@ func (f *openFolder) ReadDir(n int) ([]fs.DirEntry, error) {
 
 // info describes a file or folder that has no time and no owner.
 type info struct {
+	mode   fs.FileMode // 0: of a file that is kept
 	name   string
 	size   int64
 	folder bool
@@ -99,8 +100,11 @@ func (i info) ModTime() time.Time { return time.Time{} }
 func (i info) IsDir() bool        { return i.folder }
 func (i info) Sys() any           { return nil }
 func (i info) Mode() fs.FileMode {
-	if i.folder {
+	switch {
+	case i.folder:
 		return fs.ModeDir | 0o550
+	case i.mode != 0:
+		return i.mode
 	}
 	return 0o440
 }

@@ -21,10 +21,13 @@ type Recorder struct {
 	mu    sync.Mutex
 	size  int64
 	files map[string][]byte
+	modes map[string]fs.FileMode // of files, as they were on disk
 }
 
 // Record gives a recorder over a file system.
-func Record(under fs.FS) *Recorder { return &Recorder{under: under, files: map[string][]byte{}} }
+func Record(under fs.FS) *Recorder {
+	return &Recorder{under: under, files: map[string][]byte{}, modes: map[string]fs.FileMode{}}
+}
 
 // Files gives what was read until now. The contents must not be changed.
 func (r *Recorder) Files() map[string][]byte {
@@ -46,9 +49,10 @@ func (r *Recorder) Forget() {
 func (r *Recorder) Stat(name string) (fs.FileInfo, error) {
 	r.mu.Lock()
 	text, ok := r.files[name]
+	mode := r.modes[name]
 	r.mu.Unlock()
 	if ok {
-		return info{name: path.Base(name), size: int64(len(text))}, nil
+		return info{name: path.Base(name), size: int64(len(text)), mode: mode}, nil
 	}
 	return fs.Stat(r.under, name)
 }
@@ -72,6 +76,7 @@ func (r *Recorder) Open(name string) (fs.File, error) {
 			return f, nil
 		}
 		if err == nil {
+			r.modes[name] = st.Mode()
 			text, err = r.read(f)
 		}
 		if err := errors.Join(err, f.Close()); err != nil {
@@ -80,7 +85,7 @@ func (r *Recorder) Open(name string) (fs.File, error) {
 		r.size += int64(len(text))
 		r.files[name] = text
 	}
-	return &openFile{bytes.NewReader(text), info{name: path.Base(name), size: int64(len(text))}}, nil
+	return &openFile{bytes.NewReader(text), info{name: path.Base(name), size: int64(len(text)), mode: r.modes[name]}}, nil
 }
 
 // Lstat and ReadLink implement [fs.ReadLinkFS]: links are those of the file
