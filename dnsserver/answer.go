@@ -105,6 +105,8 @@ func (q *query) refusal() int {
 		return q.malady
 	case q.cookie == cookieMalformed, q.edns.keepalive.bad, q.table.ecs && q.edns.subnet.bad:
 		return dns.RcodeFormatError
+	case q.tsig != nil:
+		return dns.RcodeNotAuth // we know no keys (RFC 8945 5.2.1)
 	case q.qclass != dns.ClassINET && !q.answersChaos():
 		return dns.RcodeRefused
 	case q.qtype == dns.TypeAXFR, q.qtype == dns.TypeIXFR:
@@ -137,6 +139,9 @@ func (q *query) finish() *dns.Msg {
 	}
 	if q.edns.present {
 		q.reply.Extra = append(q.reply.Extra, q.opt(q.table))
+	}
+	if q.tsig != nil && q.reply.Rcode == dns.RcodeNotAuth {
+		q.addBadKey()
 	}
 	return q.reply
 }

@@ -26,7 +26,7 @@ func (q *query) refusalError(rcode int) uint16 {
 	switch {
 	case rcode == dns.RcodeNotImplemented, rcode == dns.RcodeRefused && q.qclass != dns.ClassINET:
 		return dns.ExtendedErrorCodeNotSupported
-	case rcode == dns.RcodeNotAuth:
+	case rcode == dns.RcodeNotAuth && q.tsig == nil:
 		return dns.ExtendedErrorCodeNotAuthoritative
 	case rcode == dns.RcodeRefused:
 		return dns.ExtendedErrorCodeProhibited

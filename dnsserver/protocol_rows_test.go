@@ -1,6 +1,9 @@
 package dnsserver
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // answered is what a good query for A at www.proto.test gets.
 const answered = "NOERROR aa q 1/0/0"
@@ -78,7 +81,7 @@ func sectionRows() []protocolRow {
 		{"RFC 1035 4.1.1", "an authority in a query", good.record(2), "FORMERR q 0/0/0", ""},
 		{"RFC 1035 4.1.1", "an answer that is not there", good.with(7, 1), "FORMERR q 0/0/0", ""},
 		{"RFC 1035 4.1.1", "65535 additional records that are not there", good.with(10, 255).with(11, 255), "FORMERR q 0/0/0", ""},
-		{"RFC 8945 5.2, for who knows no keys", "an additional record that means nothing to us", good.record(3), answered, ""},
+		{"RFC 1035 4.1.1", "an additional record that means nothing to us", good.record(3), answered, ""},
 		{"RFC 6891 6.1.1: OPT may stand anywhere in the section", "a record before OPT", good.record(3).opt(1232, 0, 0, ""), answered + " opt", ""},
 		{"RFC 6891 6.1.1: OPT may stand anywhere in the section", "a record behind OPT", good.opt(1232, 0, 0, "").record(3), answered + " opt", ""},
 		{"RFC 1035 4.1", "something after the end", good.octets("00"), "FORMERR q 0/0/0", ""},
@@ -145,5 +148,39 @@ func transferRows() []protocolRow {
 		{"RFC 8482 4.1, RFC 2308 2.2", "ANY of an empty non-terminal", wireQuery("b.ent.proto.test", typeANY), "NOERROR aa q 0/1/0", ""},
 		{"RFC 8482 4.1, RFC 2308 2.1", "ANY of a name that is missing", wireQuery("none.proto.test", typeANY), "NXDOMAIN aa q 0/1/0", ""},
 		{"RFC 8482 4.1", "ANY below a cut", wireQuery("www.child.proto.test", typeANY), "NOERROR q 0/1/1", ""},
+	}
+}
+
+// tsig adds a TSIG record of a key and the length of a MAC of 32 octets, and
+// what is behind the MAC (RFC 8945 4.2).
+func (w wire) tsig(key string, class uint16, mac uint16, rest string) wire {
+	data := wire{}.name("hmac-sha256").octets("000065920080 012c").u16(mac).octets(strings.Repeat("ab", 32) + rest)
+	w = w.counted(3).name(key).u16(typeTSIG, class, 0, 0, uint16(len(data)))
+	return append(w, data...)
+}
+
+// signedRows: we have no keys, so whoever signs a query does it with one that
+// we do not know. Such a reply has a TSIG record with the error, not signed.
+func signedRows() []protocolRow {
+	const rule, rest, refused = "RFC 8945 5.2.1, 5.3.2", "5172 0000 0000", "NOTAUTH q 0/0/1"
+	signed := func(w wire) wire { return w.tsig("key", classANY, 32, rest) }
+	long := strings.Repeat("k", 63) + "." + strings.Repeat("k", 63) + "." + strings.Repeat("k", 63) + "." + strings.Repeat("k", 61)
+	return []protocolRow{
+		{rule, "signed", signed(good), refused, ""},
+		{rule, "signed, EDNS before", signed(good.opt(1232, 0, 0, "")), refused + " opt", ""},
+		{rule, "signed, a zone of others", signed(wireQuery("www.elsewhere.test", typeA)), refused, ""},
+		{rule, "signed, a transfer", signed(wireQuery("proto.test", typeAXFR)), refused, ""},
+		{rule, "signed, with other data", good.tsig("key", classANY, 32, "5172 0012 0006 000065920080"), refused, ""},
+		{rule, "signed, a key with a name as long as can be", good.tsig(long, classANY, 32, rest), refused, ""},
+		{rule, "signed, too long a key and question for UDP", wireQuery(strings.Repeat("b.", 120)+"proto.test", typeA).tsig(long, classANY, 32, rest), "NOTAUTH q 0/0/0", refused},
+		{"RFC 6891 6.1.3", "signed, EDNS version 1", signed(good.opt(1232, 1, 0, "")), "BADVERS q 0/0/0 opt", ""},
+		{"RFC 8906 3.1.4", "signed, opcode 2", signed(wireHeader(opcode(2), 1).question("proto.test", typeSOA, classIN)), "NOTIMP 0/0/0", ""},
+		{"RFC 8945 5.1", "TSIG before OPT", signed(good).opt(1232, 0, 0, ""), "FORMERR q 0/0/0", ""},
+		{"RFC 8945 5.1", "two TSIG", signed(signed(good)), "FORMERR q 0/0/0", ""},
+		{"RFC 8945 4.2", "TSIG of class IN", good.tsig("key", classIN, 32, rest), "FORMERR q 0/0/0", ""},
+		{"RFC 8945 4.2", "TSIG with a MAC longer than it is", good.tsig("key", classANY, 33, rest), "FORMERR q 0/0/0", ""},
+		{"RFC 8945 4.2", "TSIG with a MAC past its end", good.tsig("key", classANY, 0xffff, rest), "FORMERR q 0/0/0", ""},
+		{"RFC 8945 4.2", "TSIG that ends in the id", good.tsig("key", classANY, 32, "51"), "FORMERR q 0/0/0", ""},
+		{"RFC 8945 4.2", "TSIG with other data that is not there", good.tsig("key", classANY, 32, "5172 0000 0001"), "FORMERR q 0/0/0", ""},
 	}
 }

@@ -31,7 +31,7 @@ type protocolRow struct {
 func protocolRows() (rows []protocolRow) {
 	for _, part := range [][]protocolRow{
 		headerRows(), opcodeRows(), sectionRows(), cutRows(), classRows(), nameRows(), responseRows(),
-		ednsRows(), versionRows(), optionRows(), badOPTRows(), transferRows(),
+		ednsRows(), versionRows(), optionRows(), badOPTRows(), transferRows(), signedRows(),
 	} {
 		rows = append(rows, part...)
 	}

@@ -1,9 +1,12 @@
 package dnsserver
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 )
 
 // protocolTypes gives types 0 to 300, the edges of the ranges of RFC 6895 3.1
@@ -85,5 +88,30 @@ func TestProtocol_Case(t *testing.T) {
 				t.Errorf("%s: owners %q, want %q", test.name, owners, test.owners)
 			}
 		}
+	}
+}
+
+// TestProtocol_BadKey: the record that tells a client that its key is not known
+// (RFC 8945 4.2, 5.3.2).
+func TestProtocol_BadKey(t *testing.T) {
+	r := protocolServer(t, protocolZone)
+	p := udpPeer(t, r)
+	before := time.Now().Unix()
+	p.ask(good.opt(1232, 0, 0, "").tsig("A.Key", classANY, 32, "abcd 0000 0000"), true)
+	rr := p.last.records[len(p.last.records)-1]
+	if rr.owner != "A.Key." || rr.rtype != typeTSIG || rr.class != classANY || rr.ttl != 0 {
+		t.Errorf("%+v", rr)
+	}
+	name, rest := rr.data[:13], rr.data[13:]
+	if !bytes.Equal(name, wire{}.name("hmac-sha256")) || len(rest) != 16 {
+		t.Fatalf("%x", rr.data)
+	}
+	signed := int64(binary.BigEndian.Uint64(append([]byte{0, 0}, rest[:6]...)))
+	if signed < before || signed > time.Now().Unix() {
+		t.Errorf("signed at %d", signed)
+	}
+	// fudge, no MAC, the id as it was signed, BADKEY, no other data
+	if want := (wire{}).u16(300, 0, 0xabcd, 17, 0); !bytes.Equal(rest[6:], want) {
+		t.Errorf("got %x, want %x", rest[6:], want)
 	}
 }

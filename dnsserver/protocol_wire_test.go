@@ -27,8 +27,8 @@ const (
 
 const (
 	typeA, typeNS, typeSOA, typeTXT, typeOPT = 1, 2, 6, 16, 41
-	typeIXFR, typeAXFR, typeANY              = 251, 252, 255
-	classIN                                  = 1
+	typeTSIG, typeIXFR, typeAXFR, typeANY    = 250, 251, 252, 255
+	classIN, classANY                        = 1, 255
 )
 
 // header starts a message with flags and the counts of its sections.

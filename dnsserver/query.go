@@ -26,10 +26,11 @@ type query struct {
 	qclass uint16
 	asked  bool // the message has a question that could be read
 	edns   edns
-	size   int  // octets of the message
-	limit  int  // octets that the reply may have
-	malady int  // rcode that the message itself earns; RcodeSuccess: none
-	bare   bool // the message has no question, nor anything before the additional section
+	tsig   *tsig // of a signed query
+	size   int   // octets of the message
+	limit  int   // octets that the reply may have
+	malady int   // rcode that the message itself earns; RcodeSuccess: none
+	bare   bool  // the message has no question, nor anything before the additional section
 	tcp    bool
 
 	encrypted bool // nobody on the way can read the transport
@@ -131,14 +132,14 @@ func (q *query) parseBody(msg []byte) int {
 	}
 	for range count(1) + count(2) {
 		r, ok := cutRecord(msg, off)
-		if !ok || r.isOPT() {
+		if !ok || r.isOPT() || r.isTSIG() {
 			return dns.RcodeFormatError
 		}
 		off = r.end
 	}
 	for range count(3) {
 		r, ok := cutRecord(msg, off)
-		if !ok || !q.parseAdditional(r) {
+		if !ok || !q.parseAdditional(msg, off, r) {
 			return dns.RcodeFormatError
 		}
 		off = r.end
@@ -176,9 +177,14 @@ func (q *query) parseQuestions(msg []byte, off, n int) int {
 }
 
 // parseAdditional reads one record and says whether it may be there. Only OPT
-// means something to us.
-func (q *query) parseAdditional(r rawRecord) bool {
-	if !r.isOPT() {
+// and TSIG mean something to us; behind TSIG there is nothing (RFC 8945 5.1).
+func (q *query) parseAdditional(msg []byte, off int, r rawRecord) bool {
+	switch {
+	case q.tsig != nil:
+		return false
+	case r.isTSIG():
+		return q.parseTSIG(msg, off, r)
+	case !r.isOPT():
 		return true
 	}
 	if !r.root || q.edns.present { // which version does the message speak?
@@ -197,6 +203,8 @@ type rawRecord struct {
 }
 
 func (r *rawRecord) isOPT() bool { return binary.BigEndian.Uint16(r.fixed) == dns.TypeOPT }
+
+func (r *rawRecord) isTSIG() bool { return binary.BigEndian.Uint16(r.fixed) == dns.TypeTSIG }
 
 // cutRecord finds the parts of the record at an offset, and says whether it is
 // whole.
