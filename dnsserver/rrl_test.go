@@ -164,7 +164,7 @@ func TestLimiter_Flood(t *testing.T) {
 			l := newLimiter(&c, nil, now)
 			innocent, heavy := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("198.51.100.1")
 			limited, passed := 0, 0
-			millis := 4000
+			millis := 2000
 			if raceEnabled {
 				millis = 500
 			}
@@ -195,6 +195,77 @@ func TestLimiter_Flood(t *testing.T) {
 				t.Errorf("the heavy one passed %d times, twice what it may (%d)", passed, exact)
 			}
 		})
+	}
+}
+
+// A crowd of loud sources, each over its limit and four times as many as the
+// table has places, limits no innocent either: whoever takes a place begins
+// with nothing on it.
+func TestLimiter_LoudCrowd(t *testing.T) {
+	c := rrl()
+	c.TableSize = 1024
+	c.V4 = c.V4[:1]
+	c.Rate, c.Burst = 20, 50
+	r := rand.New(rand.NewPCG(7, 7))
+	now := time.Now()
+	l := newLimiter(&c, nil, now)
+	asked, limited, crowd := 0, 0, 0
+	for i := range 2000000 { // 100 a second each, for 5 s
+		at := now.Add(time.Duration(i) * time.Second / 400000)
+		n := r.IntN(4000)
+		if _, over := l.limit(netip.AddrFrom4([4]byte{100, byte(n >> 8), byte(n), 1}), at); over {
+			crowd++
+		}
+		if i%20000 == 0 { // innocents at their rate, of networks that come and go
+			asked++
+			if _, over := l.limit(netip.AddrFrom4([4]byte{10, byte(i >> 18), byte(i >> 17 & 1), 1}), at); over {
+				limited++
+			}
+		}
+	}
+	t.Logf("of the crowd %d of 2000000 were limited, of the innocent %d of %d", crowd, limited, asked)
+	if limited > 0 || crowd == 0 {
+		t.Errorf("%d of %d innocent queries were limited, and %d of the crowd", limited, asked, crowd)
+	}
+}
+
+// A loud source whose bucket is full of sources at their limit, which keep
+// asking, finds a place all the same: it cannot hide behind them.
+func TestLimiter_FullBucket(t *testing.T) {
+	c := rrl()
+	c.V4 = c.V4[:1]
+	now := time.Now()
+	l := newLimiter(&c, nil, now)
+	bucket := func(a netip.Addr) *loadBucket { return l.loads.bucket(l.loads.hash(keyOf(a, 24))) }
+	loud := netip.MustParseAddr("192.0.2.1")
+	var others []netip.Addr
+	for i := 0; len(others) < loadWays; i++ {
+		if a := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}); i&255 == 1 && bucket(a) == bucket(loud) {
+			others = append(others, a)
+		}
+	}
+	for range c.Burst {
+		for _, a := range others {
+			l.limit(a, now)
+		}
+	}
+	passed := 0
+	const asked = 50000 // in 5 s
+	for i := range asked {
+		at := now.Add(time.Duration(i) * 5 * time.Second / asked)
+		if _, over := l.limit(loud, at); !over {
+			passed++
+		}
+		if i%50 == 0 { // each at its rate
+			for _, a := range others {
+				l.limit(a, at)
+			}
+		}
+	}
+	exact := c.Burst + 5*c.Rate
+	t.Logf("%d of %d passed, %d would with a place of its own", passed, asked, exact)
+	if passed > exact+16*c.Burst { // it gets in at odds of 1/(burst+1) a query: later than that once in e^16
+		t.Errorf("%d of %d passed, want hardly more than %d", passed, asked, exact)
 	}
 }
 

@@ -243,3 +243,27 @@ func TestView_LiveZones(t *testing.T) {
 		}
 	}
 }
+
+// The versions of a name that two views have do not move each other on: clients
+// of both that ask in turn still rotate over all members.
+func TestView_OwnDraws(t *testing.T) {
+	m := pooled(&config.Pool{Name: "www", Members: servers("a", "b")}, &config.Pool{Name: "inner", Members: servers("c", "d")})
+	m.Views = []*config.View{{Name: "inside", Clients: prefixes("10.0.0.0/8")}}
+	own := *m.Zones[0]
+	own.View, own.Names = "inside", []*config.Name{{Name: "www", FQDN: "www.example.com.", Pool: "inner"}}
+	m.Zones[0].Names = m.Zones[0].Names[:1]
+	m.Zones = append(m.Zones, &own)
+	w := newWorld(t, m)
+	seen := map[string]int{}
+	for range 10 {
+		for _, from := range []string{"10.0.0.1", "192.0.2.200"} {
+			seen[short(w.askView("www.example.com", from, netip.Prefix{}))]++
+		}
+	}
+	for _, want := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"} {
+		if seen["NOERROR "+want] != 5 {
+			t.Errorf("answers %v, want each member 5 times", seen)
+			break
+		}
+	}
+}
