@@ -6,10 +6,12 @@ import "slices"
 // calls those that lead nowhere.
 var chainClasses = []class{
 	{"ANY below a DNAME", rcode | sections, func(p *pair) bool {
-		return p.query.rtype == typeANY && hasType(p.ours.whole, typeDNAME) && isPart(p.ours.whole, p.theirs.whole)
+		target, made := p.ours.whole.aliasOf(p.query.name.lower())
+		cname := record{owner: p.query.name.lower(), rtype: typeCNAME, data: string(target)}
+		return p.query.rtype == typeANY && made && isMade(cname, p.ours.whole.sections[answerSection]) && isPart(p.ours.whole, p.theirs.whole)
 	}, "ANY matches the CNAME that the DNAME makes, so the answer ends there (RFC 1034 4.3.2 step 3a, RFC 6672 3.2), as in BIND; NSD and Knot follow it."},
 	{"DNAME that leads below itself", rcode | aa | tc | sections, (*pair).grows,
-		"The names grow until they are too long. RFC 6672 has no end for it: each server stops where it likes, we at the second pass (R8)."},
+		"The names grow until they are too long. RFC 6672 has no end for it: each server stops where it likes, we after one pass."},
 	{"name too long by DNAME", rcode | authority, (*pair).tooLong,
 		"RFC 6672 2.2 and 3.2: YXDOMAIN, as NSD and BIND say. Knot says NXDOMAIN for some."},
 	{"DNSSEC type at an alias", rcode | sections, (*pair).ownedByAlias,
@@ -29,7 +31,9 @@ var chainClasses = []class{
 	{"circle or long chain is SERVFAIL", rcode | sections, (*pair).chainFails,
 		"BIND calls a circle of aliases, or a chain of more than 11, SERVFAIL. We give what there is, up to 8 names, with NOERROR, as NSD and Knot do: the resolver finds the circle, " +
 			"and goes on with the chain (RFC 1034 3.6.2 and 5.3.3, RFC 6604 3)."},
-	{"aliases followed less far", followed, func(p *pair) bool { return p.ours.steps != p.theirs.steps },
+	{"aliases followed less far", followed | byUDP, func(p *pair) bool {
+		return p.ours.steps != p.theirs.steps || p.ours.steps > 0 && len(p.ours.first.chain(p.query)) != len(p.theirs.first.chain(p.query))
+	},
 		"A server may leave the rest of a chain to the resolver (RFC 1034 5.3.3). We and NSD follow through all our zones, we 8 names; Knot and BIND within a zone; gdnsd not at all. " +
 			"The program asks each server for the rest: only chains that end alike are in this class alone."},
 }

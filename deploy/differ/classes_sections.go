@@ -4,13 +4,18 @@ import "slices"
 
 // sectionClasses are of what is in the sections.
 var sectionClasses = []class{
-	{"ANY", answers | authority | additional | cutShort | followed, func(p *pair) bool {
-		return p.query.rtype == typeANY && p.isANY(p.ours.whole, p.theirs.whole)
-	}, "RFC 8482 4: we give one set, as NSD does, if another one; BIND and Knot more or all by TCP; gdnsd HINFO, also where there is no data."},
+	{"ANY", sections, func(p *pair) bool {
+		return p.query.rtype == typeANY && (p.isANY(p.ours.whole, p.theirs.whole) || p.isANY(p.ours.first, p.theirs.first))
+	}, "RFC 8482 4: one set is enough. We give one by UDP and all by TCP (4.4), Knot and NSD one, if another, BIND all; gdnsd gives HINFO, also where there is no data."},
 	{"SOA with the negative TTL", answers | authority, (*pair).soaTTL,
 		"gdnsd gives its SOA the TTL of negative answers in positive ones too. RFC 2308 3 lowers it in negative ones only."},
 	{"name servers of the zone added", authority | additional | cutShort, (*pair).apexAdded,
 		"NSD adds the NS of the zone to positive answers, and their addresses. RFC 1034 4.3.2 does not ask for it, and small replies amplify less. Nothing else in the sections may differ."},
+	{"SOA left out to fit", byUDP, func(p *pair) bool {
+		ours, theirs := p.ours.first.sections, p.theirs.first.sections
+		return slices.Equal(ours[answerSection], theirs[answerSection]) && len(ours[authoritySection]) == 1 && ours[authoritySection][0].rtype == typeSOA &&
+			len(theirs[authoritySection]) == 0 && p.theirs.full.size > p.query.limit()
+	}, "Knot leaves the SOA out of a negative answer that does not fit by UDP, and does not set TC. RFC 2308 3 wants it there, RFC 2181 9 TC if it is not; here ours fits."},
 	{"cut short to fit", cutShort, (*pair).cutToFit,
 		"By UDP, what only helps is left out where it does not fit (RFC 2181 9), each server in its own order, with its own compression; by TCP they are equal. We leave out no more than we must."},
 	{"more addresses", additional | cutShort, func(p *pair) bool { return p.optional() && len(p.theirAdditional()) == 0 },
@@ -23,24 +28,22 @@ var sectionClasses = []class{
 		"A reply that does not fit is truncated (RFC 2181 9, RFC 9471 3). Servers fill up differently and compress differently; each in this class is one that does not fit whole."},
 }
 
-// isANY says whether two replies to ANY are both a part of what there is: ours
-// one set, and theirs one set, all of them, or HINFO in place of everything, be
-// there data or not (RFC 8482 4).
+// isANY says whether two replies to ANY are both a part of what there is: one
+// set, whichever, or all of them, or HINFO in place of everything, be there
+// data or not (RFC 8482 4). By UDP ours is one set.
 func (p *pair) isANY(ours, theirs *reply) bool {
 	a, b := ours.sections[answerSection], theirs.sections[answerSection]
-	if len(b) > 0 && b[0].rtype == typeHINFO {
+	switch {
+	case len(b) > 0 && b[0].rtype == typeHINFO:
 		return ours.rcode == rcodeNoError
+	case len(a) == 0 || len(b) == 0 || slices.Equal(a, b) || !p.query.tcp && !oneType(p.ours.first.sections[answerSection]):
+		return false
 	}
-	return len(a) > 0 && len(b) > 0 && oneType(a) && (oneType(b) || len(without(a, b)) == 0)
+	return oneType(a) && oneType(b) || isPart(ours, theirs) || isPart(theirs, ours)
 }
 
 func oneType(set []record) bool {
 	return !slices.ContainsFunc(set, func(r record) bool { return r.rtype != set[0].rtype })
-}
-
-// hasType says whether the answer section has a type.
-func hasType(r *reply, rtype uint16) bool {
-	return slices.ContainsFunc(r.sections[answerSection], func(rr record) bool { return rr.rtype == rtype })
 }
 
 // soaTTL: the SOA has the TTL of negative answers in positive ones too.

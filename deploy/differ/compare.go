@@ -25,6 +25,7 @@ const (
 	authority
 	additional
 	cutShort  // additional records by UDP, where TCP has the same: what fitted
+	byUDP     // answer or authority by UDP, not truncated, where TCP has the same
 	followed  // one left aliases for the client to follow
 	ednsThere // an OPT record or none
 	ednsSize
@@ -35,7 +36,7 @@ const (
 )
 
 var facetNames = []string{"silence", "opcode", "rcode", "aa", "tc", "rd", "ra", "z", "ad", "cd", "question", "answer", "authority",
-	"additional", "cut short", "followed", "edns", "edns size", "edns version", "do", "edns flags", "options"}
+	"additional", "cut short", "by UDP", "followed", "edns", "edns size", "edns version", "do", "edns flags", "options"}
 
 func (f facet) String() string {
 	var words []string
@@ -71,6 +72,9 @@ func differ(a, b *heard) (f facet) {
 		set(facet, !slices.Equal(a.whole.sections[i], b.whole.sections[i]))
 	}
 	set(cutShort, f&(additional|followed) == 0 && !slices.Equal(a.first.sections[additionalSection], b.first.sections[additionalSection]))
+	set(byUDP, f&(answers|authority|followed) == 0 && !a.first.has(flagTC) && !b.first.has(flagTC) &&
+		(!slices.Equal(a.first.sections[answerSection], b.first.sections[answerSection]) ||
+			!slices.Equal(a.first.sections[authoritySection], b.first.sections[authoritySection])))
 	x, y := a.first.opt, b.first.opt
 	set(ednsThere, (x == nil) != (y == nil))
 	if x == nil || y == nil {

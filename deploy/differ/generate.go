@@ -48,6 +48,7 @@ type builder struct {
 	*generator
 	*zone
 	sets map[name]map[uint16]uint32 // TTL of each set: one for all its records (RFC 2181 5.2)
+	seen map[record]bool            // canonical records
 	ttls []uint32
 }
 
@@ -56,7 +57,8 @@ type builder struct {
 func (g *generator) zone(apex string, traits trait, servers ...name) *builder {
 	z := &zone{apex: parseName(apex), traits: traits, has: map[name]bool{}}
 	g.zones = append(g.zones, z)
-	b := &builder{generator: g, zone: z, sets: map[name]map[uint16]uint32{}, ttls: []uint32{5, 60, 300, 3600, 86400, 604800}}
+	b := &builder{generator: g, zone: z, sets: map[name]map[uint16]uint32{}, seen: map[record]bool{},
+		ttls: []uint32{5, 60, 300, 3600, 86400, 604800}}
 	if traits&hasOdd != 0 {
 		b.ttls = append(b.ttls, 0, 1<<31-1)
 	}
@@ -92,11 +94,10 @@ func (b *builder) add(owner name, rtype uint16, data string) {
 		b.sets[key][rtype] = ttl
 	}
 	r := record{owner: owner, rtype: rtype, ttl: ttl, data: data, class: classIN}
-	for _, o := range b.records {
-		if o.rtype == rtype && o.canonical() == r.canonical() {
-			return
-		}
+	if b.seen[r.canonical()] {
+		return
 	}
+	b.seen[r.canonical()] = true
 	b.records = append(b.records, r)
 	for up := key; up.in(b.apex.lower()); up = up.parent() {
 		b.has[up] = true
@@ -221,6 +222,7 @@ func (b *builder) clear(n name) {
 	for _, r := range b.records {
 		if r.owner.lower().in(n.lower()) {
 			delete(b.sets, r.owner.lower())
+			delete(b.seen, r.canonical())
 		} else {
 			kept = append(kept, r)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -166,6 +167,7 @@ func (e *examiner) again(i int, q *query, ours, theirs *heard, zones map[*zone]b
 type tally struct {
 	mu      sync.Mutex
 	o       *options
+	out     io.Writer // what is found is told here
 	servers []string
 	queries int
 	pairs   map[string]int            // compared, by server
@@ -178,7 +180,7 @@ type tally struct {
 }
 
 func newTally(o *options, servers []*server) *tally {
-	t := &tally{o: o, pairs: map[string]int{}, equal: map[string]int{}, classes: map[string]map[string]int{},
+	t := &tally{o: o, out: os.Stdout, pairs: map[string]int{}, equal: map[string]int{}, classes: map[string]map[string]int{},
 		alone: map[string]int{}, strange: map[string]int{}, shown: map[string]int{}}
 	for _, s := range servers[1:] {
 		t.servers = append(t.servers, s.Name)
@@ -197,7 +199,7 @@ func (t *tally) fault(q *query, ours *heard, text string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.faults++; t.faults <= t.o.show {
-		fmt.Printf("FAULT: %s\n  query %d: %s\n  portolan %s\n\n", text, q.number, q, ours.first.text(q))
+		fmt.Fprintf(t.out, "FAULT: %s\n  query %d: %s\n  portolan %s\n\n", text, q.number, q, ours.first.text(q))
 	}
 }
 
@@ -236,7 +238,7 @@ func (t *tally) count(class string, p *pair) {
 	t.classes[class][p.server]++
 	if key := class + " " + p.server; class == t.o.sample && t.shown[key] < t.o.show {
 		t.shown[key]++
-		fmt.Printf("%s: %s\n\n", class, p)
+		fmt.Fprintf(t.out, "%s: %s\n\n", class, p)
 	}
 }
 
@@ -244,6 +246,6 @@ func (t *tally) unexplained(p *pair, left facet) {
 	t.strange[p.server]++
 	if key := p.server + left.String(); t.shown[key] < t.o.show {
 		t.shown[key]++
-		fmt.Printf("UNEXPLAINED (%s): %s\n\n", left, p)
+		fmt.Fprintf(t.out, "UNEXPLAINED (%s): %s\n\n", left, p)
 	}
 }

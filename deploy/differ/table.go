@@ -31,7 +31,7 @@ func (t *tally) report(out io.Writer) error {
 	strange, reasons := 0, ""
 	for _, c := range classes {
 		if len(t.classes[c.name]) > 0 {
-			reasons += fmt.Sprintf("- **%s**: %s\n", c.name, c.why)
+			reasons += c.reason() + "\n"
 			row(c.name, func(s string) int { return t.classes[c.name][s] }, fmt.Sprint(t.alone[c.name]))
 		}
 	}
@@ -42,3 +42,6 @@ func (t *tally) report(out io.Writer) error {
 	}
 	return nil
 }
+
+// reason tells why a class is there, as the docs have it.
+func (c *class) reason() string { return fmt.Sprintf("- **%s**: %s", c.name, c.why) }

@@ -55,10 +55,12 @@ func faultOf(w *world, q *query, h *heard) string {
 	case !h.full.has(flagTC) && r.has(flagTC) && h.full != r && h.full.size <= q.limit() && r.rcode == h.full.rcode:
 		return fmt.Sprintf("truncated, where %d octets would fit", h.full.size)
 	}
-	for _, section := range h.full.sections {
-		for _, rr := range section {
-			if !w.isTrue(rr) && !isMade(rr, h.full.sections[answerSection]) {
-				return "a record of no zone: " + rr.String()
+	for _, said := range []*reply{r, h.full} {
+		for _, section := range said.sections {
+			for _, rr := range section {
+				if !w.isTrue(rr) && !isMade(rr, said.sections[answerSection]) {
+					return "a record of no zone: " + rr.String()
+				}
 			}
 		}
 	}
