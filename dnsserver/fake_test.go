@@ -98,3 +98,8 @@ func newQuery(name string, qtype uint16, by question) *query {
 		opcode: dns.OpcodeQuery, tcp: true, limit: tcpSize, question: by,
 	}
 }
+
+// zoneSource is a folder with one file, zone.
+func zoneSource(text string) config.Source {
+	return config.Source{FS: fstest.MapFS{"zone": {Data: []byte(text)}}, Dir: "."}
+}
