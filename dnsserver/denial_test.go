@@ -74,12 +74,12 @@ func TestNXDOMAIN_RFC8020(t *testing.T) {
 	bound := &fixed{decision: decision{v4: addrs("192.0.2.10"), ttl: 30}}
 	denied := 0
 	rapid.Check(t, func(t *rapid.T) {
-		text := drawZone(t)
+		text := drawZone(t, "z.", []string{"z."})
 		src := config.Source{FS: fstest.MapFS{"zone": {Data: []byte(text)}}, Dir: "."}
 		zone, _ := loadZone(src, &config.Zone{Name: "z.", File: "zone"})
 		var names []*config.Name
 		for range rapid.IntRange(0, 4).Draw(t, "dynamic") {
-			if name := drawName(t, "bound"); zone.mayBind(name) == "" && !slices.ContainsFunc(names, func(n *config.Name) bool { return n.FQDN == name }) {
+			if name := drawName(t, "z.", "bound"); zone.mayBind(name) == "" && !slices.ContainsFunc(names, func(n *config.Name) bool { return n.FQDN == name }) {
 				names = append(names, &config.Name{Name: name, FQDN: name})
 			}
 		}
@@ -90,7 +90,7 @@ func TestNXDOMAIN_RFC8020(t *testing.T) {
 		table := newTable(&config.DNS{}, zone)
 		ask := func(name string) *dns.Msg { return answer(table, newQuery(name, dns.TypeA, question{})) }
 
-		name := drawName(t, "asked")
+		name := drawName(t, "z.", "asked")
 		if len(names) > 0 && rapid.Bool().Draw(t, "near") { // at or above a dynamic name
 			name = rapid.SampledFrom(names).Draw(t, "to").FQDN
 			for range rapid.IntRange(0, dns.CountLabel(name)-1).Draw(t, "up") {
