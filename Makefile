@@ -40,6 +40,7 @@ bench: build
 	go run ./deploy/bench trace
 	go run ./deploy/bench compare
 	go run ./deploy/bench reload
+	go run ./deploy/bench overload
 
 # The same random questions to nsd, knot, bind9 and gdnsd, those that are
 # installed, and every difference sorted; docs/differences.md. A minute or two.

@@ -180,3 +180,13 @@ func (q *query) solve() int {
 
 // squeeze takes white space out of the comparison: what is cut out leaves gaps.
 func squeeze(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+func TestParseDropped(t *testing.T) {
+	const metrics = "# TYPE portolan_dns_dropped_total counter\nportolan_dns_dropped_total{reason=\"malformed\"} 2\nportolan_dns_dropped_total{reason=\"overload\"} 1.234567e+06\n"
+	if n, err := parseDropped(strings.NewReader(metrics)); n != 1234567 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	if _, err := parseDropped(strings.NewReader("portolan_dns_dropped_total{reason=\"malformed\"} 2\n")); err == nil {
+		t.Error("metrics without the figure passed")
+	}
+}

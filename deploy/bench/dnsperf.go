@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -14,6 +15,9 @@ type load struct {
 	file    string // of queries
 	seconds int
 	rate    int // queries a second; 0: as many as are answered (closed loop)
+
+	flight int    // queries that are waited for at once (default 128)
+	wait   string // seconds until one is given up (default 2)
 }
 
 // heard is what dnsperf reports.
@@ -24,12 +28,12 @@ type heard struct {
 	mean, worst           time.Duration // latency
 }
 
-// send loads a server: 16 sockets, 128 queries in flight, half of what the
-// default receive buffer of a socket holds. A closed loop keeps the server as
+// send loads a server: 16 sockets, by default 128 queries in flight, half of what
+// the default receive buffer of a socket holds. A closed loop keeps the server as
 // busy as dnsperf can.
 func (l load) send(ctx context.Context, server netip.AddrPort) (heard, error) {
 	args := []string{"-s", server.Addr().String(), "-p", strconv.Itoa(int(server.Port())), "-d", l.file, "-B",
-		"-l", strconv.Itoa(l.seconds), "-c", "16", "-T", "1", "-q", "128", "-t", "2"}
+		"-l", strconv.Itoa(l.seconds), "-c", "16", "-T", "1", "-q", strconv.Itoa(cmp.Or(l.flight, 128)), "-t", cmp.Or(l.wait, "2")}
 	if l.rate > 0 {
 		args = append(args, "-Q", strconv.Itoa(l.rate))
 	}

@@ -42,10 +42,11 @@ type options struct {
 }
 
 var commands = map[string]func(context.Context, *options) error{
-	"check":   checkLarge,
-	"trace":   compareTrace,
-	"compare": compareServers,
-	"reload":  reloadUnderLoad,
+	"check":    checkLarge,
+	"trace":    compareTrace,
+	"compare":  compareServers,
+	"reload":   reloadUnderLoad,
+	"overload": overload,
 }
 
 const usage = `usage: go run ./deploy/bench COMMAND [flags]
@@ -54,6 +55,7 @@ const usage = `usage: go run ./deploy/bench COMMAND [flags]
   trace    what a nil trace costs: BenchmarkAnswer with and without its code
   compare  portolan, gdnsd and knot side by side under dnsperf
   reload   a reload a second under load: lost answers, latency
+  overload three times of what can be answered: memory, share answered, drops told
 
 flags:
 `
