@@ -57,16 +57,19 @@ func (s *Server) limits() *config.Limits { return &s.table.Load().limits }
 func (s *Server) reach(l limit) { s.reached[l].Add(1) }
 
 // afford bounds TCP connections by the descriptors that there are, and says so
-// when that is less than dns.limits.connections.
+// when that comes to less than dns.limits.connections. Watch calls it.
 func (s *Server) afford() {
 	others := 0
 	if s.opts.Others != nil {
 		others = s.opts.Others()
 	}
-	before := s.conns.affordable.Swap(int64(descriptorsLeft(s.conns.count(), others)))
-	if n := s.conns.affordable.Load(); n < int64(s.limits().Connections) && n != before {
-		s.opts.Log.Warn("fewer TCP connections than dns.limits.connections, for want of descriptors: raise the limit of open files (LimitNOFILE)",
-			"connections", n, "wanted", s.limits().Connections)
+	n, wanted := descriptorsLeft(s.conns.count(), others), s.limits().Connections
+	s.conns.affordable.Store(int64(n))
+	if short := n < wanted; short != s.short {
+		if s.short = short; short {
+			s.opts.Log.Warn("fewer TCP connections than dns.limits.connections, for want of descriptors: raise the limit of open files (LimitNOFILE)",
+				"connections", n, "wanted", wanted)
+		}
 	}
 }
 

@@ -52,6 +52,7 @@ type Server struct {
 	lost     overload
 	counters []*counters
 	reached  [limits]atomic.Uint64 // how often
+	short    bool                  // of descriptors, as the log was told; watch's own
 	alarms   atomic.Uint64         // so far, to log ever fewer of them
 	limited  limitedLog
 	demand   demand

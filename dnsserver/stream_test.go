@@ -448,3 +448,47 @@ func TestStream_StopsWhileBusy(t *testing.T) {
 	conn.Close()
 	client.Wait()
 }
+
+// Whatever octets come, in whatever pieces, a stream ends when its client does,
+// and says no more often something than it was asked.
+func FuzzStream(f *testing.F) {
+	query := framed("ns.example.com.", 1)
+	f.Add(query, 1)
+	f.Add(append(slices.Repeat(query, 50), 0, 200, 1), 7)
+	f.Add([]byte{0, 0}, 1)
+	f.Add(append([]byte{0xff, 0xff}, make([]byte, 5000)...), 900)
+	f.Add(append([]byte{0, 3, 1, 2, 3}, query...), 2)
+	table, _ := slowTable(f, func(*config.Limits) {})
+	f.Fuzz(func(t *testing.T, data []byte, step int) {
+		if step < 1 || len(data)/step > 10_000 {
+			return
+		}
+		p := connect(t, table)
+		heard := make(chan int, 1)
+		go func() {
+			n, _ := io.Copy(io.Discard, p)
+			heard <- int(n)
+		}()
+		for at := 0; at < len(data); at += step {
+			if _, err := p.Write(data[at:min(at+step, len(data))]); err != nil {
+				break // it ended the connection, as it may
+			}
+		}
+		p.Close()
+		p.done.Wait()
+		asked := 0
+		for rest := data; len(rest) >= 2 && len(rest) >= 2+int(binary.BigEndian.Uint16(rest)); asked++ {
+			rest = rest[2+int(binary.BigEndian.Uint16(rest)):]
+		}
+		if p.server.conns.count() != 0 || p.server.Stats().Panics > 0 {
+			t.Errorf("%d connections left, %d panics", p.server.conns.count(), p.server.Stats().Panics)
+		}
+		replies := uint64(0)
+		for _, n := range p.server.Stats().Responses {
+			replies += n
+		}
+		if n := <-heard; replies > uint64(asked) || n > 0 && asked == 0 {
+			t.Errorf("%d octets in %d replies to %d messages", n, replies, asked)
+		}
+	})
+}
