@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -406,4 +407,78 @@ func BenchmarkTableWith(b *testing.B) {
 			}
 		})
 	}
+}
+
+// FuzzNameOfFile: whatever a zone is called, its file's name is harmless, no
+// other zone's, and gives the zone's name again.
+func FuzzNameOfFile(f *testing.F) {
+	for _, name := range []string{".", "root.", "a.zone.", "-rf", "$(x)", `\000\.x.`, "0/25.2.0.192.in-addr.arpa", "db.x", "%2e", "x.1", "a@b"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		namesOfFile(name) // must not panic, whatever a file is called
+		apex, err := ZoneName(name)
+		if err != nil {
+			return
+		}
+		file, short := store.ZoneFile(apex)
+		if file[0] == '.' || file[0] == '-' || strings.ContainsAny(file, "/\x00\n ") || isLeftover(file, func(string) bool { return true }) {
+			t.Fatalf("%q is kept in %q", apex, file)
+		}
+		if len(store.KeptZoneFile(apex)) > 255 {
+			t.Fatalf("%q is kept in %q", apex, store.KeptZoneFile(apex))
+		}
+		if names := namesOfFile(file); short && (len(names) == 0 || names[0] != apex) {
+			t.Fatalf("%q is kept in %q, which is %q", apex, file, names)
+		}
+	})
+}
+
+// A folder that is looked at again and again is what one look finds: random
+// files, good, bad, moved, shared and included, against a fresh [Folder].
+func TestFolderIsWhatAFreshLookFinds(t *testing.T) {
+	for seed := range uint64(8) {
+		random := rand.New(rand.NewPCG(seed, 1))
+		r := newFolderRig(t)
+		r.write("stays.example.zone", fmt.Sprintf(folderZone, 1))
+		names := []string{"a.example.zone", "a.example.db", "db.b.example", "b.example", "inc", "c.example.zone", "c.example.zone.1", "c.example.zone~"}
+		for step := range 60 {
+			name, other := names[random.IntN(len(names))], names[random.IntN(len(names))]
+			serial := random.IntN(1000) + 1
+			switch random.IntN(6) {
+			case 0:
+				_ = os.Remove(filepath.Join(r.dir, name)) // it may not be there
+			case 1:
+				_ = os.Rename(filepath.Join(r.dir, name), filepath.Join(r.dir, other))
+			case 2:
+				r.write(name, fmt.Sprintf(folderZone, serial)+"$INCLUDE inc\n")
+			case 3:
+				r.write("inc", fmt.Sprintf("x%d A 192.0.2.1\n", serial))
+			default:
+				r.write(name, fmt.Sprintf(folderZone, serial))
+			}
+			if random.IntN(2) == 0 {
+				r.age()
+			}
+			r.look()
+			fresh := &folderRig{t, r.dir, NewFolder(r.src, r.most)}
+			fresh.look()
+			// A zone whose file went bad has the version before, which a fresh look cannot have.
+			got, want := forgetful(r), forgetful(fresh)
+			if got != want {
+				t.Fatalf("seed %d, step %d:\n%s\nwant\n%s", seed, step, got, want)
+			}
+		}
+	}
+}
+
+// forgetful is states without what only a look before can know.
+func forgetful(r *folderRig) string {
+	var kept []string
+	for _, s := range strings.Split(r.states(), "; ") {
+		if !strings.HasSuffix(s, " stale") && !strings.HasSuffix(s, " missing") {
+			kept = append(kept, s)
+		}
+	}
+	return strings.Join(kept, "; ")
 }

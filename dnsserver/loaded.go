@@ -39,6 +39,9 @@ func ZoneName(text string) (string, error) {
 		return "", fmt.Errorf("%q is not a domain name", text)
 	}
 	name := canonical(text)
+	if _, err := dns.PackDomainName(name, make([]byte, maxName+1), 0, nil, false); err != nil || !dns.IsFqdn(name) {
+		return "", fmt.Errorf("%q is not a domain name", text) // such as one that ends inside an escape
+	}
 	if strings.HasPrefix(name, "*.") || name == "*" {
 		return "", fmt.Errorf("%q is a wildcard; a zone has a name", text)
 	}
