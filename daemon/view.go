@@ -71,7 +71,8 @@ func (d *Daemon) NotReady() []api.NotReady {
 	}
 	for _, s := range d.dns.Table().ZoneStates() {
 		if s.Missing {
-			parts = append(parts, api.NotReady{Part: "zone/" + s.Name, Why: s.Error})
+			z := api.Zone{Name: s.Name, View: s.View}
+			parts = append(parts, api.NotReady{Part: "zone/" + z.Label(), Why: s.Error})
 		}
 	}
 	return parts

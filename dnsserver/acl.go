@@ -33,13 +33,31 @@ func newACL(c *config.ACL, where string) *acl {
 	return a
 }
 
-// setACLs compiles the ACLs that do not depend on views and zones.
-func (t *Table) setACLs(d *config.DNS) {
+// setACLs compiles the ACLs that do not depend on views and zones. A listener
+// that the configuration has no longer is served until a restart, and keeps the
+// ACL that it had.
+func (t *Table) setACLs(d *config.DNS, before *Table) {
 	t.acl = newACL(d.ACL, "dns.acl")
-	t.listenerACLs = make([]*acl, len(d.Listeners))
-	for i, l := range d.Listeners {
-		t.listenerACLs[i] = newACL(l.ACL, fmt.Sprintf("the acl of listener %s", l.Address))
+	for _, l := range d.Listeners {
+		if a := newACL(l.ACL, fmt.Sprintf("the acl of listener %s", l.Address)); a != nil {
+			t.listenerACLs = append(t.listenerACLs, listenerACL{l.Address, a})
+		}
 	}
+	if before == nil || before.model == nil {
+		return
+	}
+	for _, old := range before.listenerACLs {
+		is := func(l *config.Listener) bool { return l.Address == old.address }
+		if !slices.ContainsFunc(d.Listeners, is) {
+			t.listenerACLs = append(t.listenerACLs, old)
+		}
+	}
+}
+
+// listenerACL is the ACL of one listener.
+type listenerACL struct {
+	address netip.AddrPort // as configured
+	acl     *acl
 }
 
 // judge says whether a source, an unmapped address, may ask, and by which rule;
@@ -96,12 +114,14 @@ func (q *query) passesACLs(t *Table) bool {
 	return true
 }
 
-// listenerACL gives the ACL of a listener by its place in dns.listeners.
-func (t *Table) listenerACL(listener int) *acl {
-	if listener >= len(t.listenerACLs) {
-		return nil
+// listenerACL gives the ACL of a listener, or nil.
+func (t *Table) listenerACL(address netip.AddrPort) *acl {
+	for i := range t.listenerACLs {
+		if t.listenerACLs[i].address == address {
+			return t.listenerACLs[i].acl
+		}
 	}
-	return t.listenerACLs[listener]
+	return nil
 }
 
 // barred ends at a name whose zone does not answer this source. As the target

@@ -1,12 +1,14 @@
 package dnsserver
 
 import (
+	"context"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -128,12 +130,14 @@ func oneZone(server, listener, view, zone *config.ACL) *config.Model {
 // 8914 4.19); where the action is drop, nobody is told anything.
 func TestACL_Places(t *testing.T) {
 	const allowed, denied = "192.0.2.1", "203.0.113.1"
+	first := netip.MustParseAddrPort("127.0.0.1:53")
 	for place, name := range []string{"server", "listener", "view", "zone"} {
 		for _, action := range []string{config.ACLRefuse, config.ACLDrop} {
 			var at [4]*config.ACL
 			at[place] = &config.ACL{Deny: prefixes("203.0.113.0/24", "2001:db8::/32"), Action: action}
 			d := newDoor(t, viewed(t, oneZone(at[0], at[1], at[2], at[3]), map[string]string{"zone": plainZone}))
 			for _, h := range []*handler{d.udp, d.tcp} {
+				h.gate.listener = first
 				for _, edns := range []bool{false, true} {
 					query := asking("www.example.com.", dns.TypeA)
 					if edns {
@@ -174,6 +178,73 @@ func checkForbidden(t *testing.T, what string, r *dns.Msg, action string, edns b
 		if e, ok := opt.Option[len(opt.Option)-1].(*dns.EDNS0_EDE); !ok || e.InfoCode != dns.ExtendedErrorCodeProhibited {
 			t.Errorf("%s: EDE %v", what, opt)
 		}
+	}
+}
+
+// An ACL belongs to its listener, not to its place in the list: a list in
+// another order, which takes a restart to be opened, changes nothing meanwhile,
+// and a listener that is gone from it keeps its ACL until then.
+func TestACL_ListenersMove(t *testing.T) {
+	closed := &config.Listener{Address: netip.MustParseAddrPort("10.0.0.53:53"), ACL: &config.ACL{Allow: prefixes("10.0.0.0/8")}}
+	open := &config.Listener{Address: netip.MustParseAddrPort("192.0.2.53:53")}
+	m := oneZone(nil, nil, nil, nil)
+	src := config.Source{FS: fstest.MapFS{"zone": {Data: []byte(plainZone)}}, Dir: "."}
+	var before *Table
+	for _, listeners := range [][]*config.Listener{{open, closed}, {closed, open}, {open}, {open}, {open, closed}} {
+		m.DNS.Listeners = listeners
+		topo, _ := topology.Compile(m, src)
+		table, errs := Compile(Inputs{Model: m, Source: src, Topology: topo, Before: before})
+		if errs.Failed() {
+			t.Fatal(errs)
+		}
+		d := newDoor(t, table)
+		for _, l := range []*config.Listener{open, closed} {
+			d.udp.gate.listener = l.Address
+			want := dns.RcodeSuccess
+			if l == closed {
+				want = dns.RcodeRefused
+			}
+			if r := d.ask(d.udp, asking("www.example.com.", dns.TypeA), "203.0.113.1"); r == nil || r.Rcode != want {
+				t.Errorf("%d listeners, asked at %s: %v", len(listeners), l.Address, r)
+			}
+		}
+		before = table
+	}
+}
+
+// Each socket knows its listener, over both transports.
+func TestACL_Sockets(t *testing.T) {
+	closed := &config.ACL{Deny: prefixes("127.0.0.0/8"), Action: config.ACLRefuse}
+	m := oneZone(nil, nil, nil, nil)
+	m.DNS.Listeners = []*config.Listener{{Address: netip.MustParseAddrPort("127.0.0.1:0")}, {Address: netip.MustParseAddrPort("127.0.0.2:0"), ACL: closed}}
+	s := New(Options{Listeners: m.DNS.Listeners, Rows: status.NewBoard(1).Table, Sockets: 2})
+	s.Use(viewed(t, m, map[string]string{"zone": plainZone}))
+	if err := s.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	defer func() { cancel(); <-ended }()
+	udp, tcp := s.Addrs()
+	for network, addrs := range map[string][]netip.AddrPort{"udp": udp, "tcp": tcp} {
+		for _, to := range addrs {
+			want := dns.RcodeSuccess
+			if to.Addr() == m.DNS.Listeners[1].Address.Addr() {
+				want = dns.RcodeRefused
+			}
+			c := &dns.Conn{Conn: dialed(t, network, to)}
+			_ = c.SetDeadline(time.Now().Add(patience))
+			if err := c.WriteMsg(asking("www.example.com.", dns.TypeA)); err != nil {
+				t.Fatal(err)
+			}
+			if r, err := c.ReadMsg(); err != nil || r.Rcode != want {
+				t.Errorf("%s %s: %v, %v", network, to, r, err)
+			}
+		}
+	}
+	if len(udp) != 2 || len(tcp) != 2 {
+		t.Errorf("listening on %v and %v", udp, tcp)
 	}
 }
 

@@ -1,6 +1,9 @@
 package dnsserver
 
-import "sync/atomic"
+import (
+	"net/netip"
+	"sync/atomic"
+)
 
 // ruling is what becomes of a query before anything is looked up.
 type ruling uint8
@@ -48,8 +51,8 @@ func (q *query) admit(t *Table, g *gate) {
 
 // gate is what admission knows of a transport and of the queries before.
 type gate struct {
-	demand   *demandMeter // nil where the transport proves the source
-	listener int          // place in dns.listeners
+	demand   *demandMeter   // nil where the transport proves the source
+	listener netip.AddrPort // as configured
 	limited  *limitedLog
 	outcomes *[rationKinds]atomic.Uint64 // of rate limiting
 }

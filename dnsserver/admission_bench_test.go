@@ -36,7 +36,7 @@ func BenchmarkAdmission(b *testing.B) {
 		{"acl", 1 << 20, with(func(t *Table) { t.acl = some })},
 		{"four acls, two views, rrl", 1 << 20, with(func(t *Table) {
 			limited(t)
-			t.acl, t.listenerACLs, t.rest.acl = some, []*acl{some}, some
+			t.acl, t.listenerACLs, t.rest.acl = some, []listenerACL{{acl: some}}, some
 			t.zones.get("example.com.").acl = some
 			for _, p := range []string{"10.0.0.0/8", "172.16.0.0/12"} {
 				t.views = append(t.views, &clientView{view: t.rest, clients: newPrefixMap(prefixes(p))})

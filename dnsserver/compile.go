@@ -69,7 +69,7 @@ func Compile(in Inputs) (*Table, config.Errors) {
 	t := newTable(&in.Model.DNS)
 	t.pools, t.topology, t.model = ps, in.Topology, in.Model
 	t.limiter = newLimiter(&in.Model.DNS.RRL, in.limiterBefore(), time.Now())
-	t.setACLs(&in.Model.DNS)
+	t.setACLs(&in.Model.DNS, in.Before)
 	var errs config.Errors
 	t.cookies, errs = in.cookies()
 	unusable := errs.Failed()

@@ -63,6 +63,7 @@ func (t *Table) Explain(rows *status.Table, ask Ask) (*Explanation, error) {
 	}
 	q := parseQuery(msg, ask.Client, t, true).at(ask.At, rows)
 	q.question.peek, q.question.trace = true, &Trace{}
+	q.listener = t.firstListener()
 	q.admit(t, nil)
 	reply := answer(t, q)
 	e := &Explanation{Name: q.name, Type: dns.Type(q.qtype).String(), Client: q.clientTrace(t),

@@ -18,8 +18,8 @@ import (
 // what to do about it.
 func (s *Server) Listen() error {
 	var errs []error
-	for i, l := range s.opts.Listeners {
-		s.opening = i
+	for _, l := range s.opts.Listeners {
+		s.opening = l.Address
 		found := s.open(l)
 		for try := 0; try < portTries && l.Address.Port() == 0 && errors.Join(found...) != nil; try++ {
 			found = s.open(l) // the port that UDP was given was not free for TCP

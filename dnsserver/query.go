@@ -39,8 +39,8 @@ type query struct {
 	ruling             // of admission
 	why    drop        // for what reason there is no reply, if there is none
 
-	listener int   // where it came in: place in dns.listeners
-	seen     *view // what the client sees, as admission found it
+	listener netip.AddrPort // where it came in, as configured
+	seen     *view          // what the client sees, as admission found it
 
 	question question // what decisions may depend on
 	work              // what answering has found

@@ -56,7 +56,7 @@ type Server struct {
 	alarms   atomic.Uint64         // so far, to log ever fewer of them
 	limited  limitedLog
 	demand   demand
-	opening  int // place of the listener that is being opened, in Options.Listeners
+	opening  netip.AddrPort // the listener that is being opened, as configured
 }
 
 // New makes a server that answers REFUSED to everything until Use.

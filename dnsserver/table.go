@@ -26,7 +26,7 @@ type Table struct {
 
 	demandAbove   int // UDP queries a second without a proof of their source; 0: no bound
 	acl           *acl
-	listenerACLs  []*acl   // by place in dns.listeners
+	listenerACLs  []listenerACL
 	limiter       *limiter // nil: nothing is limited
 	amplification config.Amplification
 

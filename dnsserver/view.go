@@ -72,12 +72,12 @@ func (q *query) zoneOf(name string) *Zone {
 // clientView is a view and who sees it.
 type clientView struct {
 	*view
-	clients   *prefixMap // nil: all
-	listeners []bool     // by place in dns.listeners; nil: all
+	clients   *prefixMap       // nil: all
+	listeners []netip.AddrPort // as configured; none: all
 }
 
-func (v *clientView) takes(source netip.Addr, listener int) bool {
-	return (v.listeners == nil || listener < len(v.listeners) && v.listeners[listener]) &&
+func (v *clientView) takes(source netip.Addr, listener netip.AddrPort) bool {
+	return (len(v.listeners) == 0 || slices.Contains(v.listeners, listener)) &&
 		(v.clients == nil || v.clients.has(source))
 }
 
@@ -95,11 +95,11 @@ func (t *Table) viewOf(q *query) *view {
 
 // view records which view a client sees, where there are several.
 func (tr *Trace) view(t *Table, q *query) {
-	if tr == nil || len(t.views) == 0 && !slices.ContainsFunc(t.listenerACLs, func(a *acl) bool { return a != nil }) {
+	if tr == nil || len(t.views) == 0 && len(t.listenerACLs) == 0 {
 		return
 	}
-	if listeners := t.model.DNS.Listeners; len(listeners) > 1 {
-		tr.note("taken as asked at listener %s", listeners[q.listener].Address)
+	if len(t.model.DNS.Listeners) > 1 {
+		tr.note("taken as asked at listener %s", q.listener)
 	}
 	switch name := q.seen.name; {
 	case name != "":
@@ -109,18 +109,21 @@ func (tr *Trace) view(t *Table, q *query) {
 	}
 }
 
+// firstListener is where an explanation takes a query to come in.
+func (t *Table) firstListener() (address netip.AddrPort) {
+	if t.model != nil && len(t.model.DNS.Listeners) > 0 {
+		address = t.model.DNS.Listeners[0].Address
+	}
+	return address
+}
+
 // newViews compiles the views of a model, with the zones that belong to each.
 func newViews(m *config.Model, own map[string][]*served) []*clientView {
 	views := make([]*clientView, len(m.Views))
 	for i, c := range m.Views {
-		v := &clientView{view: &view{name: c.Name, own: zonesOf(own[c.Name]), acl: newACL(c.ACL, "the acl of view "+c.Name)}}
+		v := &clientView{listeners: c.Listeners, view: &view{name: c.Name, own: zonesOf(own[c.Name]), acl: newACL(c.ACL, "the acl of view "+c.Name)}}
 		if len(c.Clients) > 0 {
 			v.clients = newPrefixMap(c.Clients)
-		}
-		if len(c.Listeners) > 0 {
-			for _, l := range m.DNS.Listeners {
-				v.listeners = append(v.listeners, slices.Contains(c.Listeners, l.Address))
-			}
 		}
 		views[i] = v
 	}

@@ -75,7 +75,8 @@ func TestView_Choice(t *testing.T) {
 		{"10.1.0.1", 1, "alias.example.com.", "shared"},
 	} {
 		d := newDoor(t, table)
-		d.udp.gate.listener, d.tcp.gate.listener = tt.listener, tt.listener
+		at := m.DNS.Listeners[tt.listener].Address
+		d.udp.gate.listener, d.tcp.gate.listener = at, at
 		for _, h := range []*handler{d.udp, d.tcp} {
 			if got := shown(d.ask(h, asking(tt.name, dns.TypeTXT), tt.from)); !strings.Contains(got, `TXT "`+tt.want+`"`) && !strings.HasPrefix(got, tt.want) {
 				t.Errorf("%s at listener %d, tcp %v: %s is %s, want %s", tt.from, tt.listener, h.tcp, tt.name, got, tt.want)
@@ -174,7 +175,7 @@ func TestView_Reload(t *testing.T) {
 			t.Errorf("view %q: the zone was read again", v)
 		}
 	}
-	d.udp.gate.listener = 1
+	d.udp.gate.listener = m.DNS.Listeners[1].Address
 	if got := shown(d.ask(d.udp, asking("www.example.com.", dns.TypeTXT), "10.1.0.1")); !strings.Contains(got, "lab2") {
 		t.Errorf("the lab still has %s", got)
 	}
