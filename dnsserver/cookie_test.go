@@ -271,6 +271,18 @@ func TestCookie_RFC7873_5_4_NoQuestion(t *testing.T) {
 	}
 }
 
+// Who may not ask gets no cookie without a question either.
+func TestCookie_NoQuestion_Refused(t *testing.T) {
+	table := cookieTable(t, testSecret)
+	for _, cookie := range []string{aClient, aClient + aClient} {
+		q := parseQuery(bare(cookieQuery(t, cookie)), benchSource.Addr(), table, false).at(time.Now(), nil)
+		q.ruling = refused
+		if q.checkCookie(table); q.ruling != refused {
+			t.Errorf("%s: ruling %d", cookie, q.ruling)
+		}
+	}
+}
+
 // BADVERS says nothing of options: another version may mean anything by them.
 func TestCookie_OtherVersion(t *testing.T) {
 	b := newBench(t, cookieTable(t, testSecret), false)
