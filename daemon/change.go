@@ -85,8 +85,11 @@ func partly(b *Built, errs config.Errors) error {
 	if more := len(zones) - mostTold; more > 0 {
 		zones = append(zones[:mostTold], fmt.Sprintf("and %d more", more))
 	}
-	return &api.Error{Kind: api.Partial, Details: api.Details(errs[:min(len(errs), mostDetails)]),
-		Text: fmt.Sprintf("reloaded, but %s: %s", files, strings.Join(zones, ", "))}
+	what := files + ": " + strings.Join(zones, ", ")
+	if len(zones) == 0 { // what is wrong is no zone's
+		what = failure(errs)
+	}
+	return &api.Error{Kind: api.Partial, Details: api.Details(errs[:min(len(errs), mostDetails)]), Text: "reloaded, but " + what}
 }
 
 // mostDetails is how many errors of a reload travel.
