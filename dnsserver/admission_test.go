@@ -85,54 +85,60 @@ func (d *door) ask(h *handler, m *dns.Msg, from string) *dns.Msg {
 // not sent. TCP and loopback are not limited, another /24 neither.
 func TestAdmission_Slip(t *testing.T) {
 	for slip, share := range map[int]float64{0: 0, 1: 1, 2: .5, 5: .2} {
-		d := newDoor(t, limitedTable(t, func(c *config.RRL) { c.Slip, c.Burst, c.Rate = slip, 10, 1 }))
-		query := asking("mail.example.com.", dns.TypeA)
-		for i := range 10 {
-			if r := d.ask(d.udp, query, "192.0.2.1"); r == nil || len(r.Answer) != 1 {
-				t.Fatalf("query %d within the burst: %v", i, r)
-			}
+		synctest.Test(t, func(t *testing.T) { slips(t, slip, share) })
+	}
+}
+
+func slips(t *testing.T, slip int, share float64) {
+	d := newDoor(t, limitedTable(t, func(c *config.RRL) { c.Slip, c.Burst, c.Rate = slip, 10, 1 }))
+	query := asking("mail.example.com.", dns.TypeA)
+	for i := range 10 {
+		if r := d.ask(d.udp, query, "192.0.2.1"); r == nil || len(r.Answer) != 1 {
+			t.Fatalf("query %d within the burst: %v", i, r)
 		}
-		const asked = 2000
-		slipped := 0
-		for range asked {
-			r := d.ask(d.udp, query, "192.0.2.2")
-			if r == nil {
-				continue
-			}
-			slipped++
-			if !r.Truncated || len(r.Answer)+len(r.Ns)+len(r.Extra) != 0 || r.Rcode != dns.RcodeSuccess || r.Question[0] != query.Question[0] || r.Id != query.Id {
-				t.Fatalf("a slipped reply is %v", r)
-			}
+	}
+	const asked = 2000
+	slipped := 0
+	for range asked {
+		r := d.ask(d.udp, query, "192.0.2.2")
+		if r == nil {
+			continue
 		}
-		if got := float64(slipped) / asked; got < share-.05 || got > share+.05 {
-			t.Errorf("slip %d: %.2f of the replies slip, want %.2f", slip, got, share)
+		slipped++
+		if !r.Truncated || len(r.Answer)+len(r.Ns)+len(r.Extra) != 0 || r.Rcode != dns.RcodeSuccess || r.Question[0] != query.Question[0] || r.Id != query.Id {
+			t.Fatalf("a slipped reply is %v", r)
 		}
-		for _, ok := range []struct {
-			h    *handler
-			from string
-		}{{d.tcp, "192.0.2.1"}, {d.udp, "127.0.0.1"}, {d.udp, "::1"}, {d.udp, "192.0.3.1"}, {d.udp, "::ffff:192.0.4.1"}} {
-			if r := d.ask(ok.h, query, ok.from); r == nil || len(r.Answer) != 1 {
-				t.Errorf("slip %d, %s, tcp %v: %v", slip, ok.from, ok.h.tcp, r)
-			}
+	}
+	if got := float64(slipped) / asked; got < share-.05 || got > share+.05 {
+		t.Errorf("slip %d: %.2f of the replies slip, want %.2f", slip, got, share)
+	}
+	for _, ok := range []struct {
+		h    *handler
+		from string
+	}{{d.tcp, "192.0.2.1"}, {d.udp, "127.0.0.1"}, {d.udp, "::1"}, {d.udp, "192.0.3.1"}, {d.udp, "::ffff:192.0.4.1"}} {
+		if r := d.ask(ok.h, query, ok.from); r == nil || len(r.Answer) != 1 {
+			t.Errorf("slip %d, %s, tcp %v: %v", slip, ok.from, ok.h.tcp, r)
 		}
-		if r := d.ask(d.udp, query, "::ffff:192.0.2.9"); r != nil && !r.Truncated {
-			t.Errorf("a mapped address is not its IPv4 client: %v", r)
-		}
-		st := d.Stats()
-		dropped := uint64(asked - slipped)
-		if got := st.RRL; got["passed"] != 14 || got["slipped"] < uint64(slipped) || got["dropped"] < dropped || got["dry"]+got["badcookie"] != 0 {
-			t.Errorf("slip %d: counted %v", slip, got)
-		}
-		if st.Dropped["rrl"] != st.RRL["dropped"] {
-			t.Errorf("slip %d: %d dropped, %d by the limiter", slip, st.Dropped["rrl"], st.RRL["dropped"])
-		}
+	}
+	if r := d.ask(d.udp, query, "::ffff:192.0.2.9"); r != nil && !r.Truncated {
+		t.Errorf("a mapped address is not its IPv4 client: %v", r)
+	}
+	st := d.Stats()
+	dropped := uint64(asked - slipped)
+	if got := st.RRL; got["passed"] != 14 || got["slipped"] < uint64(slipped) || got["dropped"] < dropped || got["dry"]+got["badcookie"] != 0 {
+		t.Errorf("slip %d: counted %v", slip, got)
+	}
+	if st.Dropped["rrl"] != st.RRL["dropped"] {
+		t.Errorf("slip %d: %d dropped, %d by the limiter", slip, st.Dropped["rrl"], st.RRL["dropped"])
 	}
 }
 
 // Over the limit, a client that speaks cookies is told so (BADCOOKIE, RFC 7873
 // 5.2.3), and with the cookie of that reply it is not limited. A forged cookie
 // helps nobody.
-func TestAdmission_Cookie(t *testing.T) {
+func TestAdmission_Cookie(t *testing.T) { synctest.Test(t, demandsCookie) }
+
+func demandsCookie(t *testing.T) {
 	d := newDoor(t, limitedTable(t, func(c *config.RRL) { c.Slip, c.Burst, c.Rate = 1, 1, 1 }))
 	d.Table().cookies = randomSecrets(24*time.Hour, time.Now())
 	ask := func(cookie, from string) *dns.Msg {
@@ -160,7 +166,9 @@ func TestAdmission_Cookie(t *testing.T) {
 }
 
 // A dry run answers everything, and counts and logs what it would not have.
-func TestAdmission_DryRun(t *testing.T) {
+func TestAdmission_DryRun(t *testing.T) { synctest.Test(t, dryRun) }
+
+func dryRun(t *testing.T) {
 	d := newDoor(t, limitedTable(t, func(c *config.RRL) { c.DryRun, c.Burst = true, 10 }))
 	for i := range 100 {
 		if r := d.ask(d.udp, asking("mail.example.com.", dns.TypeA), "192.0.2.1"); r == nil || len(r.Answer) != 1 {
@@ -245,7 +253,9 @@ func TestAdmission_Amplification(t *testing.T) {
 
 // What an ACL refuses is limited too: the refusals of forged sources must not
 // be sent to whoever owns the address.
-func TestAdmission_RefusedIsLimited(t *testing.T) {
+func TestAdmission_RefusedIsLimited(t *testing.T) { synctest.Test(t, refusedIsLimited) }
+
+func refusedIsLimited(t *testing.T) {
 	table := limitedTable(t, func(c *config.RRL) { c.Slip, c.Burst, c.Rate = 1, 10, 1 })
 	table.acl = newACL(&config.ACL{Deny: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, Action: config.ACLRefuse}, "dns.acl")
 	d := newDoor(t, table)

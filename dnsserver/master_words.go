@@ -72,7 +72,7 @@ func badEscape(text []byte) string {
 	if digits == 3 && value <= math.MaxUint8 {
 		return ""
 	}
-	return fmt.Sprintf("\\%s: digits after a backslash are the three of an octet, 000 to 255", bytes.TrimSpace(text))
+	return fmt.Sprintf("\\%s: digits after a backslash are the three of an octet, 000 to 255", text[:digits])
 }
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
