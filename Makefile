@@ -32,6 +32,20 @@ churn:
 	TMPDIR=$$([ -w /dev/shm ] && echo /dev/shm || echo $${TMPDIR:-/tmp}) PORTOLAN_CHURN=60s \
 		go test -race -count=1 -timeout 15m -run '^TestChurn$$' ./daemon
 
+# Every fuzz target, or those of one folder (PKG=./dnsserver) or name
+# (FUZZ=FuzzTwin), one process each: several may run side by side. New inputs of
+# value stay in the Go cache, failures in testdata/fuzz of the package.
+FUZZTIME ?= 1h
+PKG ?= ./...
+FUZZ ?= ^Fuzz
+fuzz:
+	@for pkg in $$(go list $(PKG)); do \
+		for target in $$(go test -list '$(FUZZ)' $$pkg | grep '^Fuzz'); do \
+			echo "fuzz $$pkg $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -parallel 1 $$pkg || exit 1; \
+		done; \
+	done
+
 # The parts, then the whole beside gdnsd and knot if they and dnsperf are
 # installed; docs/performance.md says what to make of it. About five minutes.
 bench: build

@@ -163,6 +163,10 @@ func (f *masterFile) record(e entry) {
 	if loc, ok := rr.(*dns.LOC); ok {
 		exactSeconds(loc, e.text)
 	}
+	if text := unlike(rr, e.text); text != "" {
+		f.errorf(f.at(e), "%s", text)
+		return
+	}
 	f.add(rr, f.file, f.at(e))
 }
 

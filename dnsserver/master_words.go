@@ -76,3 +76,36 @@ func badEscape(text []byte) string {
 }
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+// unlike says why data in the form of RFC 3597 is not what its type looks like,
+// or nothing: the library takes data that ends early and fills it up.
+func unlike(rr dns.RR, text []byte) string {
+	_, digits, generic := bytes.Cut(text, []byte(`\#`))
+	if _, opaque := rr.(*dns.RFC3597); !generic || opaque || bytes.IndexByte(text, '"') >= 0 {
+		return ""
+	}
+	if rtype := rr.Header().Rrtype; rtype >= firstMetaType && rtype <= dns.TypeANY {
+		return "" // add refuses these by themselves
+	}
+	want := 0
+	for i, word := range strings.FieldsFunc(withoutComments(digits), func(r rune) bool { return strings.ContainsRune(" \t\r\n()", r) }) {
+		if i > 0 { // the first is the length
+			want += len(word)
+		}
+	}
+	wire := make([]byte, math.MaxUint16+512)
+	if _, err := dns.PackRR(rr, wire, 0, nil, false); err != nil || int(rr.Header().Rdlength)*2 == want {
+		return ""
+	}
+	return fmt.Sprintf("%s %s: %d octets of data are not what the type looks like", rr.Header().Name, dns.Type(rr.Header().Rrtype), want/2)
+}
+
+func withoutComments(text []byte) string {
+	var plain strings.Builder
+	for line := range bytes.Lines(text) {
+		line, _, _ = bytes.Cut(line, []byte(";"))
+		plain.Write(line)
+		plain.WriteByte('\n')
+	}
+	return plain.String()
+}
