@@ -423,3 +423,25 @@ func TestPickDoesNotAllocate(t *testing.T) {
 		}
 	}
 }
+
+// A nested group that is given everything shares out as it does by itself,
+// whoever gave it: in order (first) or by hash.
+func TestNested_GivenEverything(t *testing.T) {
+	inner := group(Rules{Name: "x", Spill: SpillDown}, nil, "a 3", "b 1")
+	outer := func(a Algorithm) *Group {
+		return NewGroup([]*Member{{Name: "x", Weight: 1, Priority: 1, Group: inner}, {Name: "c", Weight: 1}}, Rules{Spill: SpillDown}, Slot{"s", a})
+	}
+	for name, a := range map[string]Algorithm{"first": First(), "source-hash": SourceHash(false, 24, 56)} {
+		for answers, want := range map[int]string{1: "a a b a", 2: "a+b a+b b+a a+b"} {
+			var got []string
+			for draw := range uint64(4) {
+				in := Input{Table: rows("a:up b:up c:up"), Draw: draw, Answers: answers, Client: Client{Addr: netip.MustParseAddr("192.0.2.1")}}
+				c, _ := outer(a).Pick(in, nil, nil)
+				got = append(got, strings.ReplaceAll(names(c.Members), " ", "+"))
+			}
+			if s := strings.Join(got, " "); s != want {
+				t.Errorf("%s, %d answers: %s, want %s", name, answers, s, want)
+			}
+		}
+	}
+}

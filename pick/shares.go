@@ -71,7 +71,7 @@ func (g *Group) Shares(in Input, into []Share, tr *Trace) (Distribution, Reason)
 			continue
 		}
 		if g.nested {
-			d = open(d, members, inner)
+			d = open(d, members, inner, in.answers())
 		}
 		d.Slot, d.Lapsed, d.Panic = i, d.Lapsed || a.lapsed, d.Panic || a.panicked
 		d.reduce()
@@ -98,9 +98,14 @@ func willing(in Input, members []*Member, tr *Trace) (kept []*Member, inner []Di
 }
 
 // open replaces each nested group by its own shares, scaled so that all stay
-// whole numbers.
-func open(d Distribution, members []*Member, inner []Distribution) Distribution {
+// whole numbers. A group that is given everything draws as it does by itself.
+func open(d Distribution, members []*Member, inner []Distribution, answers int) Distribution {
 	of := func(m *Member) *Distribution { return &inner[slices.Index(members, m)] }
+	if first := d.Shares[0].Member; d.Mode == Ordered && first.Group != nil && len(of(first).Shares) >= answers {
+		whole := *of(first)
+		whole.Width = max(d.Width, whole.Width)
+		return whole
+	}
 	scale := uint64(1)
 	for _, s := range d.Shares {
 		if s.Member.Group != nil {
