@@ -1,7 +1,7 @@
 PREFIX ?= /usr/local
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build run test e2e check churn bench differ install clean
+.PHONY: build run test e2e check churn fuzz corpus bench differ install clean
 
 # The version is Go's own build information: portolan version reads it.
 build:
@@ -44,6 +44,16 @@ fuzz:
 			echo "fuzz $$pkg $$target"; \
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -parallel 1 $$pkg || exit 1; \
 		done; \
+	done
+
+# Keeps what long runs have found to be of use in testdata/corpus, an input of
+# at most 600 octets a line, 300 lines a target; go test replays it.
+corpus:
+	@for t in config/FuzzLoad dnsserver/FuzzAnswer dnsserver/FuzzCookie dnsserver/FuzzRecord \
+		dnsserver/FuzzSubnet dnsserver/FuzzTwin dnsserver/FuzzZoneFile; do \
+		kept=$$(dirname $$t)/testdata/corpus/$$(basename $$t).txt; mkdir -p $$(dirname $$kept); touch $$kept; \
+		{ cat $$kept; find $$(go env GOCACHE)/fuzz/$$(go list -m)/$$t -type f -size -2 -exec sh -c 'tail -n +2 "$$1" | paste -sd "\t"' sh {} \; ; } \
+			| awk 'length($$0) <= 600' | LC_ALL=C sort -u | shuf -n 300 --random-source=/dev/zero | LC_ALL=C sort > $$kept.new && mv $$kept.new $$kept; \
 	done
 
 # The parts, then the whole beside gdnsd and knot if they and dnsperf are

@@ -25,6 +25,7 @@ func FuzzLoad(f *testing.F) {
 		}
 	}
 	src := Source{FS: fstest.MapFS{"db.example": {}, "zones/x": {}}, Dir: ".", Name: "c.yaml"}
+	kept(f)
 	f.Fuzz(func(t *testing.T, text []byte) {
 		begin := time.Now()
 		m, errs := LoadBytes(text, src)

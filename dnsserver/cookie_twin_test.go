@@ -101,6 +101,7 @@ func FuzzCookie(f *testing.F) {
 	keys := cookieKeys{makeCookieKey(secrets[0]), makeCookieKey(secrets[1])}
 	table := cookieTable(f, testSecret)
 	table.cookies.current.Store(&secretSet{keys: keys})
+	kept(f)
 	f.Fuzz(func(t *testing.T, option, from []byte, seconds, age int64, size, flip uint8) {
 		source, ok := netip.AddrFromSlice(from)
 		if !ok {

@@ -21,6 +21,7 @@ func FuzzRecord(f *testing.F) {
 		f.Add(rtype, []byte("\x00\x01\x03abc\x07example\x00"))
 	}
 	f.Add(uint16(65280), bytes.Repeat([]byte{0xff}, 300))
+	kept(f)
 	f.Fuzz(func(t *testing.T, rtype uint16, data []byte) {
 		if len(data) > 4000 {
 			return

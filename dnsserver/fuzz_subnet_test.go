@@ -76,6 +76,7 @@ func FuzzSubnet(f *testing.F) {
 	who := &seen{}
 	zone := mustZone(f, "example.com.", zoneHead, map[string]decider{"www": who})
 	uses, ignores := newBench(f, newTable(&config.DNS{ECS: true}, zone), false), newBench(f, newTable(&config.DNS{}, zone), false)
+	kept(f)
 	f.Fuzz(func(t *testing.T, data []byte, scope uint8) {
 		if len(data) > 400 {
 			return

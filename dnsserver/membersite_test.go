@@ -11,7 +11,7 @@ import (
 // Topology prefers a CNAME, an address and a whole pool by the site that the
 // member has of its own (T26); a site whose row is down takes them out (T25).
 func TestMemberSite_T26(t *testing.T) {
-	inner := &config.Pool{Name: "inner", Members: servers("a", "b")}
+	inner := &config.Pool{Name: "inner", Preferred: config.Slot{Algorithm: "first"}, Members: servers("a", "b")}
 	geo := &config.Pool{Name: "geo", Preferred: config.Slot{Algorithm: "topology", Tie: "first"}, OnDecline: config.DeclineNodata,
 		Members: []*config.Member{
 			{CNAME: "cdn.example.net.", Site: "south", Weight: 1},

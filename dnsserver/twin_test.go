@@ -360,4 +360,7 @@ func (w *twin) differs(m *dns.Msg, asked string) string {
 func TestTwin(t *testing.T) { rapid.Check(t, checkTwin) }
 
 // FuzzTwin is TestTwin with zones and questions that the fuzzer draws.
-func FuzzTwin(f *testing.F) { f.Fuzz(rapid.MakeFuzz(checkTwin)) }
+func FuzzTwin(f *testing.F) {
+	kept(f)
+	f.Fuzz(rapid.MakeFuzz(checkTwin))
+}
