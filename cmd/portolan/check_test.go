@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -55,22 +56,32 @@ func check(tb testing.TB, path string) {
 	}
 }
 
-// A check of 10,000 records and 1,000 pools takes less than a second. The best
-// of three counts, since others use this machine too.
+// A check of 10,000 records and 1,000 pools takes less than a second: of the
+// clock, or of the processor where others use this machine too. The best of a
+// few tries counts.
 func TestCheckIsFast(t *testing.T) {
 	if raceDetector {
 		t.Skip("the race detector slows it down tenfold")
 	}
 	path := large(t, 1000)
 	best := time.Hour
-	for range 3 {
-		start := time.Now()
+	for try := 0; try < 6 && best > time.Second; try++ {
+		start, busy := time.Now(), processor(t)
 		check(t, path)
-		best = min(best, time.Since(start))
+		best = min(best, time.Since(start), processor(t)-busy)
 	}
 	if t.Logf("%s", best); best > time.Second {
 		t.Errorf("took %s", best)
 	}
+}
+
+// processor gives the time that this process has computed for.
+func processor(t *testing.T) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func BenchmarkCheck(b *testing.B) {
