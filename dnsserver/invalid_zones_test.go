@@ -132,7 +132,7 @@ var invalidZones = []struct {
 	{"nested parentheses", "+--", fine, zoneHead + "a TXT ( ( x ) )\n"},
 	{"quote not closed", "---", unusable, zoneHead + "a TXT \"x\nb A 192.0.2.1\n"},
 	{"TXT of 255", "+++", fine, zoneHead + "a TXT \"<255x>\"\n"},
-	{"TXT of 256", "--+", fine, zoneHead + "a TXT \"<256x>\"\n"},
+	{"TXT of 256", "--+", odd, zoneHead + "a TXT \"<256x>\"\n"},
 	{"TXT empty string", "+++", fine, zoneHead + "a TXT \"\"\n"},
 	{"TXT nothing", "---", unusable, zoneHead + "a TXT\n"},
 	{"A without data", "---", unusable, zoneHead + "a A\n"},

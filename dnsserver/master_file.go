@@ -167,6 +167,9 @@ func (f *masterFile) record(e entry) {
 		f.errorf(f.at(e), "%s", text)
 		return
 	}
+	if txt, ok := rr.(*dns.TXT); ok && splits(txt, e.text) {
+		f.warnf(f.at(e), "%s TXT: a string of more than 255 octets is split (RFC 1035 3.3.14); other servers refuse it", rr.Header().Name)
+	}
 	f.add(rr, f.file, f.at(e))
 }
 

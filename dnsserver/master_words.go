@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -108,4 +109,19 @@ func withoutComments(text []byte) string {
 		plain.WriteByte('\n')
 	}
 	return plain.String()
+}
+
+// splits says whether the parser has cut a string of an entry in pieces: then
+// there are more of them than were written in quotes.
+func splits(txt *dns.TXT, text []byte) bool {
+	quotes := 0
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '\\':
+			i++
+		case '"':
+			quotes++
+		}
+	}
+	return quotes > 0 && len(txt.Txt) > quotes/2 && slices.ContainsFunc(txt.Txt, func(s string) bool { return len(s) >= 255 })
 }
