@@ -38,7 +38,7 @@ func (a *ACL) check(c *checker) {
 	}
 	distinct(c, a.Allow)
 	distinct(c, a.Deny)
-	denied := aclSet(a.Deny)
+	denied := prefixSet(a.Deny)
 	for i, p := range a.Allow {
 		if denied[p] {
 			c.warn(&a.Allow[i], "%v is denied too, and deny wins: this does nothing", p)
@@ -50,7 +50,7 @@ func (a *ACL) check(c *checker) {
 // checkEffect warns about rules that change nothing: what they say holds
 // without them.
 func (a *ACL) checkEffect(c *checker) {
-	allowed, denied := aclSet(a.Allow), aclSet(a.Deny)
+	allowed, denied := prefixSet(a.Allow), prefixSet(a.Deny)
 	for i, p := range a.Allow {
 		if around, deny := around(p, allowed, denied); around.IsValid() && !deny && !denied[p] {
 			c.warn(&a.Allow[i], "%v is in %v, which is allowed already", p, around)
@@ -66,7 +66,7 @@ func (a *ACL) checkEffect(c *checker) {
 	}
 }
 
-func aclSet(list []netip.Prefix) map[netip.Prefix]bool {
+func prefixSet(list []netip.Prefix) map[netip.Prefix]bool {
 	set := make(map[netip.Prefix]bool, len(list))
 	for _, p := range list {
 		set[p] = true

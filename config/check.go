@@ -21,6 +21,9 @@ type checker struct {
 	hosts map[string]*VirtualServer
 	probe map[string]*Probe
 
+	viewClients map[*View]map[netip.Prefix]bool // of the views checked so far
+	viewsAt     map[netip.Prefix][]*View        // they by each prefix of theirs
+
 	listed map[string]bool // of m.files
 	asns   bool            // something may carry numbers of autonomous systems
 }

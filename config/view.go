@@ -30,31 +30,59 @@ func (v *View) check(c *checker) {
 		}
 	}
 	v.ACL.check(c)
-	for _, before := range c.m.Views {
-		if before == v {
-			return
-		}
-		if before.takesAll(v) {
+	c.hidden(v)
+}
+
+// hidden warns about a view that never takes a query, since one before it takes
+// them all. It notes the view for those that follow.
+func (c *checker) hidden(v *View) {
+	clients := v.takes()
+	for _, before := range c.viewsAround(clients[0]) {
+		if before.takesAll(v, c.viewClients[before]) {
 			c.warn(v, "is never used: the view %q before it takes its clients", before.Name)
-			return
+			break
 		}
+	}
+	if c.viewClients == nil {
+		c.viewClients, c.viewsAt = map[*View]map[netip.Prefix]bool{}, map[netip.Prefix][]*View{}
+	}
+	c.viewClients[v] = prefixSet(clients)
+	for _, p := range clients {
+		c.viewsAt[p] = append(c.viewsAt[p], v)
 	}
 }
 
+// takes gives the prefixes of a view's clients.
+func (v *View) takes() []netip.Prefix {
+	if len(v.Clients) > 0 {
+		return v.Clients
+	}
+	return []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
+}
+
+// viewsAround gives the views so far that take a prefix, or one around it.
+func (c *checker) viewsAround(p netip.Prefix) (views []*View) {
+	for bits := p.Bits(); bits >= 0; bits-- {
+		around, _ := p.Addr().Prefix(bits)
+		views = append(views, c.viewsAt[around]...)
+	}
+	return views
+}
+
 // takesAll says whether every query that another view would take is taken by
-// this one. It may say no where several prefixes together do.
-func (v *View) takesAll(o *View) bool {
+// this one, whose clients are given as a set too. It may say no where several
+// prefixes together do.
+func (v *View) takesAll(o *View, clients map[netip.Prefix]bool) bool {
 	for _, a := range o.Listeners {
 		if len(v.Listeners) > 0 && !slices.Contains(v.Listeners, a) {
 			return false
 		}
 	}
-	if len(o.Listeners) == 0 && len(v.Listeners) > 0 || len(o.Clients) == 0 && len(v.Clients) > 0 {
+	if len(o.Listeners) == 0 && len(v.Listeners) > 0 {
 		return false
 	}
-	for _, p := range o.Clients {
-		inside := func(outer netip.Prefix) bool { return outer.Bits() <= p.Bits() && outer.Contains(p.Addr()) }
-		if len(v.Clients) > 0 && !slices.ContainsFunc(v.Clients, inside) {
+	for _, p := range o.takes() {
+		if outer, _ := around(p, clients, nil); !clients[p] && !outer.IsValid() {
 			return false
 		}
 	}
