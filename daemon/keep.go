@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"time"
 
 	"github.com/portolan-lb/portolan/dnsserver"
@@ -104,24 +105,33 @@ func (d *Daemon) keepConfig(b *Built) {
 }
 
 // withGoodZones puts the kept files of zones that are served from an earlier
-// version into a bundle.
+// version into a bundle. A version that is not kept, such as that of a zone
+// which was added by command and is the configuration's now, is told and stops
+// no other.
 func (d *Daemon) withGoodZones(b *Built, into *store.Bundle) error {
-	for _, s := range b.DNS.ZoneStates() {
+	var kept store.Bundle
+	for s := range b.DNS.States() {
 		if !s.Stale || s.Origin != dnsserver.OriginConfiguration {
 			continue
 		}
-		kept, _, err := d.store.LastGood()
-		if err != nil {
-			return fmt.Errorf("zone %s: its last good file: %w", s.Name, err)
+		if kept.Files == nil {
+			var err error
+			if kept, _, err = d.store.LastGood(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("the last good files of zones: %w", err)
+			}
 		}
+		texts := map[string][]byte{}
 		src := b.Model.Source()
-		for _, ref := range b.DNS.Zone(s.Name).Files() {
+		for _, ref := range b.DNS.ZoneIn(s.View, s.Name).Files() {
 			text, ok := kept.Files[src.Path(ref)]
 			if !ok {
-				return fmt.Errorf("zone %s: its last good file %s is not kept", s.Name, ref)
+				d.log.Warn("the version of a zone that is served is not kept: after a restart it answers SERVFAIL until its file is good", "zone", s.Name, "view", s.View, "file", s.File, "served from", ref)
+				texts = nil
+				break
 			}
-			into.Files[src.Path(ref)] = text
+			texts[src.Path(ref)] = text
 		}
+		maps.Copy(into.Files, texts)
 	}
 	return nil
 }

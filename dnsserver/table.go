@@ -84,19 +84,32 @@ func (t *Table) Zones() iter.Seq[*Zone] {
 
 // Zone gives the records of a zone that belongs to no view, or nil if there are
 // none to serve.
-func (t *Table) Zone(apex string) *Zone {
-	if z := t.zones.get(apex); z != nil {
+func (t *Table) Zone(apex string) *Zone { return t.ZoneIn("", apex) }
+
+// ZoneIn gives the records of the zone that belongs to a view, or with an empty
+// name to none; nil if there are none to serve. The zone without a view does
+// not stand for one of a view.
+func (t *Table) ZoneIn(view, apex string) *Zone {
+	if z := t.zonesOf(view).get(apex); z != nil {
 		return z.zone
 	}
 	return nil
 }
 
+// States tells how each zone stands, in no order and without a copy of all.
+func (t *Table) States() iter.Seq[ZoneState] {
+	return func(yield func(ZoneState) bool) {
+		for z := range t.all() {
+			if !yield(z.state) {
+				return
+			}
+		}
+	}
+}
+
 // ZoneStates tells how each zone stands, by name.
 func (t *Table) ZoneStates() []ZoneState {
-	states := make([]ZoneState, 0, t.size())
-	for z := range t.all() {
-		states = append(states, z.state)
-	}
+	states := slices.AppendSeq(make([]ZoneState, 0, t.size()), t.States())
 	slices.SortFunc(states, func(a, b ZoneState) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.View, b.View)) })
 	return states
 }
