@@ -129,7 +129,9 @@ func (d *Daemon) changeZone(c api.ZoneChange, apex string, z *dnsserver.Loaded) 
 // The caller holds d.changing.
 func (d *Daemon) fileFor(verb api.ZoneVerb, apex string) (string, error) {
 	was, served := d.running.Load().DNS.State(apex)
-	if _, shadowed := d.live[apex]; served && was.Origin == dnsserver.OriginConfiguration && !(shadowed && verb == api.RemoveZone) {
+	_, kept := d.live[apex]
+	forgets := kept && verb == api.RemoveZone // also of one that gives way to the configuration, or to the limit
+	if served && was.Origin == dnsserver.OriginConfiguration && !forgets {
 		return "", api.Errorf(api.Conflict, "zone %s is of the configuration %s: change its file %s and reload, or apply another configuration",
 			apex, d.opts.Config, was.File)
 	}
@@ -139,7 +141,7 @@ func (d *Daemon) fileFor(verb api.ZoneVerb, apex string) (string, error) {
 	case verb == api.AddZone && d.running.Load().DNS.Size() >= d.running.Load().Model.DNS.Limits.Zones:
 		d.dns.Exceeded(config.Errors{{Limit: "zones"}})
 		return "", api.Errorf(api.Conflict, "zone %s: there are %d zones already, and no more may be (dns.limits.zones)", apex, d.running.Load().DNS.Size())
-	case verb != api.AddZone && !served:
+	case verb != api.AddZone && !served && !forgets:
 		return "", api.Errorf(api.NotFound, "there is no zone %s", apex)
 	}
 	if served {
@@ -150,14 +152,15 @@ func (d *Daemon) fileFor(verb api.ZoneVerb, apex string) (string, error) {
 	return d.home.fileOf(was, apex)
 }
 
-// swapZone puts the file in its place and swaps the table. What it costs does
-// not depend on the other zones. The caller holds d.changing.
+// swapZone puts the file in its place and swaps the table. What it costs hardly
+// depends on the other zones: one of 256 parts of their map is copied. The
+// caller holds d.changing.
 func (d *Daemon) swapZone(c api.ZoneChange, apex string, z *dnsserver.Loaded, file string, staged *store.Staged) (done api.ZoneChanged, err error) {
 	b := *d.running.Load()
-	was, _ := b.DNS.State(apex)
+	was, served := b.DNS.State(apex)
 	before := b.DNS.Zone(apex)
-	if was.Origin == dnsserver.OriginConfiguration { // only the one that gave way to it can be meant
-		before = d.live[apex].Zone()
+	if kept := d.live[apex]; kept != nil && (!served || was.Origin == dnsserver.OriginConfiguration) { // only the one that gave way can be meant
+		before, served = kept.Zone(), false
 	}
 	done = api.ZoneChanged{Name: apex, File: d.shelf.Path(file)}
 	if staged != nil {
@@ -186,12 +189,14 @@ func (d *Daemon) swapZone(c api.ZoneChange, apex string, z *dnsserver.Loaded, fi
 		b.DNS = b.DNS.With(z)
 		d.home.put(&b, z)
 	} else {
-		if was.Origin != dnsserver.OriginConfiguration { // else it was shadowed, and goes on the disk alone
+		if served { // else it goes on the disk alone
 			b.DNS = b.DNS.Without(apex)
 		}
 		d.home.drop(&b, apex)
 	}
-	d.dns.Use(b.DNS)
+	if b.DNS != d.dns.Table() { // which has counted its limits
+		d.dns.Use(b.DNS)
+	}
 	d.running.Store(&b)
 	d.board.Record(event)
 	d.log.Info("zone changed", "zone", apex, "verb", c.Verb, "serial", done.Serial, "records", done.Records, "by", c.By, "kept", done.Kept)
@@ -277,8 +282,9 @@ func (d *Daemon) readLiveZone(file string, limits config.ZoneLimits) *dnsserver.
 }
 
 // withLive puts the zones that were added by command into the tables of a
-// configuration. Where both have a zone the configuration wins. The caller
-// holds d.changing, or nothing runs yet.
+// configuration. Where both have a zone the configuration wins, and what is
+// beyond dns.limits.zones is left out. The caller holds d.changing, or nothing
+// runs yet.
 func (d *Daemon) withLive(b *Built) (errs config.Errors) {
 	if len(d.live) == 0 {
 		return nil
@@ -287,12 +293,43 @@ func (d *Daemon) withLive(b *Built) (errs config.Errors) {
 	if was := d.running.Load(); was != nil {
 		before = was.DNS
 	}
+	serve, cut := d.fitting(b)
 	var gaveWay []*dnsserver.Loaded
-	b.DNS, gaveWay = b.DNS.WithAll(slices.Collect(maps.Values(d.live)), before, nil)
-	slices.SortFunc(gaveWay, func(x, y *dnsserver.Loaded) int { return strings.Compare(x.Name(), y.Name()) })
+	b.DNS, gaveWay = b.DNS.WithAll(serve, before, slices.Repeat(config.Errors{{Limit: "zones"}}, len(cut)))
 	for _, z := range gaveWay {
 		errs = append(errs, &config.Error{Warning: true, Text: fmt.Sprintf(
 			"zone %s is in the configuration now, so the one that was added by command gives way; zone remove %s forgets that one", z.Name(), z.Name())})
 	}
+	if len(cut) > 0 {
+		errs = append(errs, &config.Error{Warning: true, Limit: "zones", Text: fmt.Sprintf(
+			"zones that were added by command ARE NOT SERVED, for there may be no more than %d (dns.limits.zones): %s; raise it and reload, or forget them by zone remove",
+			b.Model.DNS.Limits.Zones, some(cut))})
+	}
 	return errs
+}
+
+// fitting gives the zones that were added by command and that a configuration
+// leaves room for, the first by name, and the names of the others. Those that
+// it has itself need no room.
+func (d *Daemon) fitting(b *Built) (serve []*dnsserver.Loaded, cut []string) {
+	room := b.Model.DNS.Limits.Zones - b.DNS.Size()
+	for _, apex := range slices.Sorted(maps.Keys(d.live)) {
+		_, own := b.DNS.State(apex)
+		if !own && room <= 0 {
+			cut = append(cut, apex)
+			continue
+		}
+		if serve = append(serve, d.live[apex]); !own {
+			room--
+		}
+	}
+	return serve, cut
+}
+
+// some names the first of very many.
+func some(names []string) string {
+	if more := len(names) - mostTold; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:mostTold], ", "), more)
+	}
+	return strings.Join(names, ", ")
 }

@@ -80,3 +80,85 @@ func TestLiveZoneTakenOverWithABadFile(t *testing.T) {
 		t.Errorf("the configuration was not kept: %s", got)
 	}
 }
+
+// dns.limits.zones holds for zones that were added by command on reload, apply
+// and at start too: the first by name stay, the others are told and counted, and
+// come back when there is room.
+func TestZonesLimitAfterZonesWereAdded(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	for _, name := range []string{"l3.example", "l1.example", "l2.example"} {
+		r.mustZone(api.AddZone, name, 1)
+	}
+	small := strings.Replace(r.config("192.0.2.1"), "dns: {", "dns: {limits: {zones: 3}, ", 1)
+	served := func(when, want string) {
+		t.Helper()
+		var got []string
+		for _, name := range []string{"l1", "l2", "l3"} {
+			got = append(got, strings.TrimSuffix(r.ask("www."+name+".example."), " 192.0.2.1"))
+		}
+		if got := strings.Join(got, " "); got != want {
+			t.Errorf("%s: %s, want %s", when, got, want)
+		}
+	}
+	reload := func() []api.Detail {
+		t.Helper()
+		done, err := r.d.Reload(t.Context(), "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return done.Warnings
+	}
+	r.write("portolan.yaml", small)
+	if w := reload(); len(w) != 1 || !strings.Contains(w[0].Text, "(dns.limits.zones): l2.example., l3.example.;") {
+		t.Errorf("not told: %+v", w)
+	}
+	served("after a reload", "NOERROR REFUSED REFUSED")
+	if n := r.d.stats().Limits["zones"].Reached; n != 2 {
+		t.Errorf("counted %d times", n)
+	}
+	if done := r.mustZone(api.RemoveZone, "l3.example", 0); done.Before == nil || *done.Before != 1 {
+		t.Errorf("one that is not served is not forgotten: %+v", done)
+	}
+	if n := r.d.stats().Limits["zones"].Reached; n != 2 {
+		t.Errorf("forgetting it counts the limit: %d", n)
+	}
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	r.start()
+	served("after a start", "NOERROR REFUSED REFUSED")
+	apply := func(text string) {
+		t.Helper()
+		if _, err := r.d.Apply(t.Context(), api.Change{Base: r.dir, Files: map[string]string{"portolan.yaml": text}, By: "test"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	apply(strings.Replace(small, "zones: 3", "zones: 4", 1))
+	served("with room", "NOERROR NOERROR REFUSED")
+	apply(small)
+	served("after an apply", "NOERROR REFUSED REFUSED")
+}
+
+// Forgetting a zone that gave way to the configuration changes nothing that is
+// served, and counts no limit again.
+func TestForgettingAShadowedZoneCountsNoLimit(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.mustZone(api.AddZone, "live.example", 1)
+	text := string(liveText(1))
+	for i := range 14 {
+		text += "sub NS ns" + string(rune('a'+i)) + ".other.\n"
+	}
+	r.write("l.zone", text)
+	r.write("portolan.yaml", strings.Replace(r.config("192.0.2.1"), "zones:\n", "zones:\n  - {name: live.example, file: l.zone}\n", 1))
+	if _, err := r.d.Reload(t.Context(), "test"); err != nil {
+		t.Fatal(err)
+	}
+	reached := func() uint64 { return r.d.stats().Limits["zone.nameServers"].Reached }
+	before := reached()
+	r.mustZone(api.RemoveZone, "live.example", 0)
+	if after := reached(); before == 0 || after != before {
+		t.Errorf("reached %d times, then %d", before, after)
+	}
+}

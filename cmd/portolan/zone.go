@@ -16,7 +16,7 @@ func zoneCommand() *cobra.Command {
 		Use:   "zone",
 		Short: "Add, replace, remove and list zones while serving",
 		Long: `Change one zone of the running server; all others are served on as they were,
-and what it costs does not depend on their number. A command returns when the
+and what it costs hardly depends on their number. A command returns when the
 change is served and on the disk.
 
 A server that runs from a folder of zones (serve --zones) keeps them there, as
