@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -31,7 +32,18 @@ func (e *Error) Error() string {
 		b.WriteString(": ")
 	}
 	b.WriteString(e.Text)
-	return b.String()
+	return printable(b.String())
+}
+
+// printable is a text as a terminal may have it: the name of a file, or what
+// stands in it, can neither move the cursor nor begin another line.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !strconv.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
 }
 
 // String prints file:line:col, leaving out what is unknown.

@@ -37,7 +37,7 @@ type ZoneLimits struct {
 	Records          int  `yaml:"records" json:"records"`                   // of the zone, 1 to 2000000000 (default 20000000)
 	FileSize         Size `yaml:"fileSize" json:"fileSize"`                 // of one file, 1KiB to 64GiB (default 1GiB)
 	EntrySize        Size `yaml:"entrySize" json:"entrySize"`               // of one record as written, with its comments, 1KiB to 1GiB (default 1MiB)
-	SetSize          Size `yaml:"setSize" json:"setSize"`                   // of the records of one name and type on the wire, 512B to 60000B (default 60000B, which fits one message)
+	SetSize          Size `yaml:"setSize" json:"setSize"`                   // of the records of one name and type without compression, 512B to 60000B (default 60000B, which fits one message)
 	Includes         int  `yaml:"includes" json:"includes"`                 // files of one zone, 1 to 65000 (default 1000)
 	IncludeDepth     int  `yaml:"includeDepth" json:"includeDepth"`         // files inside each other, 1 to 100 (default 8)
 	GeneratedRecords int  `yaml:"generatedRecords" json:"generatedRecords"` // that all $GENERATE lines of a zone make, 0 to 2000000000 (default 1048576)

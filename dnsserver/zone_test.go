@@ -451,3 +451,11 @@ func TestZone_PlacesAsShown(t *testing.T) {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
+
+// A file that cannot be read is one error: what it would hold is not missing.
+func TestParseZone_Unreadable(t *testing.T) {
+	_, errs := ParseZone(config.Source{FS: fstest.MapFS{}, Dir: "."}, &config.Zone{Name: "example.com.", File: "away"})
+	if len(errs) != 1 || !strings.Contains(errs[0].Text, "cannot read away") {
+		t.Errorf("%v", errs)
+	}
+}

@@ -72,13 +72,13 @@ func detailText(d api.Detail) string {
 	s := ""
 	for _, part := range []string{d.Place, d.Path} {
 		if part != "" {
-			s += part + ": "
+			s += shown(part) + ": "
 		}
 	}
 	if d.Warning {
 		s += "warning: "
 	}
-	s += d.Text
+	s += shown(d.Text)
 	switch {
 	case d.Snippet != "" && d.Hint != "":
 		s += "\n" + d.Snippet + " " + d.Hint

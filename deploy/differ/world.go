@@ -30,12 +30,11 @@ type zone struct {
 type world struct {
 	seed  uint64
 	zones []*zone
-	byAt  map[name]*zone                // by apex
-	at    map[*zone]map[name][]record   // records in canonical form, by owner
-	empty map[*zone]map[name]bool       // empty non-terminals
-	facts map[record]bool               // all records, TTL 0
-	ttls  map[name]map[uint16][2]uint32 // lowest and highest TTL of the sets
-	apex  []name                        // longest first
+	byAt  map[name]*zone              // by apex
+	at    map[*zone]map[name][]record // records in canonical form, by owner
+	empty map[*zone]map[name]bool     // empty non-terminals
+	facts map[record]bool             // all records, TTL 0
+	apex  []name                      // longest first
 }
 
 // newWorld indexes zones.
