@@ -2,6 +2,7 @@ package dnsserver
 
 import (
 	"bytes"
+	"encoding/hex"
 	"fmt"
 	"math"
 	"slices"
@@ -79,7 +80,8 @@ func badEscape(text []byte) string {
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 // unlike says why data in the form of RFC 3597 is not what its type looks like,
-// or nothing: the library takes data that ends early and fills it up.
+// or nothing. The library fills up data that ends early, and follows pointers,
+// which data in a file cannot have.
 func unlike(rr dns.RR, text []byte) string {
 	_, digits, generic := bytes.Cut(text, []byte(`\#`))
 	if _, opaque := rr.(*dns.RFC3597); !generic || opaque || bytes.IndexByte(text, '"') >= 0 {
@@ -88,17 +90,18 @@ func unlike(rr dns.RR, text []byte) string {
 	if rtype := rr.Header().Rrtype; rtype >= firstMetaType && rtype <= dns.TypeANY {
 		return "" // add refuses these by themselves
 	}
-	want := 0
+	want := ""
 	for i, word := range strings.FieldsFunc(withoutComments(digits), func(r rune) bool { return strings.ContainsRune(" \t\r\n()", r) }) {
 		if i > 0 { // the first is the length
-			want += len(word)
+			want += word
 		}
 	}
 	wire := make([]byte, math.MaxUint16+512)
-	if _, err := dns.PackRR(rr, wire, 0, nil, false); err != nil || int(rr.Header().Rdlength)*2 == want {
+	n, err := dns.PackRR(rr, wire, 0, nil, false)
+	if err != nil || strings.EqualFold(want, hex.EncodeToString(wire[n-int(rr.Header().Rdlength):n])) {
 		return ""
 	}
-	return fmt.Sprintf("%s %s: %d octets of data are not what the type looks like", rr.Header().Name, dns.Type(rr.Header().Rrtype), want/2)
+	return fmt.Sprintf("%s %s: %d octets of data are not what the type looks like", rr.Header().Name, dns.Type(rr.Header().Rrtype), len(want)/2)
 }
 
 func withoutComments(text []byte) string {
