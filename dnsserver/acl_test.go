@@ -338,3 +338,28 @@ func TestACL_Explained(t *testing.T) {
 		}
 	}
 }
+
+// RFC 5936 2.2.1: no transfer is given, and a closed zone is closed to asking
+// for one too: what is said to AXFR and IXFR is what is said to SOA, which is
+// nothing where the action is drop.
+func TestACL_Transfers(t *testing.T) {
+	for _, action := range []string{config.ACLRefuse, config.ACLDrop} {
+		d := newDoor(t, viewed(t, oneZone(nil, nil, nil, &config.ACL{Deny: prefixes("203.0.113.0/24"), Action: action}), map[string]string{"zone": plainZone}))
+		for _, h := range []*handler{d.udp, d.tcp} {
+			for _, qtype := range []uint16{dns.TypeSOA, dns.TypeAXFR, dns.TypeIXFR} {
+				for _, name := range []string{"example.com.", "www.example.com."} {
+					query := asking(name, qtype)
+					query.SetEdns0(1232, false)
+					what := strings.Join([]string{name, dns.TypeToString[qtype], action}, " ")
+					checkForbidden(t, what, d.ask(h, query, "203.0.113.1"), action, true)
+					if r := d.ask(h, query, "192.0.2.1"); r == nil {
+						t.Errorf("%s: no reply to who is allowed", what)
+					}
+				}
+			}
+		}
+		if st := d.Stats(); (st.Dropped["acl"] > 0) != (action == config.ACLDrop) || st.Dropped["policy"] > 0 {
+			t.Errorf("%s: dropped %v", action, st.Dropped)
+		}
+	}
+}

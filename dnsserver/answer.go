@@ -117,9 +117,14 @@ func (q *query) refusal() int {
 
 // noTransfer gives the rcode of a transfer, of which there are none: AXFR is
 // not defined over UDP (RFC 5936 4.2), and who may not have a zone of ours is
-// told something else than who asks for a zone that we do not have (2.2.1).
+// told something else than who asks for a zone that we do not have (2.2.1). A
+// zone that is closed to the source is so first, to transfers as to all else.
 func (q *query) noTransfer() int {
+	at := q.view.lookup(q.sname)
 	switch {
+	case at != nil && !q.lets(at.acl):
+		q.barred(at)
+		return dns.RcodeRefused
 	case q.qtype == dns.TypeAXFR && !q.tcp:
 		return dns.RcodeNotImplemented
 	case q.view.get(q.sname) != nil:
