@@ -102,7 +102,7 @@ func (a *acl) forbid() ruling {
 	return refused
 }
 
-// aclPasses asks the ACLs that stand before any zone. The first that forbids
+// passesACLs asks the ACLs that stand before any zone. The first that forbids
 // rules on the query.
 func (q *query) passesACLs(t *Table) bool {
 	for _, a := range [...]*acl{t.acl, t.listenerACL(q.listener), q.seen.acl} {
@@ -129,7 +129,7 @@ func (t *Table) listenerACL(address netip.AddrPort) *acl {
 func (q *query) barred(at *served) state {
 	switch {
 	case len(q.chain) > 0:
-		return hit
+		return partial
 	case at.acl.drop:
 		q.dropped, q.why = true, dropACL
 	default:

@@ -363,3 +363,23 @@ func TestACL_Transfers(t *testing.T) {
 		}
 	}
 }
+
+// An alias into a closed zone cannot be told from one into a zone of others,
+// in full responses neither (dns.minimalResponses: false).
+func TestACL_AliasTellsNothing(t *testing.T) {
+	for _, action := range []string{config.ACLRefuse, config.ACLDrop} {
+		for _, full := range []bool{false, true} {
+			reply := func(zones ...*config.Zone) string {
+				minimal := !full
+				m := &config.Model{DNS: config.DNS{UDPSize: 1232, MinimalResponses: &minimal}}
+				m.Zones = append(zones, &config.Zone{Name: "open.example.", File: "open"})
+				d := newDoor(t, viewed(t, m, map[string]string{"open": openZone, "closed": closedZone}))
+				return shown(d.ask(d.udp, asking("alias.open.example.", dns.TypeA), "203.0.113.1"))
+			}
+			closed := reply(&config.Zone{Name: "closed.example.", File: "closed", ACL: &config.ACL{Deny: prefixes("203.0.113.0/24"), Action: action}})
+			if foreign := reply(); closed != foreign || !strings.Contains(closed, "CNAME") {
+				t.Errorf("%s, full %v: into a closed zone\n%s, into one of others\n%s", action, full, closed, foreign)
+			}
+		}
+	}
+}
