@@ -145,8 +145,8 @@ func (s *stream) wait(limits *config.Limits) bool {
 	s.flush()
 	for !s.failed && !s.ended {
 		until, why := s.l.server.conns.until(s.connection, limits)
+		_ = s.conn.SetReadDeadline(until) // with mu held: fail's own comes after ours
 		s.mu.Unlock()
-		_ = s.conn.SetReadDeadline(until)
 		err := error(os.ErrDeadlineExceeded)
 		if !s.l.server.conns.stopping.Load() { // asked after setting the deadline: stop's own comes after ours
 			_, err = s.in.Peek(2)

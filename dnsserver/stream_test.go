@@ -49,6 +49,13 @@ type piped struct {
 
 // connect opens a stream. It has ended when the bubble's test has.
 func connect(t testing.TB, table *Table) *piped {
+	p := joined(t, table)
+	p.done.Go(p.stream.run)
+	return p
+}
+
+// joined is connect before the first lane runs.
+func joined(t testing.TB, table *Table) *piped {
 	p := &piped{t: t, server: New(Options{})}
 	p.server.Use(table)
 	l := newTCPListener(p.server, nil)
@@ -57,7 +64,6 @@ func connect(t testing.TB, table *Table) *piped {
 	p.Conn = there
 	c := p.server.conns.open(here, netip.MustParseAddrPort("192.0.2.1:1234"), p.server.limits())
 	p.stream = newStream(l, c, &p.done)
-	p.done.Go(p.stream.run)
 	t.Cleanup(func() { there.Close() })
 	return p
 }
