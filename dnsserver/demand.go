@@ -12,8 +12,10 @@ import (
 //	who speaks cookies   BADCOOKIE with a fresh one: one more round trip, once
 //	who does not         TC, for as many of them as are too many
 //
-// Either is no longer than the query and needs no lookup, so forged sources get
-// nothing out of the server, wherever they point.
+// TC is no longer than the query, BADCOOKIE no longer than the query plus 16
+// octets of cookie, for they bring no other option that the query does not have
+// at the same length. Neither needs a lookup, so forged sources get nothing out
+// of the server, wherever they point.
 type demand struct{ meters []*demandMeter }
 
 // demandMeter is the part of one socket. Its goroutine counts without regard to

@@ -1,6 +1,7 @@
 package dnsserver
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -100,21 +101,48 @@ func TestDemand_OverAllSockets(t *testing.T) {
 	})
 }
 
-// Above the demand a reply is no longer than its query, but for the server
-// cookie that it must carry.
+// Above the demand and above the rate limit, what asks for a proof is no longer
+// than the query, but for the 16 octets of the server cookie that it must carry:
+// there is no NSID (RFC 5001) in it, however long ours is, and what is echoed
+// (RFC 7871) is as long as it was.
 func TestDemand_NoAmplification(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		table := cookieTable(t, testSecret)
-		table.demandAbove = 1
-		b := newBench(t, table, false)
-		plain, _ := asking("mail.example.com.", dns.TypeA).Pack()
-		for range 10 {
-			b.send(plain)
-		}
-		for packet, more := range map[string]int{string(plain): 0, string(cookieQuery(t, aClient)): 16, string(optQuery(t, "mail.example.com.", "")): 0} {
-			if reply := b.send([]byte(packet)); len(reply) > len(packet)+more {
-				t.Errorf("%d octets for %d", len(reply), len(packet))
+	const nsid, ecs = "0003 0000", "0008 0007 0001 18 00 c00002"
+	limiting := rrl()
+	limiting.Rate, limiting.Burst, limiting.Slip = 1, 1, 1
+	for name, set := range map[string]func(*Table){
+		"demand": func(table *Table) { table.demandAbove = 1 },
+		"rrl":    func(table *Table) { table.limiter = newLimiter(&limiting, nil, time.Now()) },
+	} {
+		run := func(t *testing.T) {
+			table := cookieTable(t, testSecret)
+			table.nsid, table.ecs = strings.Repeat("6e", 128), true
+			set(table)
+			b := newBench(t, table, false)
+			plain, _ := asking("mail.example.com.", dns.TypeA).Pack()
+			for range 10 {
+				b.send(plain)
+			}
+			for i, test := range []struct {
+				packet []byte
+				more   int // octets
+			}{
+				{plain, 0},
+				{optQuery(t, "mail.example.com.", ""), 0},
+				{optQuery(t, "mail.example.com.", nsid), 0},
+				{optQuery(t, "mail.example.com.", nsid+ecs), 0},
+				{cookieQuery(t, aClient), 16},
+				{optQuery(t, "mail.example.com.", nsid+ecs+"000a 0008"+aClient), 16},
+			} {
+				reply := b.send(test.packet)
+				m := b.unpack(reply)
+				if asks := m.Truncated || m.Rcode == dns.RcodeBadCookie; !asks || (m.Rcode == dns.RcodeBadCookie) != (test.more > 0) {
+					t.Errorf("%d: %v", i, m)
+				}
+				if len(reply) > len(test.packet)+test.more {
+					t.Errorf("%d: %d octets for %d", i, len(reply), len(test.packet))
+				}
 			}
 		}
-	})
+		t.Run(name, func(t *testing.T) { synctest.Test(t, run) })
+	}
 }

@@ -119,7 +119,8 @@ func (q *query) opt(t *Table) *dns.OPT {
 	if q.edns.version > 0 {
 		return opt // BADVERS says only which version we speak
 	}
-	if q.edns.nsid && t.nsid != "" {
+	asks := q.ruling == truncated || q.ruling == wantCookie // for a proof, and must not be longer than the query
+	if q.edns.nsid && t.nsid != "" && !asks {
 		opt.Option = append(opt.Option, &dns.EDNS0_NSID{Code: dns.EDNS0NSID, Nsid: t.nsid})
 	}
 	if sub := q.edns.subnet; t.ecs && sub.present && !sub.bad {
@@ -131,7 +132,7 @@ func (q *query) opt(t *Table) *dns.OPT {
 	if o := q.edns.keepalive.option(); o != nil {
 		opt.Option = append(opt.Option, o)
 	}
-	if q.ede != 0 || q.edeText != "" {
+	if (q.ede != 0 || q.edeText != "") && !asks {
 		opt.Option = append(opt.Option, &dns.EDNS0_EDE{InfoCode: q.ede, ExtraText: q.edeText})
 	}
 	return opt
