@@ -10,14 +10,15 @@ import (
 
 // limitedLog remembers who is limited most, for a line in the log once a
 // minute. It is asked only about what is limited anyway, and costs those
-// queries little: who finds it taken passes on.
+// queries little: who finds it taken is in the total, and passes on. So of what
+// a prefix has, the log may tell too little.
 type limitedLog struct {
 	wake  chan struct{} // something was limited; one place
 	armed atomic.Bool   // the log wants to be woken
+	total atomic.Uint64 // every query over the limit
 
-	mu    sync.Mutex
-	total uint64
-	top   [limitedTop]limitedCount
+	mu  sync.Mutex
+	top [limitedTop]limitedCount
 }
 
 type limitedCount struct {
@@ -27,7 +28,7 @@ type limitedCount struct {
 }
 
 // limitedTop is how many prefixes are counted at once. A prefix that makes up
-// more than 1/limitedTop of what is noted is among them.
+// more than 1/limitedTop of what is noted with its prefix is among them.
 const limitedTop = 16
 
 // logEvery is how far apart the lines are.
@@ -43,11 +44,11 @@ func (l *limitedLog) note(p netip.Prefix) {
 	if l.armed.CompareAndSwap(true, false) {
 		l.wake <- struct{}{} // never waits: only who disarms sends, and the reader has emptied it before it arms
 	}
+	l.total.Add(1)
 	if !l.mu.TryLock() {
 		return
 	}
 	defer l.mu.Unlock()
-	l.total++
 	least := &l.top[0]
 	for i := range l.top {
 		e := &l.top[i]
@@ -72,9 +73,8 @@ func (l *limitedLog) take() (total uint64, most limitedCount) {
 			most = e
 		}
 	}
-	total = l.total
-	l.total, l.top = 0, [limitedTop]limitedCount{}
-	return total, most
+	l.top = [limitedTop]limitedCount{}
+	return l.total.Swap(0), most
 }
 
 // tellLimited logs who is limited most: a second after it begins, then once a
