@@ -2,8 +2,10 @@ package dnsserver
 
 import (
 	"net/netip"
+	"runtime"
 	"sync"
 	"testing"
+	"time"
 )
 
 // limited_per_second in the log is the rate of all queries over the limit,
@@ -30,5 +32,21 @@ func TestLimitedLog_CountsAll(t *testing.T) {
 	}
 	if total, most := l.take(); total != 0 || most.count != 0 {
 		t.Errorf("counted twice: %d, %v", total, most)
+	}
+}
+
+// A reload that keeps the table makes no other one beside it, not even for a
+// moment: the largest has 128 MiB.
+func TestLimiter_ReloadAllocates(t *testing.T) {
+	c := rrl()
+	c.TableSize = 1 << 20 // 8 MiB
+	now := time.Now()
+	l := newLimiter(&c, nil, now)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	kept := newLimiter(&c, l, now)
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; kept.loads != l.loads || n > 1<<20 {
+		t.Errorf("a reload allocates %d bytes, the table is kept: %v", n, kept.loads == l.loads)
 	}
 }

@@ -58,11 +58,16 @@ type loadBucket [loadWays]atomic.Uint64
 // newLoads makes a table for at least so many entries, in at most twice the
 // room.
 func newLoads(entries int, now time.Time) *loads {
+	return &loads{seed: maphash.MakeSeed(), start: now, buckets: make([]loadBucket, loadBuckets(entries))}
+}
+
+// loadBuckets gives how many buckets hold so many entries: a power of two.
+func loadBuckets(entries int) int {
 	n := 1
 	for n*loadWays < entries {
 		n *= 2
 	}
-	return &loads{seed: maphash.MakeSeed(), start: now, buckets: make([]loadBucket, n)}
+	return n
 }
 
 // size gives the entries that a table has.

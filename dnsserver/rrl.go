@@ -39,10 +39,11 @@ func newLimiter(c *config.RRL, before *limiter, now time.Time) *limiter {
 	}
 	l := &limiter{slip: c.Slip, dry: c.DryRun, exempt: newPrefixMap(c.Exempt), most: uint64(max(c.Burst, 1)) * costOf(c.Rate)}
 	l.v4, l.v6 = loadRules(c.V4, c.Rate), loadRules(c.V6, c.Rate)
-	l.loads = newLoads(c.TableSize, now)
-	if before != nil && before.loads.size() == l.loads.size() {
+	if before != nil && before.loads.size() == loadBuckets(c.TableSize)*loadWays {
 		l.loads = before.loads
+		return l
 	}
+	l.loads = newLoads(c.TableSize, now)
 	return l
 }
 
