@@ -17,8 +17,8 @@ import (
 // cookieSecrets are the server secrets over time (RFC 9018 section 5). They
 // are taken over from table to table. Any goroutine may use them.
 type cookieSecrets struct {
-	rotation time.Duration // of random secrets; 0: they come from a file
-	current  atomic.Pointer[secretSet]
+	rotation time.Duration              // of random secrets; 0: they come from a file
+	current  *atomic.Pointer[secretSet] // shared by tables that differ in the rotation alone
 }
 
 // secretSet is the secrets from one rotation to the next.
@@ -29,8 +29,12 @@ type secretSet struct {
 
 // randomSecrets makes secrets of this process alone.
 func randomSecrets(rotation time.Duration, now time.Time) *cookieSecrets {
-	s := &cookieSecrets{rotation: rotation}
-	s.current.Store(&secretSet{keys: cookieKeys{randomKey()}, made: now})
+	return makeSecrets(rotation, &secretSet{keys: cookieKeys{randomKey()}, made: now})
+}
+
+func makeSecrets(rotation time.Duration, set *secretSet) *cookieSecrets {
+	s := &cookieSecrets{rotation: rotation, current: new(atomic.Pointer[secretSet])}
+	s.current.Store(set)
 	return s
 }
 
@@ -63,8 +67,9 @@ func (s *cookieSecrets) at(now time.Time) cookieKeys {
 }
 
 // cookies gives the secrets of a table, or nil where cookies are off. Random
-// ones are those of the table before, so that a reload costs no client its
-// cookie; a file is read each time, and a bad one is an error.
+// ones are those of the table before, whatever the rotation, so that a reload
+// costs no client its cookie; a file is read each time, and a bad one is an
+// error.
 func (in *Inputs) cookies() (*cookieSecrets, config.Errors) {
 	c, rotation := &in.Model.DNS.Cookies, time.Duration(in.Model.DNS.Cookies.Rotation)
 	switch {
@@ -72,8 +77,8 @@ func (in *Inputs) cookies() (*cookieSecrets, config.Errors) {
 		return nil, nil
 	case c.SecretFile != "":
 		return fileSecrets(in.Source, c.SecretFile)
-	case in.Before != nil && in.Before.cookies != nil && in.Before.cookies.rotation == rotation:
-		return in.Before.cookies, nil
+	case in.Before != nil && in.Before.cookies != nil && in.Before.cookies.rotation > 0:
+		return &cookieSecrets{rotation: rotation, current: in.Before.cookies.current}, nil
 	}
 	return randomSecrets(rotation, time.Now()), nil
 }
@@ -103,9 +108,7 @@ func fileSecrets(src config.Source, ref string) (*cookieSecrets, config.Errors) 
 	if errs.Failed() {
 		return nil, errs
 	}
-	s := &cookieSecrets{}
-	s.current.Store(&secretSet{keys: keys})
-	return s, errs
+	return makeSecrets(0, &secretSet{keys: keys}), errs
 }
 
 // parseSecrets reads 32 hexadecimal digits a line. A # starts a comment; empty

@@ -108,10 +108,23 @@ func TestCookieSecrets_Reload(t *testing.T) {
 		if signs(compile("", fstest.MapFS{}, nil)) == signs(one) {
 			t.Error("two servers have the same secret")
 		}
+		first := signs(two)
 		three := compile("rotation: 2h", fstest.MapFS{}, two)
+		if signs(three) != first {
+			t.Error("another rotation costs every client its cookie")
+		}
 		time.Sleep(2 * time.Hour)
-		if first := signs(three); first == signs(two) || first == signs(compile("rotation: 2h", fstest.MapFS{}, nil)) {
-			t.Error("the new rotation is not kept")
+		if set := three.cookies.at(time.Now()); len(set) != 2 || set[0] == first || set[1] != first {
+			t.Error("the new rotation does not act, or what the secret before signed is void at once")
+		}
+		if signs(two) != signs(three) {
+			t.Error("the table that is being replaced signs with another secret")
+		}
+		shorter := compile("rotation: 1h", fstest.MapFS{}, compile("rotation: 24h", fstest.MapFS{}, three))
+		second := signs(three)
+		time.Sleep(time.Hour)
+		if set := shorter.cookies.at(time.Now()); len(set) != 2 || set[0] == second || set[1] != second {
+			t.Error("a secret that is older than a shorter rotation signs on, or is void at once")
 		}
 		four := compile("secretFile: cookies", secretFile(0o640, testSecret), three)
 		five := compile("secretFile: cookies", secretFile(0o640, "# new", "445536bcd2513298075a5d379663c962 # signs", "", testSecret), four)

@@ -79,12 +79,11 @@ const testSecret = "e5e973e5a6b2a43f48e7dc849e37bfcf"
 // cookieTable is answerTable with secrets: the first one signs.
 func cookieTable(t testing.TB, secrets ...string) *Table {
 	table := answerTable(t)
-	table.cookies = &cookieSecrets{}
 	set := &secretSet{}
 	for _, s := range secrets {
 		set.keys = append(set.keys, secretOf(t, s))
 	}
-	table.cookies.current.Store(set)
+	table.cookies = makeSecrets(0, set)
 	return table
 }
 
