@@ -3,9 +3,11 @@ package api_test
 import (
 	"context"
 	"errors"
+	"iter"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -136,8 +138,8 @@ func (d *daemon) options() api.Options {
 		Config: func() api.ConfigState {
 			return api.ConfigState{Revision: "abc", Loaded: start, LastTry: start}
 		},
-		Zones: func() []api.Zone {
-			return []api.Zone{{Name: "example.com.", File: "example.com.zone", Origin: "configuration", Serial: 7, Records: 12, State: api.ZoneOK}}
+		Zones: func() iter.Seq[api.Zone] {
+			return slices.Values([]api.Zone{{Name: "example.com.", File: "example.com.zone", Origin: "configuration", Serial: 7, Records: 12, State: api.ZoneOK}})
 		},
 		Stats: func() api.DNSStats {
 			return api.DNSStats{

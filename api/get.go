@@ -224,7 +224,7 @@ func (v view) zones() []Zone {
 	for _, z := range v.model.Zones {
 		names[zoneLabel(z.Name, z.View)] = list(z.Names, func(n *config.Name) Name { return Name{n.FQDN, n.Pool, n.TTL, n.Group} })
 	}
-	return list(v.opts.Zones(), func(z Zone) Zone {
+	return list(v.sortedZones(), func(z Zone) Zone {
 		z.Names = names[z.Label()]
 		return z
 	})

@@ -32,7 +32,7 @@ func gauge(name, help string, labels ...string) metric {
 var (
 	dnsRequests  = counter("dns_requests_total", "Queries by transport, address family and type.", "proto", "family", "type")
 	dnsReplies   = counter("dns_replies_total", "Answers by response code, those outside of our zones too.", "rcode")
-	dnsResponses = counter("dns_responses_total", "Answers by zone, the view that it belongs to, and response code.", "zone", "view", "rcode")
+	dnsResponses = counter("dns_responses_total", "Answers by zone, the view that it belongs to, and response code; not with more than 10,000 zones.", "zone", "view", "rcode")
 	dnsDuration  = counter("dns_request_duration_seconds", "Time from the socket to the packed answer.")
 	dnsTCP       = gauge("dns_tcp_connections", "TCP connections that are open now.")
 	dnsTCPSeen   = counter("dns_tcp_connections_total", "TCP connections: accepted, refused over their client's limit or without descriptors, displaced when idle by new ones, failed for want of descriptors.", "result")
@@ -54,8 +54,8 @@ var (
 	rowHealth   = gauge("rows", "Virtual servers, links, sites and checks by health.", "kind", "health")
 	holdsNow    = gauge("holds", "Operators' holds in force, by state.", "state")
 	zonesNow    = gauge("zones", "Zones by where they come from and how they stand.", "origin", "state")
-	zoneSerial  = gauge("zone_serial", "Serial of a zone as it is served.", "zone", "view")
-	zoneOK      = gauge("zone_file_ok", "1 if the zone's file is good, 0 if an older version or nothing is served.", "zone", "view")
+	zoneSerial  = gauge("zone_serial", "Serial of a zone as it is served; not with more than 10,000 zones.", "zone", "view")
+	zoneOK      = gauge("zone_file_ok", "1 if the zone's file is good, 0 if an older version or nothing is served; not with more than 10,000 zones.", "zone", "view")
 
 	probeResults  = counter("probe_results_total", "Finished probes by kind and outcome; void says nothing about the target.", "kind", "outcome")
 	probeOverruns = counter("probe_overruns_total", "Probes skipped because the one before was still out.")
@@ -230,15 +230,27 @@ func (v view) collectRows(emit emitter) {
 	}
 }
 
+// MaxZoneSeries is up to how many zones each has metrics of its own. Beyond it
+// there are totals only: of very many zones a scrape would be hundreds of
+// megabytes, for whoever reaches the port.
+const MaxZoneSeries = 10_000
+
 func (v view) collectZones(emit emitter) {
-	n := map[[2]string]int{}
-	for _, z := range v.opts.Zones() {
+	n, all := map[[2]string]int{}, 0
+	zones := v.opts.Zones()
+	for z := range zones {
 		n[[2]string{z.Origin, z.State}]++
-		emit.put(zoneSerial, float64(z.Serial), z.Name, z.View)
-		emit.put(zoneOK, one(z.State == ZoneOK), z.Name, z.View)
+		all++
 	}
 	for labels, n := range n {
 		emit.put(zonesNow, float64(n), labels[:]...)
+	}
+	if all > MaxZoneSeries {
+		return
+	}
+	for z := range zones {
+		emit.put(zoneSerial, float64(z.Serial), z.Name, z.View)
+		emit.put(zoneOK, one(z.State == ZoneOK), z.Name, z.View)
 	}
 }
 

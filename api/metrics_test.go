@@ -2,6 +2,8 @@ package api_test
 
 import (
 	"errors"
+	"fmt"
+	"iter"
 	"regexp"
 	"strings"
 	"testing"
@@ -46,7 +48,7 @@ portolan_dns_requests_total{family="1",proto="udp",type="other"} 2
 # TYPE portolan_dns_replies_total counter
 portolan_dns_replies_total{rcode="NOERROR"} 5
 portolan_dns_replies_total{rcode="REFUSED"} 2
-# HELP portolan_dns_responses_total Answers by zone, the view that it belongs to, and response code.
+# HELP portolan_dns_responses_total Answers by zone, the view that it belongs to, and response code; not with more than 10,000 zones.
 # TYPE portolan_dns_responses_total counter
 portolan_dns_responses_total{rcode="NOERROR",view="",zone="example.com."} 5
 portolan_dns_responses_total{rcode="NOERROR",view="inside",zone="example.com."} 2
@@ -101,7 +103,7 @@ portolan_holds{state="up"} 0
 portolan_probe_results_total{kind="http",outcome="fail"} 2
 portolan_probe_results_total{kind="http",outcome="pass"} 5
 portolan_probe_results_total{kind="http",outcome="void"} 0
-# HELP portolan_zone_file_ok 1 if the zone's file is good, 0 if an older version or nothing is served.
+# HELP portolan_zone_file_ok 1 if the zone's file is good, 0 if an older version or nothing is served; not with more than 10,000 zones.
 # TYPE portolan_zone_file_ok gauge
 portolan_zone_file_ok{view="",zone="example.com."} 1
 `
@@ -129,6 +131,30 @@ func TestMetricsOfPools(t *testing.T) {
 	} {
 		if !strings.Contains(w.Body.String(), "\n"+line) {
 			t.Errorf("no line %s", line)
+		}
+	}
+}
+
+// With very many zones a scrape has totals and no line for each of them.
+func TestMetricsOfVeryManyZones(t *testing.T) {
+	for _, n := range []int{api.MaxZoneSeries, api.MaxZoneSeries + 1} {
+		opts := newDaemon().options()
+		opts.Zones = func() iter.Seq[api.Zone] {
+			return func(yield func(api.Zone) bool) {
+				for i := range n {
+					if !yield(api.Zone{Name: fmt.Sprintf("z%d.example.", i), Origin: "live", State: api.ZoneOK}) {
+						return
+					}
+				}
+			}
+		}
+		text := ask(api.New(opts).Handler(), "GET", "/metrics", "", nil).Body.String()
+		if total := fmt.Sprintf("portolan_zones{origin=\"live\",state=\"ok\"} %d\n", n); !strings.Contains(text, total) {
+			t.Errorf("%d zones: no line %s", n, total)
+		}
+		each := strings.Count(text, "\nportolan_zone_serial{") + strings.Count(text, "\nportolan_zone_file_ok{")
+		if want := 2 * n; n <= api.MaxZoneSeries && each != want || n > api.MaxZoneSeries && each != 0 {
+			t.Errorf("%d zones: %d lines of single zones", n, each)
 		}
 	}
 }

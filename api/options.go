@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"iter"
 	"log/slog"
 
 	"github.com/portolan-lb/portolan/config"
@@ -17,8 +18,8 @@ type Options struct {
 
 	Model   func() *config.Model // what runs now
 	Config  func() ConfigState
-	Zones   func() []Zone   // in the order of the configuration, without Names
-	Stats   func() DNSStats // the engine's counters
+	Zones   func() iter.Seq[Zone] // at one moment, in no order, without Names; there may be very many
+	Stats   func() DNSStats       // the engine's counters
 	Ready   func() []NotReady
 	Pools   Pools
 	Probes  Probes

@@ -1,11 +1,13 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -73,8 +75,8 @@ func bodyLimit(r *http.Request) int64 {
 func (s *Server) changeZone(verb ZoneVerb) endpoint {
 	return func(r *http.Request) (any, error) {
 		c := ZoneChange{Verb: verb, Name: r.PathValue("name"), From: r.URL.Query().Get("file"), By: who(r.Context())}
-		if len(c.Name) > maxFrom {
-			return nil, Errorf(Invalid, "the name of a zone has at most 255 octets")
+		if len(c.Name) > maxName {
+			return nil, Errorf(Invalid, "the name of a zone, as it is written, has more than %d bytes", maxName)
 		}
 		if verb != RemoveZone {
 			if err := c.read(r); err != nil {
@@ -109,7 +111,12 @@ func (c *ZoneChange) read(r *http.Request) error {
 
 // zoneNames gives the names of all zones that are served.
 func (v view) zoneNames() []string {
-	return list(v.opts.Zones(), func(z Zone) string { return z.Label() })
+	return list(v.sortedZones(), func(z Zone) string { return z.Label() })
+}
+
+// sortedZones gives all zones by name, then view.
+func (v view) sortedZones() []Zone {
+	return slices.SortedFunc(v.opts.Zones(), func(a, b Zone) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.View, b.View)) })
 }
 
 // describeZone takes NAME, or NAME@VIEW for a zone of a view.

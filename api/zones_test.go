@@ -56,7 +56,7 @@ func TestZoneBodies(t *testing.T) {
 		{"POST", "/v1/zones/a", "application/json", "{}", 400, "the body must be text/dns"},
 		{"POST", "/v1/zones/a?file=" + long, "text/dns", "", 400, "file must be a name on one line"},
 		{"POST", "/v1/zones/a?file=x%0Ay", "text/dns", "", 400, "file must be a name on one line"},
-		{"POST", "/v1/zones/" + long, "text/dns", "", 400, "at most 255 octets"},
+		{"POST", "/v1/zones/" + long + long, "text/dns", "", 400, "has more than 1020 bytes"},
 		{"GET", "/v1/zones/a", "", "", 405, "takes POST and PUT and DELETE, not GET"},
 	} {
 		r := httptest.NewRequest(c.method, c.path, strings.NewReader(c.body))

@@ -1,10 +1,14 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
+	"iter"
+	"slices"
 
 	"github.com/portolan-lb/portolan/api"
 	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/dnsserver"
 	"github.com/portolan-lb/portolan/pick"
 	"github.com/portolan-lb/portolan/status"
 )
@@ -47,19 +51,26 @@ func (d *Daemon) Explain(_ context.Context, q api.ExplainQuery) (any, error) {
 	return e, nil
 }
 
-func (d *Daemon) zones() []api.Zone {
-	var zones []api.Zone
-	for _, s := range d.dns.Table().ZoneStates() {
-		z := api.Zone{Name: s.Name, View: s.View, File: s.File, Origin: s.Origin, Serial: s.Serial, Records: s.Records, State: api.ZoneOK, Error: s.Error, Loaded: s.Loaded}
-		switch {
-		case s.Stale:
-			z.State = api.ZoneLastGood
-		case s.Error != "" && !s.Twice:
-			z.State = api.ZoneFailed
+func (d *Daemon) zones() iter.Seq[api.Zone] {
+	table := d.dns.Table()
+	return func(yield func(api.Zone) bool) {
+		for s := range table.States() {
+			if !yield(zoneOf(&s)) {
+				return
+			}
 		}
-		zones = append(zones, z)
 	}
-	return zones
+}
+
+func zoneOf(s *dnsserver.ZoneState) api.Zone {
+	z := api.Zone{Name: s.Name, View: s.View, File: s.File, Origin: s.Origin, Serial: s.Serial, Records: s.Records, State: api.ZoneOK, Error: s.Error, Loaded: s.Loaded}
+	switch {
+	case s.Stale:
+		z.State = api.ZoneLastGood
+	case s.Error != "" && !s.Twice:
+		z.State = api.ZoneFailed
+	}
+	return z
 }
 
 // NotReady names what cannot do its work: pools that wait for a first result,
@@ -69,12 +80,14 @@ func (d *Daemon) NotReady() []api.NotReady {
 	for _, pool := range d.dns.Table().Waiting(d.board.Table()) {
 		parts = append(parts, api.NotReady{Part: "pool/" + pool, Why: "a first probe result is still to come"})
 	}
-	for _, s := range d.dns.Table().ZoneStates() {
+	pools := len(parts)
+	for s := range d.dns.Table().States() { // there may be very many: whoever asks often must not make us sort them
 		if s.Missing {
 			z := api.Zone{Name: s.Name, View: s.View}
 			parts = append(parts, api.NotReady{Part: "zone/" + z.Label(), Why: s.Error})
 		}
 	}
+	slices.SortFunc(parts[pools:], func(a, b api.NotReady) int { return cmp.Compare(a.Part, b.Part) })
 	return parts
 }
 

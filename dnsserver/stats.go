@@ -108,7 +108,7 @@ func (z *zoneCounters) add(shard, rcode int) {
 type Stats struct {
 	Requests  []RequestCount                 // only those that are not zero
 	Responses map[string]uint64              // by rcode, "NOERROR"
-	Zones     map[string]map[string]uint64   // responses by zone and rcode; of zones served now that belong to no view
+	Zones     map[string]map[string]uint64   // responses by zone and rcode; of zones served now that belong to no view; none of more than MaxZoneCounts
 	Views     map[ViewZone]map[string]uint64 // the same of zones that belong to a view
 	Dropped   map[string]uint64              // messages without a reply, by reason
 	RRL       map[string]uint64              // what rate limiting made of queries: passed, slipped, badcookie, dropped, dry
@@ -160,7 +160,7 @@ func (s *Server) Stats() Stats {
 		r.Count = n
 		st.Requests = append(st.Requests, r)
 	}
-	for z := range s.table.Load().all() {
+	for z := range s.table.Load().counted() {
 		sum := z.count.sum()
 		switch {
 		case sum == nil:

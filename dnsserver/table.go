@@ -96,6 +96,17 @@ func (t *Table) ZoneIn(view, apex string) *Zone {
 	return nil
 }
 
+// ViewsOf names the views that have a zone of their own of this apex, in their
+// order: their clients do not see the zone without a view.
+func (t *Table) ViewsOf(apex string) (names []string) {
+	for _, v := range t.views {
+		if v.own.get(apex) != nil {
+			names = append(names, v.name)
+		}
+	}
+	return names
+}
+
 // States tells how each zone stands, in no order and without a copy of all.
 func (t *Table) States() iter.Seq[ZoneState] {
 	return func(yield func(ZoneState) bool) {
@@ -105,6 +116,18 @@ func (t *Table) States() iter.Seq[ZoneState] {
 			}
 		}
 	}
+}
+
+// MaxZoneCounts is up to how many zones [Server.Stats] counts the responses of
+// each. Of more, the maps alone would be gigabytes at each look.
+const MaxZoneCounts = 10_000
+
+// counted gives the zones whose responses are told one by one.
+func (t *Table) counted() iter.Seq[*served] {
+	if t.size() > MaxZoneCounts {
+		return func(func(*served) bool) {}
+	}
+	return t.all()
 }
 
 // ZoneStates tells how each zone stands, by name.
