@@ -184,6 +184,10 @@ func (d *Daemon) swapZone(c api.ZoneChange, apex string, z *dnsserver.Loaded, fi
 		if text := z.SerialWarning(before); text != "" {
 			done.Warnings = []api.Detail{{Place: c.From, Text: text, Warning: true}}
 		}
+		if views := b.DNS.ViewsOf(apex); c.Verb == api.AddZone && len(views) > 0 {
+			done.Warnings = append(done.Warnings, api.Detail{Place: c.From, Warning: true, Text: fmt.Sprintf(
+				"zone %s: clients of these views see the views' own version, not this one: %s", apex, strings.Join(views, ", "))})
+		}
 		done.Serial, done.Records = z.State().Serial, z.State().Records
 		event.New, event.Why = fmt.Sprintf("serial %d", done.Serial), "zone "+string(c.Verb)
 		b.DNS = b.DNS.With(z)

@@ -162,3 +162,19 @@ func TestForgettingAShadowedZoneCountsNoLimit(t *testing.T) {
 		t.Errorf("reached %d times, then %d", before, after)
 	}
 }
+
+// Adding a zone that a view has a version of says whose clients do not see it.
+func TestAddingAZoneThatAViewHas(t *testing.T) {
+	r := newRig(t)
+	r.viewed(false)
+	r.start()
+	if w := r.mustZone(api.AddZone, "v.example", 2).Warnings; len(w) != 1 || !strings.HasSuffix(w[0].Text, "own version, not this one: inside") {
+		t.Errorf("warnings: %+v", w)
+	}
+	if got := r.ask("www.v.example."); got != "NOERROR 192.0.2.1" {
+		t.Errorf("in the view: %s", got)
+	}
+	if w := r.mustZone(api.AddZone, "other.example", 2).Warnings; len(w) != 0 {
+		t.Errorf("of no view: %+v", w)
+	}
+}
