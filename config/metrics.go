@@ -4,7 +4,8 @@ import "net/netip"
 
 // Metrics opens /metrics, /healthz and /readyz, and nothing else, on a TCP
 // port, for those who cannot read the API's socket. They tell the names of
-// pools, zones and virtual servers to whoever asks.
+// pools, zones and virtual servers to whoever asks. A port that cannot be opened
+// at start is an error in the log and an event; DNS is served.
 type Metrics struct {
 	Address netip.AddrPort `yaml:"address" json:"address,omitzero"` // default none: only on the API's socket
 }

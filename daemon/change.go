@@ -114,27 +114,6 @@ func (d *Daemon) taken(built *Built, errs config.Errors, what, by string) api.Ap
 	return applied
 }
 
-// needRestart warns of changes that only a restart takes into use: sockets are
-// opened once.
-func (d *Daemon) needRestart(m *config.Model) (errs config.Errors) {
-	warn := func(what string) {
-		errs = append(errs, &config.Error{Warning: true, Text: what + " changed: sockets are opened at start, so this needs a restart"})
-	}
-	if !d.dns.SameListeners(m.DNS.Listeners) {
-		warn("dns.listeners")
-		if err := d.dns.CanListen(m.DNS.Listeners); err != nil {
-			errs = append(errs, &config.Error{Warning: true, Path: "dns.listeners", Text: "THE NEXT START WILL FAIL: " + strings.ReplaceAll(err.Error(), "\n", "; ")})
-		}
-	}
-	if !d.dns.SameSockets(m.DNS.UDPSockets) {
-		warn("dns.udpSockets")
-	}
-	if m.Metrics != d.metrics {
-		warn("metrics")
-	}
-	return errs
-}
-
 // failed notes that a change was refused.
 func (d *Daemon) failed(errs config.Errors, what, by string) {
 	d.board.Record(status.Event{ID: "config", New: what + " refused", Why: failure(errs), By: by})
@@ -175,10 +154,7 @@ func (d *Daemon) Apply(_ context.Context, c api.Change) (api.Applied, error) {
 	built, errs := Build(src, d.running.Load(), nil)
 	if built != nil && !errs.Failed() {
 		errs = append(errs, movedReferences(built, own, c.Base)...)
-		if err := d.dns.CanListen(built.Model.DNS.Listeners); err != nil {
-			errs = append(errs, &config.Error{Pos: config.Pos{File: own.Show(own.Name)}, Path: "dns.listeners",
-				Text: "the next start would fail: " + strings.ReplaceAll(err.Error(), "\n", "; ")})
-		}
+		errs = append(errs, d.cannotStart(built.Model, own.Show(own.Name))...)
 	}
 	if errs.Failed() {
 		d.failed(errs, "apply", c.By)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -51,7 +50,7 @@ type Daemon struct {
 	dns    *dnsserver.Server
 	store  *store.Store // nil: nothing is kept
 
-	metrics config.Metrics // as opened
+	monitor monitorDoor // written before anybody can ask for a change
 
 	changing sync.Mutex                   // one change of the configuration at a time
 	home     zoneHome                     // of zones changed by command; nil: they cannot be kept
@@ -104,44 +103,21 @@ func (d *Daemon) Run(ctx context.Context) error {
 	return d.serve(ctx, hangup)
 }
 
-// serve runs the parts until ctx ends or one of them fails.
+// serve runs the parts until ctx ends or one of them fails. Nobody is told that
+// we serve before every door is open that we cannot do without.
 func (d *Daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.dns.Run(ctx) })
 	g.Go(func() error { return d.prober.Run(ctx) })
 	if err := d.openDoors(ctx, g); err != nil {
 		g.Go(func() error { return err })
+		return g.Wait()
 	}
 	g.Go(func() error { return d.keep(ctx) })
 	g.Go(func() error { return d.logEvents(ctx) })
 	g.Go(func() error { return d.reloadOnHangup(ctx, hangup) })
 	g.Go(func() error { return d.announce(ctx) })
 	return g.Wait()
-}
-
-// openDoors opens the API's socket and the port for metrics, as far as they
-// are wanted.
-func (d *Daemon) openDoors(ctx context.Context, g *errgroup.Group) error {
-	d.metrics = d.running.Load().Model.Metrics
-	server := api.New(d.apiOptions())
-	if d.opts.Socket != "" {
-		switch l, err := api.Listen(d.opts.Socket); {
-		case err == nil:
-			g.Go(func() error { return server.Serve(ctx, l) })
-		case !d.opts.TrySocket:
-			return err
-		default:
-			d.log.Warn("no API, so only SIGHUP reloads: name a place with --socket", "err", err)
-		}
-	}
-	if address := d.metrics.Address; address.IsValid() {
-		l, err := net.Listen("tcp", address.String())
-		if err != nil {
-			return fmt.Errorf("metrics: %w", err)
-		}
-		g.Go(func() error { return server.ServeMonitor(ctx, l) })
-	}
-	return nil
 }
 
 // reloadOnHangup reads the configuration again at each SIGHUP.

@@ -1,6 +1,7 @@
 package dnsserver
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/portolan-lb/portolan/config"
@@ -12,7 +13,7 @@ import (
 func (s *Server) CanListen(ls []*config.Listener) error {
 	var unknown []*config.Listener
 	for _, l := range ls {
-		if !slices.ContainsFunc(s.opts.Listeners, func(own *config.Listener) bool { return own.Address.Port() == l.Address.Port() && meet(own, l) }) {
+		if !slices.ContainsFunc(s.opts.Listeners, func(own *config.Listener) bool { return own.Address.Port() == l.Address.Port() && Meet(own.Address.Addr(), l.Address.Addr()) }) {
 			unknown = append(unknown, l)
 		}
 	}
@@ -24,8 +25,8 @@ func (s *Server) CanListen(ls []*config.Listener) error {
 	return err
 }
 
-// meet says whether two listeners could stand in each other's way.
-func meet(a, b *config.Listener) bool {
-	x, y := a.Address.Addr(), b.Address.Addr()
-	return x == y || x.IsUnspecified() || y.IsUnspecified()
+// Meet says whether listeners on the addresses x and y, of one port, could stand
+// in each other's way.
+func Meet(x, y netip.Addr) bool {
+	return x.Unmap() == y.Unmap() || x.IsUnspecified() || y.IsUnspecified()
 }
