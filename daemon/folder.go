@@ -92,7 +92,7 @@ func (d *Daemon) reloadFolder(by string) (api.Applied, error) {
 		errs = append(errs, &config.Error{Pos: config.Pos{File: d.opts.Zones}, Text: err.Error()})
 		d.tellSome(errs)
 		d.failed(errs, "reload", by)
-		return api.Applied{}, errs
+		return api.Applied{}, &api.Error{Kind: api.Refused, Details: api.Details(errs), Text: "the folder has 1 error; nothing changed"}
 	}
 	d.tellSome(errs)
 	applied := d.taken(&b, nil, "reload", by)
@@ -123,8 +123,16 @@ type folderHome struct {
 }
 
 // fileOf gives the file of a zone: the one it was read from, or one that its
-// name makes.
+// name makes. In another folder than the one that was read nothing is changed:
+// a zone that is written where a file system is not mounted is one that the
+// folder has not lost, and the next reload would believe that the rest is gone.
 func (h folderHome) fileOf(was dnsserver.ZoneState, apex string) (string, error) {
+	switch another, err := h.running.Load().folder.Another(); {
+	case err != nil:
+		return "", api.Errorf(api.Unavailable, "zone %s: nothing changed: the folder %s cannot be looked at: %v", apex, h.shelf.Path("."), err)
+	case another:
+		return "", api.Errorf(api.Conflict, "zone %s: nothing changed: %s is another folder than the one that was read: reload first", apex, h.shelf.Path("."))
+	}
 	if was.File != "" {
 		return was.File, h.isPlain(was.File)
 	}
@@ -150,7 +158,7 @@ func (h folderHome) isPlain(file string) error {
 func (h folderHome) content(c api.ZoneChange, _ string) ([]byte, error) { return c.Text, nil }
 
 func (h folderHome) at(z *dnsserver.Loaded, file string) *dnsserver.Loaded {
-	return z.At(file, h.running.Load().folder.Source().Show(file), dnsserver.OriginFolder)
+	return h.running.Load().folder.At(z, file)
 }
 
 func (h folderHome) put(b *Built, z *dnsserver.Loaded) {
@@ -170,12 +178,4 @@ func (h folderHome) revised(b *Built) {
 	state := *h.state.Load()
 	state.Revision, state.Loaded = b.Revision, time.Now()
 	h.state.Store(&state)
-}
-
-// mayChange refuses what the folder contradicts.
-func (h folderHome) mayChange(was dnsserver.ZoneState) error {
-	if was.Twice {
-		return api.Errorf(api.Conflict, "%s; remove one of the files and reload", was.Error)
-	}
-	return nil
 }

@@ -25,9 +25,8 @@ import (
 // zoneHome is where zones that are changed by command are kept. Its methods
 // are called under Daemon.changing, but content.
 type zoneHome interface {
-	// mayChange says why a zone that is served must not be changed.
-	mayChange(was dnsserver.ZoneState) error
-	// fileOf names the file of a zone; was is how it stands, if it is served.
+	// fileOf names the file of a zone, or says why it must not be changed; was
+	// is how it stands, if it is served.
 	fileOf(was dnsserver.ZoneState, apex string) (string, error)
 	// content is what the file holds.
 	content(c api.ZoneChange, apex string) ([]byte, error)
@@ -144,11 +143,6 @@ func (d *Daemon) fileFor(verb api.ZoneVerb, apex string) (string, error) {
 	case verb != api.AddZone && !served && !forgets:
 		return "", api.Errorf(api.NotFound, "there is no zone %s", apex)
 	}
-	if served {
-		if err := d.home.mayChange(was); err != nil {
-			return "", err
-		}
-	}
 	return d.home.fileOf(was, apex)
 }
 
@@ -197,6 +191,9 @@ func (d *Daemon) swapZone(c api.ZoneChange, apex string, z *dnsserver.Loaded, fi
 			b.DNS = b.DNS.Without(apex)
 		}
 		d.home.drop(&b, apex)
+		if was.Twice {
+			done.Warnings = []api.Detail{{Text: "zone " + apex + " is in another file too, which the next reload serves", Warning: true}}
+		}
 	}
 	if b.DNS != d.dns.Table() { // which has counted its limits
 		d.dns.Use(b.DNS)
@@ -211,8 +208,6 @@ func zoneFile(apex string) (string, bool) { return store.ZoneFile(apex) }
 
 // liveHome keeps changed zones in the state folder.
 type liveHome struct{ *Daemon }
-
-func (h liveHome) mayChange(dnsserver.ZoneState) error { return nil }
 
 func (h liveHome) fileOf(_ dnsserver.ZoneState, apex string) (string, error) {
 	return store.KeptZoneFile(apex), nil

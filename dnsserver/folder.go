@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"os"
 	"path"
 	"runtime"
 	"slices"
@@ -28,6 +29,7 @@ type Folder struct {
 	most  config.Limits
 	files map[string]*folderFile // by name
 	zones map[string]*Loaded     // by apex, as served
+	was   fs.FileInfo            // of the folder itself when it was read
 	sum   [sha256.Size]byte      // of all that is served
 }
 
@@ -43,22 +45,29 @@ type FolderCounts struct {
 	Zones, Read, Gone, Bad int // zones; files read, for they are new or have changed; files that went away; bad files
 }
 
-var errEmptied = errors.New("it holds no zone any more, and that is not believed: remove the zones by command, or restart")
+var (
+	errEmptied = errors.New("it holds no zone any more, and that is not believed: bring them back, or restart")
+	errOthers  = errors.New("it holds none of the zones that are served, and that is not believed: bring those back, or restart")
+)
 
 // Refresh reads what is new or has changed. The error is set when the folder
-// cannot be read, or when it has lost every zone at once, as one that is not
-// mounted has; then nothing has changed. Bad files are told in the errors: a
+// cannot be read, or when it has lost every zone that served at once, as one that
+// is not mounted has; then nothing has changed. Bad files are told in the errors: a
 // zone with an earlier version keeps that, one without is served SERVFAIL.
 func (f *Folder) Refresh() (FolderCounts, config.Errors, error) {
+	info, err := fs.Stat(f.src.FS, f.src.Path("."))
+	if err != nil {
+		return FolderCounts{}, nil, reason(err)
+	}
 	names, err := f.list()
 	if err != nil {
 		return FolderCounts{}, nil, err
 	}
 	list := f.readAll(names)
-	next := &Folder{src: f.src, most: f.most, files: make(map[string]*folderFile, len(list)), zones: make(map[string]*Loaded, len(list))}
-	counts, errs := next.take(list)
-	if len(next.zones) == 0 && len(f.zones) > 0 {
-		return FolderCounts{}, nil, errEmptied
+	next := &Folder{src: f.src, most: f.most, was: info, files: make(map[string]*folderFile, len(list)), zones: make(map[string]*Loaded, len(list))}
+	counts, errs := next.take(list, f.zones)
+	if err := f.lost(next); err != nil {
+		return FolderCounts{}, nil, err
 	}
 	for name := range f.files {
 		if next.files[name] == nil {
@@ -75,6 +84,36 @@ func (f *Folder) Refresh() (FolderCounts, config.Errors, error) {
 	}
 	*f = *next
 	return counts, errs, nil
+}
+
+// lost says why the next look cannot be believed: a folder that is not mounted
+// is empty, or holds what somebody wrote below the mount.
+func (f *Folder) lost(next *Folder) error {
+	served := false
+	for apex, z := range f.zones {
+		if next.zones[apex] != nil {
+			return nil
+		}
+		served = served || z.Zone() != nil
+	}
+	switch {
+	case len(next.zones) == 0 && len(f.zones) > 0:
+		return errEmptied
+	case served:
+		return errOthers
+	}
+	return nil
+}
+
+// Another says whether the folder is another directory than the one that was
+// read, as it is when something was mounted, unmounted or moved meanwhile. The
+// error is set if it cannot be looked at.
+func (f *Folder) Another() (bool, error) {
+	info, err := fs.Stat(f.src.FS, f.src.Path("."))
+	if err != nil {
+		return false, reason(err)
+	}
+	return !os.SameFile(f.was, info), nil
 }
 
 // list gives the names of the files that may be zones, sorted.
@@ -134,9 +173,8 @@ func (f *Folder) read(name string, wire []byte) *folderFile {
 	return file
 }
 
-// take makes zones of files. Good files go before bad ones, and among them the
-// first by name.
-func (f *Folder) take(list []*folderFile) (counts FolderCounts, errs config.Errors) {
+// take makes zones of files; was is what served before.
+func (f *Folder) take(list []*folderFile, was map[string]*Loaded) (counts FolderCounts, errs config.Errors) {
 	included := map[string]bool{}
 	for _, file := range list {
 		f.files[file.name] = file
@@ -147,19 +185,22 @@ func (f *Folder) take(list []*folderFile) (counts FolderCounts, errs config.Erro
 			counts.Read++
 		}
 	}
-	for _, good := range []bool{true, false} {
-		for _, file := range list {
-			if (file.good != nil) != good || file.noSOA && included[file.name] {
-				continue
-			}
-			errs = append(errs, file.errs...)
-			if !good {
-				counts.Bad++
-			}
-			if z := f.zoneOf(file); z != nil {
-				errs = append(errs, f.put(z)...)
-			}
+	var claims []claim
+	for _, file := range list {
+		if file.good == nil && file.noSOA && included[file.name] {
+			continue
 		}
+		errs = append(errs, file.errs...)
+		if file.good == nil {
+			counts.Bad++
+		}
+		if z := f.zoneOf(file); z != nil {
+			claims = append(claims, claimOf(z, was[z.Name()]))
+		}
+	}
+	slices.SortStableFunc(claims, claim.before)
+	for _, c := range claims {
+		errs = append(errs, f.put(c.zone)...)
 	}
 	slices.SortStableFunc(errs, func(a, b *config.Error) int { return cmp.Compare(a.Pos.File, b.Pos.File) })
 	counts.Zones = len(f.zones)
@@ -222,6 +263,16 @@ func (f *Folder) Zones() []*Loaded {
 
 // Has says whether a file of this name was there at the last look.
 func (f *Folder) Has(file string) bool { return f.files[file] != nil }
+
+// At gives a zone as one that is about to be written to a file of the folder. If
+// another file has the zone too, that stays said.
+func (f *Folder) At(z *Loaded, file string) *Loaded {
+	z = z.At(file, f.src.Show(file), OriginFolder)
+	if was := f.zones[z.Name()]; was != nil && was.State().Twice {
+		z.served.state.Twice, z.served.state.Error = true, "another file has zone "+z.Name()+" too; a reload says which"
+	}
+	return z
+}
 
 // Put notes that a zone was written to a file of the folder.
 func (f *Folder) Put(z *Loaded) {

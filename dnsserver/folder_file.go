@@ -59,12 +59,8 @@ func loadByApex(src config.Source, c *config.Zone, wire []byte) (z *Zone, noSOA 
 // zoneSuffixes are what a zone's file may end with after the zone's name.
 var zoneSuffixes = []string{".zone", ".db", ".txt"}
 
-// namesOfFile gives the zones that a file name may mean, the likeliest first:
-// example.com.zone, example.com.db, example.com.txt, db.example.com and
-// example.com are example.com. The likeliest is where the relative names of
-// the file start.
-func namesOfFile(file string) []string {
-	stems := []string{}
+// stemsOfFile gives what of a file name may be a zone's, the likeliest first.
+func stemsOfFile(file string) (stems []string) {
 	for _, suffix := range zoneSuffixes {
 		if stem, ok := strings.CutSuffix(file, suffix); ok && stem != "" {
 			stems = append(stems, stem)
@@ -73,8 +69,18 @@ func namesOfFile(file string) []string {
 	if stem, ok := strings.CutPrefix(file, "db."); ok && stem != "" {
 		stems = append(stems, stem)
 	}
-	var names []string
-	for _, stem := range append(stems, file) {
+	return append(stems, file)
+}
+
+// namesOfFile gives the zones that a file name may mean, the likeliest first:
+// example.com.zone, example.com.db, example.com.txt, db.example.com and
+// example.com are example.com. The likeliest is where the relative names of
+// the file start. None if the name is no zone's, or not UTF-8.
+func namesOfFile(file string) (names []string) {
+	if notUTF8(file) {
+		return nil
+	}
+	for _, stem := range stemsOfFile(file) {
 		name, err := store.ZoneOfFile(stem)
 		if err != nil {
 			continue
@@ -178,12 +184,18 @@ func readFolderFile(src config.Source, name string, most *config.ZoneLimits, wir
 	f := &folderFile{name: name, changed: true}
 	names := namesOfFile(name)
 	if len(names) == 0 {
-		f.errs = config.Errors{{Pos: config.Pos{File: src.Show(name)}, Text: "its name is no zone's: a zone is called NAME.zone, NAME.db, NAME.txt, db.NAME or NAME"}}
+		f.errs = config.Errors{{Pos: config.Pos{File: src.Show(strings.ToValidUTF8(name, "?"))}, Text: noZoneName(name)}}
 		return f
 	}
 	z, noSOA, errs := loadByApex(src, &config.Zone{Name: names[0], File: name, Limits: most}, wire)
 	f.apex, f.noSOA = z.apex, noSOA
 	f.seen = see(src, z, read)
+	if z.apex == "." && !slices.Contains(names, ".") {
+		// The root has every name that no zone has: it is not taken by accident.
+		f.apex = names[0]
+		errs = append(errs, &config.Error{Pos: config.Pos{File: src.Show(name)},
+			Text: "its SOA record makes it the root zone, and its name zone " + names[0] + "; call the file root.zone if it is the root, else write $ORIGIN " + names[0]})
+	}
 	if errs.Failed() {
 		f.errs = errs
 		return f
