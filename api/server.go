@@ -21,6 +21,7 @@ const (
 	maxConnections = 64
 	maxRequests    = 16 // at once on the operators' socket; health checks are not counted
 	maxScrapes     = 4  // at once on the monitor's port
+	maxFromOne     = 8  // connections to the monitor's port from one client
 	maxFiles       = 1000
 	maxReason      = 500 // bytes
 
@@ -29,6 +30,8 @@ const (
 	writeTimeout   = 2 * time.Minute // an apply compiles within this time
 	scrapeTimeout  = 15 * time.Second
 	idleTimeout    = time.Minute
+	askTimeout     = 2 * time.Second // for a request's header on the monitor's port
+	restTimeout    = 5 * time.Second // and between two of them
 	closingTimeout = 5 * time.Second
 
 	socketMode = 0o660
@@ -74,25 +77,28 @@ func (s *Server) Run(ctx context.Context, socket string) error {
 
 // Serve is Run on a listener that is open already. It closes the listener.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	return s.serveOn(ctx, l, s.handler, writeTimeout)
+	return s.serveOn(ctx, l, s.handler, patience{headerTimeout, writeTimeout, idleTimeout})
 }
 
 // ServeMonitor answers /metrics, /healthz and /readyz, and nothing else, until
 // ctx ends: for a port that strangers can reach. It closes the listener.
 func (s *Server) ServeMonitor(ctx context.Context, l net.Listener) error {
-	return s.serveOn(ctx, l, s.monitor(), scrapeTimeout)
+	return s.serveOn(ctx, shareOut(l, maxFromOne), s.monitor(), patience{askTimeout, scrapeTimeout, restTimeout})
 }
 
-func (s *Server) serveOn(ctx context.Context, l net.Listener, handler http.Handler, writing time.Duration) error {
+// patience is how long clients may take.
+type patience struct{ header, write, idle time.Duration }
+
+func (s *Server) serveOn(ctx context.Context, l net.Listener, handler http.Handler, wait patience) error {
 	h := &http.Server{
 		Handler:           handler,
 		ConnContext:       withPeer,
 		ErrorLog:          slog.NewLogLogger(s.opts.Log.Handler(), slog.LevelDebug),
 		MaxHeaderBytes:    maxHeader,
-		ReadHeaderTimeout: headerTimeout,
+		ReadHeaderTimeout: wait.header,
 		ReadTimeout:       readTimeout,
-		WriteTimeout:      writing,
-		IdleTimeout:       idleTimeout,
+		WriteTimeout:      wait.write,
+		IdleTimeout:       wait.idle,
 	}
 	served := make(chan error, 1)
 	go func() { served <- h.Serve(limit(l, maxConnections)) }()
