@@ -23,16 +23,17 @@ import (
 )
 
 // use swaps a configuration in. It cannot fail: the answers first, then what
-// is probed for them.
-func (d *Daemon) use(b *Built) {
+// is probed for them. It warns if b could not be kept for the next start.
+func (d *Daemon) use(b *Built) config.Errors {
 	d.board.Still(func(t *status.Table) {
 		b.DNS.Ready(t, nil)
 		d.dns.Use(b.DNS)
 		d.running.Store(b)
 	})
 	d.prober.Want(b.Plan)
-	d.keepConfig(b)
+	errs := d.keepConfig(b)
 	b.forget()
+	return errs
 }
 
 // Reload reads the configuration on disk again. A configuration that cannot be
@@ -59,13 +60,13 @@ func (d *Daemon) Reload(_ context.Context, by string) (api.Applied, error) {
 	applied := d.taken(built, append(errs, live...), "reload", by)
 	if errs.Failed() {
 		d.fell(errs)
-		return applied, partly(built, errs)
+		return applied, partly(built, errs, applied.Warnings[len(errs):])
 	}
 	return applied, nil
 }
 
-// partly says which zones a reload could not take over.
-func partly(b *Built, errs config.Errors) error {
+// partly says which zones a reload could not take over, and what else it warns of.
+func partly(b *Built, errs config.Errors, more []api.Detail) error {
 	var zones []string
 	for _, z := range b.DNS.ZoneStates() {
 		switch {
@@ -82,14 +83,14 @@ func partly(b *Built, errs config.Errors) error {
 	if len(zones) != 1 {
 		files = fmt.Sprintf("%d zone files are bad", len(zones))
 	}
-	if more := len(zones) - mostTold; more > 0 {
-		zones = append(zones[:mostTold], fmt.Sprintf("and %d more", more))
+	if rest := len(zones) - mostTold; rest > 0 {
+		zones = append(zones[:mostTold], fmt.Sprintf("and %d more", rest))
 	}
 	what := files + ": " + strings.Join(zones, ", ")
 	if len(zones) == 0 { // what is wrong is no zone's
 		what = failure(errs)
 	}
-	return &api.Error{Kind: api.Partial, Details: api.Details(errs[:min(len(errs), mostDetails)]), Text: "reloaded, but " + what}
+	return &api.Error{Kind: api.Partial, Details: append(api.Details(errs[:min(len(errs), mostDetails)]), more...), Text: "reloaded, but " + what}
 }
 
 // mostDetails is how many errors of a reload travel.
@@ -101,7 +102,7 @@ func (d *Daemon) taken(built *Built, errs config.Errors, what, by string) api.Ap
 	later := d.needRestart(built.Model)
 	d.tell(later)
 	applied := api.Applied{Changed: built.Revision != before.Revision, Revision: built.Revision, Warnings: api.Details(append(errs, later...))}
-	d.use(built)
+	applied.Warnings = append(applied.Warnings, api.Details(d.use(built))...)
 	now := time.Now()
 	state := &api.ConfigState{Revision: built.Revision, Loaded: d.state.Load().Loaded, LastTry: now}
 	if applied.Changed || d.state.Load().LastGood {

@@ -99,7 +99,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return err // and a configuration that cannot be listened for is not kept as a good one
 	}
 	d.prober.Want(built.Plan)
-	d.use(built)
+	_ = d.use(built) // logged
 	return d.serve(ctx, hangup)
 }
 

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -133,5 +134,28 @@ func TestServingIsNotSaidTooEarly(t *testing.T) {
 	}
 	if r.logged("msg=serving") {
 		t.Error("the log says that it serves")
+	}
+}
+
+// A change that cannot be kept for the next start is in force, and whoever made
+// it is told.
+func TestAChangeThatIsNotKeptIsToldOf(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	blobs := filepath.Join(r.dir, "state", "blobs")
+	if err := os.Rename(blobs, blobs+".away"); err != nil {
+		t.Fatal(err)
+	}
+	r.write(filepath.Join("state", "blobs"), "no folder")
+	applied, err := r.apply(r.config("192.0.2.2"))
+	if err != nil || !warned(applied, "not kept as the last good configuration: ") {
+		t.Errorf("apply: %+v, %v", applied, err)
+	}
+	if got := r.ask("www.a.example."); got != "NOERROR 192.0.2.2" {
+		t.Errorf("after apply: %s", got)
+	}
+	r.write("portolan.yaml", r.config("192.0.2.3"))
+	if applied, err = r.d.Reload(t.Context(), "test"); err != nil || !warned(applied, "not kept") {
+		t.Errorf("reload: %+v, %v", applied, err)
 	}
 }

@@ -99,7 +99,7 @@ func (d *Daemon) reloadFolder(by string) (api.Applied, error) {
 	d.log.Info("zones read", "folder", d.opts.Zones, "zones", counts.Zones, "read", counts.Read, "gone", counts.Gone, "bad", counts.Bad)
 	if errs.Failed() {
 		d.fell(errs)
-		return applied, partly(&b, errs)
+		return applied, partly(&b, errs, applied.Warnings)
 	}
 	applied.Warnings = append(applied.Warnings, api.Details(errs)...)
 	return applied, nil

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/dnsserver"
 	"github.com/portolan-lb/portolan/probe"
 	"github.com/portolan-lb/portolan/status"
@@ -88,10 +89,11 @@ func (d *Daemon) save() {
 }
 
 // keepConfig keeps a configuration as the last good one. Of a zone whose file
-// is bad, what is kept already stays in the place of the bad file.
-func (d *Daemon) keepConfig(b *Built) {
+// is bad, what is kept already stays in the place of the bad file. What could not
+// be kept is a warning for whoever made the change: it is in force all the same.
+func (d *Daemon) keepConfig(b *Built) (errs config.Errors) {
 	if d.store == nil || b.folder != nil { // a folder of zones is kept by whoever writes it
-		return
+		return nil
 	}
 	bundle := b.bundle()
 	err := d.withGoodZones(b, &bundle)
@@ -101,7 +103,9 @@ func (d *Daemon) keepConfig(b *Built) {
 	if err != nil {
 		d.log.Error("the configuration was not kept as the last good one", "err", err)
 		d.board.Record(status.Event{ID: "store", New: "failed", Why: err.Error(), By: "daemon"})
+		errs = append(errs, &config.Error{Warning: true, Text: "in force, but not kept as the last good configuration: " + oneLine(err)})
 	}
+	return errs
 }
 
 // withGoodZones puts the kept files of zones that are served from an earlier
