@@ -13,7 +13,9 @@ import (
 func (s *Server) CanListen(ls []*config.Listener) error {
 	var unknown []*config.Listener
 	for _, l := range ls {
-		if !slices.ContainsFunc(s.opts.Listeners, func(own *config.Listener) bool { return own.Address.Port() == l.Address.Port() && Meet(own.Address.Addr(), l.Address.Addr()) }) {
+		if !slices.ContainsFunc(s.opts.Listeners, func(own *config.Listener) bool {
+			return own.Address.Port() == l.Address.Port() && Meet(own.Address.Addr(), l.Address.Addr())
+		}) {
 			unknown = append(unknown, l)
 		}
 	}
