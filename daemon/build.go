@@ -162,10 +162,11 @@ type Query struct {
 	Down   []status.ID // as if these rows were down
 }
 
-// Explain tells how a question is answered with the rows as they stand. A row
-// to be taken as down must be one of the configuration's.
-func (b *Built) Explain(rows *status.Table, q Query) (*dnsserver.Explanation, error) {
-	ask := dnsserver.Ask{Name: q.Name, Type: strings.ToUpper(q.Type), Client: q.Client, ECS: q.ECS, At: time.Now()}
+// Explain tells how a question is answered with the rows and live numbers as
+// they stand; gauges may be nil. A row to be taken as down must be one of the
+// configuration's.
+func (b *Built) Explain(rows *status.Table, gauges *status.Gauges, q Query) (*dnsserver.Explanation, error) {
+	ask := dnsserver.Ask{Name: q.Name, Type: strings.ToUpper(q.Type), Client: q.Client, ECS: q.ECS, At: time.Now(), Gauges: gauges}
 	for _, id := range q.Down {
 		if !b.hasRow(id) {
 			return nil, fmt.Errorf("no row %q: rows are named kind/name, such as virtualServer/web, link/telecom, site/east", id)

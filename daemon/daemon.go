@@ -91,7 +91,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return err
 	}
 	d.restore(built)
-	d.dns = dnsserver.New(dnsserver.Options{Listeners: built.Model.DNS.Listeners, Sockets: built.Model.DNS.UDPSockets, Rows: d.board.Table, Log: d.log,
+	d.dns = dnsserver.New(dnsserver.Options{Listeners: built.Model.DNS.Listeners, Sockets: built.Model.DNS.UDPSockets, Rows: d.board.Table, Gauges: d.board.Gauges, Log: d.log,
 		Others: func() int { return d.prober.Stats().Needed }, Record: d.board.Record})
 	cancel := d.board.Prepare(func(next *status.Table, changed []status.ID) { d.dns.Table().Ready(next, changed) })
 	defer cancel()

@@ -481,7 +481,7 @@ func TestHoldOutlivesItsRow(t *testing.T) {
 			t.Errorf("a held server is answered: %s", got)
 		}
 	}
-	e, err := b.Explain(r.d.board.Table(), Query{Name: "www.a.example", Client: netip.MustParseAddr("192.0.2.99"), Down: []status.ID{"virtualServer/one", "virtualServer/two"}})
+	e, err := b.Explain(r.d.board.Table(), nil, Query{Name: "www.a.example", Client: netip.MustParseAddr("192.0.2.99"), Down: []status.ID{"virtualServer/one", "virtualServer/two"}})
 	if err != nil || len(e.Answer) != 1 || !strings.HasSuffix(e.Answer[0], "192.0.2.1") {
 		t.Errorf("both assumed to be down, two held: %+v, %v", e, err)
 	}

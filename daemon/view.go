@@ -44,7 +44,7 @@ func (d *Daemon) Standing(pool string, t *status.Table) (*pick.Trace, bool) {
 
 // Explain implements [api.Explainer].
 func (d *Daemon) Explain(_ context.Context, q api.ExplainQuery) (any, error) {
-	e, err := d.running.Load().Explain(d.board.Table(), Query(q))
+	e, err := d.running.Load().Explain(d.board.Table(), d.board.Gauges(), Query(q))
 	if err != nil { // it can only be the question
 		return nil, api.Errorf(api.Invalid, "%v", err)
 	}

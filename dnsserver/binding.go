@@ -62,6 +62,8 @@ func (b *binding) decide(q *question, qtype uint16) *decision {
 	c := &choosing{b: b, q: q, d: &decision{}}
 	c.in = pick.Input{
 		Table:   q.rows,
+		Gauges:  q.gauges,
+		Now:     q.now,
 		Client:  pick.Client{Addr: q.client.addr, Class: uint32(class)},
 		Draw:    b.memo.draw(&q.client, b, qtype, q.peek),
 		Answers: b.pool.Answers,

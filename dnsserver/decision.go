@@ -20,6 +20,7 @@ type client struct {
 type question struct {
 	client client
 	rows   *status.Table
+	gauges *status.Gauges // nil: no live numbers
 	now    time.Time
 	peek   bool   // explain: do not advance the draw number
 	trace  *Trace // nil when nobody asks why

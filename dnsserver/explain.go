@@ -20,6 +20,7 @@ type Ask struct {
 	Client netip.Addr   // the packet's source
 	ECS    netip.Prefix // the query's Client Subnet; zero: none
 	At     time.Time
+	Gauges *status.Gauges // the live numbers; nil: none are known
 	Assume []status.Row // what if these rows stood so
 }
 
@@ -62,7 +63,7 @@ func (t *Table) Explain(rows *status.Table, ask Ask) (*Explanation, error) {
 		rows = rows.With(ask.Assume...)
 	}
 	q := parseQuery(msg, ask.Client, t, true).at(ask.At, rows)
-	q.question.peek, q.question.trace = true, &Trace{}
+	q.question.peek, q.question.trace, q.question.gauges = true, &Trace{}, ask.Gauges
 	q.listener = t.firstListener()
 	q.admit(t, nil)
 	reply := answer(t, q)

@@ -66,7 +66,7 @@ func (p *pool) outcome(in pick.Input, tr *DecisionTrace) outcome {
 		return p.fall(in, tr)
 	}
 	tr.note("onDecline: %s", p.OnDecline)
-	o := outcome{end: declines, reason: reason}
+	o := outcome{end: declines, reason: reason, shares: d}
 	if p.OnDecline == config.DeclineAny && reason == pick.Declined {
 		o.pool, o.among = p, p.group.Leaves(in.Table)
 	}

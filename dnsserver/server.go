@@ -21,8 +21,9 @@ import (
 // Options is what a [Server] is made of. Only Listeners and Rows are needed.
 type Options struct {
 	Listeners []*config.Listener
-	Rows      func() *status.Table // the states of now; called once a query
-	Log       *slog.Logger         // default: slog.Default()
+	Rows      func() *status.Table  // the states of now; called once a query
+	Gauges    func() *status.Gauges // the live numbers of now, called once a query; may be nil
+	Log       *slog.Logger          // default: slog.Default()
 
 	Sockets int        // UDP sockets an address (default: one a CPU)
 	Others  func() int // descriptors that other parts of the process need at worst; may be nil
@@ -174,6 +175,7 @@ func (h *handler) reply(msg []byte, source netip.Addr, buf []byte, now time.Time
 	}
 	h.count.request(source, q.qtype)
 	h.keep(q)
+	q.question.gauges = h.gauges()
 	q.at(now, h.rows()).admit(t, h.gate)
 	h.count.cookie(q.cookie)
 	if q.ruling == dropped {
@@ -205,6 +207,13 @@ func (h *handler) rows() *status.Table {
 		return nil
 	}
 	return h.server.opts.Rows()
+}
+
+func (h *handler) gauges() *status.Gauges {
+	if h.server.opts.Gauges == nil {
+		return nil
+	}
+	return h.server.opts.Gauges()
 }
 
 // alarm counts what must not happen, and logs the 1st, 2nd, 4th, 8th, ... of

@@ -8,7 +8,8 @@ import (
 
 // Algorithm gives each active member its share for the client, appended to
 // into, or declines. It is pure: all that it may depend on is in the Input and
-// in what it was compiled with. Members with no share are left out.
+// in what it was compiled with. Members with no share are left out. One that
+// declines still says in Width, Next and Wants what that rests on.
 type Algorithm interface {
 	Shares(in Input, active []*Member, into []Share) (d Distribution, ok bool)
 }

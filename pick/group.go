@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/portolan-lb/portolan/status"
 )
@@ -90,6 +91,8 @@ type Client struct {
 // compiled with.
 type Input struct {
 	Table   *status.Table
+	Gauges  *status.Gauges // live numbers; nil: none are known
+	Now     time.Time
 	Client  Client
 	Draw    uint64 // round robin advances with it by one place, random draws anew
 	Answers int    // how many distinct members are wanted; 0 is 1

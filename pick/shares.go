@@ -3,6 +3,7 @@ package pick
 import (
 	"math/bits"
 	"slices"
+	"time"
 )
 
 // Share is a member's part of the answers, in proportion to the other shares
@@ -31,6 +32,22 @@ type Distribution struct {
 	Slot   int  // which slot of the chain it comes from
 	Lapsed bool // busy protection lapsed, here or in a nested group
 	Panic  bool // health was ignored, here or in a nested group
+
+	// Next is when what this rests on is known to change, such as the end of a
+	// warm-up (T6); zero: not known.
+	Next time.Time
+	// Wants says that an algorithm looked for what is measured of this client's
+	// network: the owner has it measured, or kept fresh, once it has answered.
+	Wants bool
+}
+
+// heed takes over what an algorithm that is not the last word rests on: one
+// that declined might choose for a neighbour, or a moment later.
+func (d *Distribution) heed(o Distribution) {
+	d.Width, d.Wants = max(d.Width, o.Width), d.Wants || o.Wants
+	if d.Next.IsZero() || !o.Next.IsZero() && o.Next.Before(d.Next) {
+		d.Next = o.Next
+	}
 }
 
 // Equal says whether two distributions give the same answers. Shares must be
@@ -60,35 +77,40 @@ func (g *Group) Shares(in Input, into []Share, tr *Trace) (Distribution, Reason)
 	in.scratch = scratches.Get().(*scratch)
 	defer scratches.Put(in.scratch)
 	members, inner := a.members, []Distribution(nil)
+	declined := Distribution{Shares: into}
 	if g.nested {
-		members, inner = willing(in, members, tr)
+		members, inner = willing(in, members, &declined, tr)
 	}
 	for i, slot := range g.chain {
 		in.trace = tr.slot(slot.Name)
 		d, ok := slot.Shares(in, members, into)
 		if !ok {
 			in.trace.declined()
+			declined.heed(d)
 			continue
 		}
 		if g.nested {
 			d = open(d, members, inner, in.answers())
 		}
+		d.heed(declined)
 		d.Slot, d.Lapsed, d.Panic = i, d.Lapsed || a.lapsed, d.Panic || a.panicked
 		d.reduce()
 		in.trace.took(d)
 		return tr.ended(d, Chosen)
 	}
-	return tr.ended(Distribution{Shares: into}, Declined)
+	return tr.ended(declined, Declined)
 }
 
-// willing leaves out nested groups whose own slots decline this client. It
-// gives each member's own shares beside it; a leaf has none.
-func willing(in Input, members []*Member, tr *Trace) (kept []*Member, inner []Distribution) {
+// willing leaves out nested groups whose own slots decline this client, and has
+// declined heed them. It gives each member's own shares beside it; a leaf has
+// none.
+func willing(in Input, members []*Member, declined *Distribution, tr *Trace) (kept []*Member, inner []Distribution) {
 	for _, m := range members {
 		var d Distribution
 		if m.Group != nil {
 			var reason Reason
 			if d, reason = m.Group.Shares(in, nil, tr.nest()); reason != Chosen {
+				declined.heed(d)
 				continue
 			}
 		}
@@ -103,14 +125,15 @@ func open(d Distribution, members []*Member, inner []Distribution, answers int) 
 	of := func(m *Member) *Distribution { return &inner[slices.Index(members, m)] }
 	if first := d.Shares[0].Member; d.Mode == Ordered && first.Group != nil && len(of(first).Shares) >= answers {
 		whole := *of(first)
-		whole.Width = max(d.Width, whole.Width)
+		whole.heed(d)
 		return whole
 	}
 	scale := uint64(1)
 	for _, s := range d.Shares {
 		if s.Member.Group != nil {
 			in := of(s.Member)
-			d.Width, d.Lapsed, d.Panic = max(d.Width, in.Width), d.Lapsed || in.Lapsed, d.Panic || in.Panic
+			d.heed(*in)
+			d.Lapsed, d.Panic = d.Lapsed || in.Lapsed, d.Panic || in.Panic
 			scale = lcm(scale, total(in.Shares))
 		}
 	}

@@ -13,10 +13,12 @@ import (
 // goroutine; [Board.Table] never waits for the others.
 type Board struct {
 	table  atomic.Pointer[Table]
+	gauges atomic.Pointer[Gauges]
 	events *ring
 
 	mu      sync.Mutex // guards everything that makes a new table
 	holds   map[ID]*Hold
+	loads   map[ID]load // what Mark said
 	expiry  map[ID]*time.Timer
 	prepare []*preparer
 }
@@ -29,7 +31,7 @@ type preparer struct {
 
 // NewBoard gives an empty board that remembers the last events of it.
 func NewBoard(events int) *Board {
-	b := &Board{events: newRing(events), holds: map[ID]*Hold{}, expiry: map[ID]*time.Timer{}}
+	b := &Board{events: newRing(events), holds: map[ID]*Hold{}, loads: map[ID]load{}, expiry: map[ID]*time.Timer{}}
 	b.table.Store(&Table{})
 	return b
 }
@@ -63,7 +65,8 @@ func (b *Board) Still(f func(t *Table)) {
 }
 
 // Update writes rows and publishes a new table if any of them changed. Hold is
-// the board's own: what rows carry there is ignored. A zero Since means now if
+// the board's own: what rows carry there is ignored; so is what they say of
+// load where [Board.Mark] has said something. A zero Since means now if
 // Health changed, else the old Since.
 func (b *Board) Update(rows ...Row) {
 	b.change(rows, nil)
@@ -114,6 +117,9 @@ func (b *Board) change(rows []Row, gone []ID) {
 // old, which is nil for a new one.
 func (b *Board) complete(r Row, old *Row, now time.Time) *Row {
 	r.Hold = b.holds[r.ID]
+	if l, ok := b.loads[r.ID]; ok {
+		l.into(&r)
+	}
 	if r.Since.IsZero() {
 		r.Since = now
 		if old != nil && old.Health == r.Health {
@@ -183,6 +189,9 @@ func (r *Row) describe() string {
 	}
 	if r.Full {
 		s += " full"
+	}
+	if r.Shed > 0 {
+		s += fmt.Sprintf(" sheds %d/%d", r.Shed, Slices)
 	}
 	return s
 }

@@ -34,6 +34,7 @@ const (
 	KindLink          = "link"          // link/NAME
 	KindSite          = "site"          // site/NAME
 	KindPool          = "pool"          // pool/POOL/MEMBER
+	KindInterface     = "interface"     // interface/NAME, of links that have one
 )
 
 // Health is three-valued: what was never probed is unknown, which is shown as
@@ -73,7 +74,13 @@ type Row struct {
 	ID     ID     `json:"id"`
 	Health Health `json:"health"`
 	Busy   bool   `json:"busy,omitempty"` // over the busy threshold, not yet under recovery
-	Full   bool   `json:"full,omitempty"` // at a connection or rate limit
+	Full   bool   `json:"full,omitempty"` // at its limit of connections
+
+	// Shed is how many of the 256 slices of clients leave it, while it is
+	// neither busy nor free: busy protection with shed: hash-slices.
+	Shed      uint16    `json:"shed,omitempty"`
+	LoadSince time.Time `json:"loadSince,omitzero"` // when Busy, Full or Shed took its value
+	LoadWhy   string    `json:"loadWhy,omitempty"`  // one sentence with the figures
 
 	// Waiting: this row's first result since start is still to come and no
 	// state was kept from before. It ends with the first result.
@@ -141,6 +148,6 @@ func (r *Row) Usable() bool {
 // the same way. Seen and Why alone do not make a new table: evidence of an
 // unchanged state is read from the prober.
 func (r *Row) same(o *Row) bool {
-	return r.Health == o.Health && r.Busy == o.Busy && r.Full == o.Full && r.Waiting == o.Waiting &&
+	return r.Health == o.Health && r.Busy == o.Busy && r.Full == o.Full && r.Shed == o.Shed && r.Waiting == o.Waiting &&
 		r.Since.Equal(o.Since) && r.By == o.By && r.Hold == o.Hold
 }

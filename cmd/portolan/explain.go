@@ -85,5 +85,5 @@ func explain(cmd *cobra.Command, q api.ExplainQuery, config string) (*dnsserver.
 			return nil, api.Errorf(api.NotFound, "down %q: there is no such row", id)
 		}
 	}
-	return built.Explain(built.Rows(), daemon.Query(q))
+	return built.Explain(built.Rows(), nil, daemon.Query(q))
 }
