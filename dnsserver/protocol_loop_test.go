@@ -4,29 +4,13 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
-	"os"
-	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
-)
 
-// needRoot skips a test without root; under PORTOLAN_CI=1 it fails it, so that
-// a test that never runs is noticed. So is one that make e2e would not find.
-func needRoot(t *testing.T) {
-	t.Helper()
-	name, _, _ := strings.Cut(t.Name(), "/")
-	switch {
-	case !strings.HasSuffix(name, "_Root"):
-		t.Fatal("needs root, so its name has to end in _Root")
-	case os.Geteuid() == 0:
-	case os.Getenv("PORTOLAN_CI") == "1":
-		t.Fatal("needs root")
-	default:
-		t.Skip("needs root: run make e2e as root")
-	}
-}
+	"github.com/portolan-lb/portolan/nettest"
+)
 
 // Source ports: none that no client asks from gets a reply, port 53 does. Some
 // resolvers ask from 53, as old firewalls made them; a server there sends
@@ -100,7 +84,7 @@ func TestProtocol_Loop(t *testing.T) {
 // The same with real packets: from port 53 over a socket, from the others over
 // a raw one, for no socket can be bound to port 0.
 func TestProtocol_SourcePorts_Root(t *testing.T) {
-	needRoot(t)
+	nettest.NeedRoot(t)
 	r := protocolServer(t, protocolZone)
 	conn, err := net.DialUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 53), Port: 53}, net.UDPAddrFromAddrPort(r.udp))
 	if err != nil {

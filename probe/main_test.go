@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/nettest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -59,7 +60,7 @@ func serve(t *testing.T, network, address string, handle func(net.Conn)) string 
 	t.Helper()
 	l, err := net.Listen(network, address)
 	if err != nil {
-		missing(t, "cannot listen on %s: %v", address, err)
+		nettest.Missing(t, "cannot listen on %s: %v", address, err)
 	}
 	done := make(chan struct{})
 	go func() {
@@ -91,30 +92,12 @@ func closedPort(t *testing.T) string {
 // needRaw is for a test that sends packets of its own making.
 func needRaw(t *testing.T) {
 	t.Helper()
-	mustBeRoot(t)
+	nettest.NeedRoot(t)
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_RAW, syscall.IPPROTO_ICMP)
 	if err != nil {
-		missing(t, "needs CAP_NET_RAW: run make e2e as root (%v)", err)
+		nettest.Missing(t, "needs CAP_NET_RAW: run make e2e as root (%v)", err)
 	}
 	syscall.Close(fd)
-}
-
-// mustBeRoot fails a test that make e2e would not find by its name.
-func mustBeRoot(t *testing.T) {
-	t.Helper()
-	if name, _, _ := strings.Cut(t.Name(), "/"); !strings.HasSuffix(name, "_Root") {
-		t.Fatal("needs root, so its name has to end in _Root")
-	}
-}
-
-// missing skips a test for want of something that it needs; under
-// PORTOLAN_CI=1 it fails it, so that a test that never runs is noticed.
-func missing(t *testing.T, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("PORTOLAN_CI") == "1" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
 }
 
 const (

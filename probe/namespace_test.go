@@ -2,10 +2,7 @@ package probe
 
 import (
 	"bytes"
-	"fmt"
 	"net"
-	"os"
-	"runtime"
 	"testing"
 
 	"golang.org/x/net/icmp"
@@ -13,19 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/nettest"
 )
-
-// onThread runs f on a thread of its own that ends with it, so that f may
-// change what belongs to a thread: capabilities, the network namespace.
-func onThread(f func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // never unlocked: the thread ends here
-		f()
-	}()
-	<-done
-}
 
 // dropRaw takes CAP_NET_RAW away from this thread.
 func dropRaw(t *testing.T) {
@@ -40,45 +26,15 @@ func dropRaw(t *testing.T) {
 	}
 }
 
-// inEmptyNetwork runs f on a thread whose network has nothing but loopback,
-// with the given values under net.ipv4.
+// inEmptyNetwork runs f in a network that has nothing but loopback, with the
+// given values under net.ipv4.
 func inEmptyNetwork(t *testing.T, sysctls map[string]string, f func()) {
 	t.Helper()
-	mustBeRoot(t)
-	var err error
-	onThread(func() {
-		if err = emptyNetwork(sysctls); err == nil {
-			f()
-		}
-	})
-	if err != nil {
-		missing(t, "needs a network namespace: run make e2e as root (%v)", err)
-	}
-}
-
-func emptyNetwork(sysctls map[string]string) error {
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("unshare: %w", err)
-	}
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	lo, err := unix.NewIfreq("lo")
-	if err != nil {
-		return err
-	}
-	lo.SetUint16(unix.IFF_UP)
-	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo); err != nil {
-		return fmt.Errorf("lo up: %w", err)
-	}
+	n := nettest.New(t)
 	for name, value := range sysctls {
-		if err := os.WriteFile("/proc/sys/net/ipv4/"+name, []byte(value), 0); err != nil {
-			return err
-		}
+		n.Set("ipv4/"+name, value)
 	}
-	return nil
+	n.Do(f)
 }
 
 // Values of net.ipv4.ping_group_range.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/nettest"
 	"github.com/portolan-lb/portolan/status"
 )
 
@@ -34,7 +35,7 @@ func many(n int, kind string) Plan {
 func TestSilentDoNotDelay_T51(t *testing.T) {
 	const n = 1500
 	if fileShare() < n {
-		missing(t, "needs a limit of %d open files", 2*n)
+		nettest.Missing(t, "needs a limit of %d open files", 2*n)
 	}
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Options{})

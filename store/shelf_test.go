@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/portolan-lb/portolan/nettest"
 )
 
 func place(t *testing.T, s *Shelf, name, text string) (kept string) {
@@ -177,7 +179,7 @@ func TestZoneSeal(t *testing.T) {
 
 // TestShelfDiskFull_Root: a full disk refuses what is new and harms nothing.
 func TestShelfDiskFull_Root(t *testing.T) {
-	needRoot(t)
+	nettest.NeedRoot(t)
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=256k"); err != nil {
 		t.Fatalf("mount a tmpfs: %v", err)

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/portolan-lb/portolan/nettest"
 )
 
 // TestDamage: whatever happens to the files, a load gives the newest whole
@@ -150,7 +152,7 @@ func killWhileSaving(t *testing.T, dir string, n int) {
 
 // TestDiskFull_Root saves on a file system of 256 KiB until it is full.
 func TestDiskFull_Root(t *testing.T) {
-	needRoot(t)
+	nettest.NeedRoot(t)
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=256k"); err != nil {
 		t.Fatalf("mount a tmpfs: %v", err)
@@ -229,17 +231,4 @@ func FuzzTree(f *testing.F) {
 			}
 		}
 	})
-}
-
-// needRoot skips a test without root; under PORTOLAN_CI=1 it fails it, so that
-// a test that never runs is noticed.
-func needRoot(t *testing.T) {
-	t.Helper()
-	switch {
-	case os.Geteuid() == 0:
-	case os.Getenv("PORTOLAN_CI") == "1":
-		t.Fatal("needs root")
-	default:
-		t.Skip("needs root: run make e2e as root")
-	}
 }
