@@ -24,7 +24,9 @@ const (
 // first line of its output is the evidence. However it ends, its whole process
 // group ends with it, so that no interval leaves a child behind; one that makes
 // a session of its own is on its own. It sees no environment but PATH, LC_ALL=C
-// and PORTOLAN_SOURCE, the source address if one is set.
+// and what ties it to a link, each if it is set, for it opens its own sockets:
+// PORTOLAN_SOURCE (address), PORTOLAN_DEVICE (interface), PORTOLAN_MARK (a
+// decimal number).
 func probeExec(ctx context.Context, t *Task) Result {
 	if len(t.Probe.Command) == 0 {
 		return t.void("no command to run")
@@ -80,8 +82,14 @@ func (t *Task) arguments() []string {
 
 func (t *Task) environment() []string {
 	env := []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
-	if t.Source.IsValid() {
-		env = append(env, "PORTOLAN_SOURCE="+t.Source.String())
+	if t.Pin.Source.IsValid() {
+		env = append(env, "PORTOLAN_SOURCE="+t.Pin.Source.String())
+	}
+	if t.Pin.Device != "" {
+		env = append(env, "PORTOLAN_DEVICE="+t.Pin.Device)
+	}
+	if t.Pin.Mark != 0 {
+		env = append(env, "PORTOLAN_MARK="+strconv.FormatUint(uint64(t.Pin.Mark), 10))
 	}
 	return env
 }

@@ -31,32 +31,78 @@ const (
 // of its peer, ours or not: what is not ours is dropped without a word (1.2.7,
 // T53), and before it fills the socket's buffer. Without CAP_NET_RAW a ping socket is tried.
 func probeICMP(ctx context.Context, t *Task) Result {
-	e := newEcho(t.Target.Addr(), t.Probe.Size)
-	conn, hangUp, err := t.openICMP(ctx, e)
+	r, err := t.echo(ctx, t.Probe.Size)
 	if err != nil {
 		return t.failed(err)
 	}
+	return t.pass("reply in %s", took(r.RTT))
+}
+
+// Reply is what is known of the reply to one packet.
+type Reply struct {
+	RTT time.Duration // from before the packet was sent until its reply was read
+	TTL int           // the reply's TTL or hop limit on arrival, 1..255; 0: not known
+}
+
+// echo makes one exchange of size octets of payload; 0 is the usual 56.
+func (t *Task) echo(ctx context.Context, size int) (Reply, error) {
+	e := newEcho(t.Target.Addr(), size)
+	conn, hangUp, err := t.openICMP(ctx, e)
+	if err != nil {
+		return Reply{}, err
+	}
 	defer hangUp()
+	read, err := readWithTTL(conn, e.peer.Is4())
+	if err != nil {
+		return Reply{}, err
+	}
 	start := time.Now()
 	if _, err := conn.Write(e.request()); err != nil {
-		return t.failed(err)
+		return Reply{}, err
 	}
 	// A read error may come from an ICMP error that another prober's packet
 	// met, so only many of them in a row end the wait.
 	buf := make([]byte, 2048)
 	for errs := 0; errs < 16; {
-		n, peer, err := conn.(net.PacketConn).ReadFrom(buf)
+		n, ttl, peer, err := read(buf)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			return t.silent()
+			return Reply{}, err
 		case err != nil:
 			errs++
 		case e.matches(buf[:n], addrOf(peer)):
-			return t.pass("reply in %s", took(time.Since(start)))
+			return Reply{RTT: time.Since(start), TTL: ttl}, nil
 		}
 	}
-	return t.fail("no reply, only errors from the socket")
+	return Reply{}, errors.New("no reply, only errors from the socket")
 }
+
+// readWithTTL gives a function that reads a packet from its ICMP header on, as
+// ReadFrom does, and the TTL or hop limit that it came with, 0 if the kernel
+// does not tell.
+func readWithTTL(conn net.Conn, v4 bool) (func(b []byte) (n, ttl int, from net.Addr, err error), error) {
+	if v4 {
+		c := ipv4.NewPacketConn(conn.(net.PacketConn))
+		return func(b []byte) (n, ttl int, from net.Addr, err error) {
+			n, cm, from, err := c.ReadFrom(b)
+			if cm != nil {
+				ttl = cm.TTL
+			}
+			return n, ttl, from, err
+		}, c.SetControlMessage(ipv4.FlagTTL, true)
+	}
+	c := ipv6.NewPacketConn(conn.(net.PacketConn))
+	return func(b []byte) (n, ttl int, from net.Addr, err error) {
+		n, cm, from, err := c.ReadFrom(b)
+		if cm != nil {
+			ttl = cm.HopLimit
+		}
+		return n, ttl, from, err
+	}, c.SetControlMessage(ipv6.FlagHopLimit, true)
+}
+
+// minEcho is the least payload of an echo request, in octets: the nonce and some.
+const minEcho = 24
 
 // echo is one request, and what its reply must look like.
 type echo struct {
@@ -70,7 +116,7 @@ func newEcho(peer netip.Addr, size int) *echo {
 	if size == 0 {
 		size = 56
 	}
-	e := &echo{peer: peer, payload: make([]byte, max(size, 24))}
+	e := &echo{peer: peer, payload: make([]byte, max(size, minEcho))}
 	var ids [4]byte
 	rand.Read(ids[:]) // never fails: crypto/rand ends the program instead
 	rand.Read(e.payload[:16])
@@ -185,15 +231,13 @@ func (t *Task) prepare(f *os.File) error {
 	if err != nil {
 		return err
 	}
-	if t.control != nil {
-		if err := t.control(raw); err != nil {
-			return err
-		}
+	if err := t.pin(raw); err != nil {
+		return err
 	}
 	var failed error
 	err = raw.Control(func(fd uintptr) {
-		if t.Source.IsValid() {
-			failed = unix.Bind(int(fd), sockaddr(t.Source))
+		if t.Pin.Source.IsValid() {
+			failed = unix.Bind(int(fd), sockaddr(t.Pin.Source))
 		}
 		if failed == nil {
 			failed = unix.Connect(int(fd), sockaddr(t.Target.Addr()))

@@ -49,10 +49,10 @@ func Kinds() []string { return slices.Sorted(maps.Keys(kinds)) }
 // Task is one probe to be made: where to, and how.
 type Task struct {
 	Target netip.AddrPort // port 0: none
-	Source netip.Addr     // bind here; the zero Addr leaves it to the kernel
+	Pin    Pin            // the link it goes by
 	Probe  *config.Probe
 
-	control  func(syscall.RawConn) error       // pins a socket to a link; may be nil
+	control  func(syscall.RawConn) error       // Options.Control, called besides Pin's; may be nil
 	readFile func(name string) ([]byte, error) // reads caFile
 }
 
@@ -124,9 +124,9 @@ func (t *Task) failed(err error) Result {
 		return t.void("%s", own)
 	case isTimeout(err):
 		return t.silent()
-	case errors.Is(err, syscall.EADDRNOTAVAIL) && t.Source.IsValid():
+	case errors.Is(err, syscall.EADDRNOTAVAIL) && t.Pin.Source.IsValid():
 		// A link whose address is gone is no link, so this is not void.
-		return t.fail("source %s is not an address of this machine", t.Source)
+		return t.fail("source %s is not an address of this machine", t.Pin.Source)
 	case isOurs(err):
 		return t.void("cannot probe: %s", plain(err))
 	default:
@@ -170,8 +170,8 @@ func plain(err error) string {
 // the end. Networks: tcp, udp, icmp and raw-tcp (segments with their TCP
 // header).
 func (t *Task) dial(ctx context.Context, network string) (conn net.Conn, hangUp func(), err error) {
-	if t.Source.IsValid() && t.Source.Is4() != t.Target.Addr().Is4() {
-		return nil, nil, voidError(fmt.Sprintf("source %s and target %s are of different families", t.Source, t.Target.Addr()))
+	if t.Pin.Source.IsValid() && t.Pin.Source.Is4() != t.Target.Addr().Is4() {
+		return nil, nil, voidError(fmt.Sprintf("source %s and target %s are of different families", t.Pin.Source, t.Target.Addr()))
 	}
 	if t.Target.Port() == 0 && network != "icmp" {
 		return nil, nil, voidError(fmt.Sprintf("a %s probe of %s needs a port", t.Probe.Kind, t.Target.Addr()))
@@ -179,12 +179,7 @@ func (t *Task) dial(ctx context.Context, network string) (conn net.Conn, hangUp 
 	d := net.Dialer{
 		KeepAlive: -1,
 		LocalAddr: t.local(network),
-		Control: func(_, _ string, c syscall.RawConn) error {
-			if t.control == nil {
-				return nil
-			}
-			return t.control(c)
-		},
+		Control:   func(_, _ string, c syscall.RawConn) error { return t.pin(c) },
 	}
 	network, address := t.address(network)
 	conn, err = d.DialContext(ctx, network, address)
@@ -192,6 +187,17 @@ func (t *Task) dial(ctx context.Context, network string) (conn net.Conn, hangUp 
 		return nil, nil, err
 	}
 	return conn, bound(ctx, conn), nil
+}
+
+// pin ties a new socket to the task's link.
+func (t *Task) pin(c syscall.RawConn) error {
+	if err := t.Pin.Control(c); err != nil {
+		return err
+	}
+	if t.control == nil {
+		return nil
+	}
+	return t.control(c)
 }
 
 // bound ends reads and writes on conn when ctx ends, be it by the timeout or
@@ -227,14 +233,14 @@ func (t *Task) address(network string) (string, string) {
 // local gives the source address as the type that the network wants.
 func (t *Task) local(network string) net.Addr {
 	switch {
-	case !t.Source.IsValid():
+	case !t.Pin.Source.IsValid():
 		return nil
 	case network == "tcp":
-		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(t.Source, 0))
+		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(t.Pin.Source, 0))
 	case network == "udp":
-		return net.UDPAddrFromAddrPort(netip.AddrPortFrom(t.Source, 0))
+		return net.UDPAddrFromAddrPort(netip.AddrPortFrom(t.Pin.Source, 0))
 	default:
-		return &net.IPAddr{IP: t.Source.AsSlice(), Zone: t.Source.Zone()}
+		return &net.IPAddr{IP: t.Pin.Source.AsSlice(), Zone: t.Pin.Source.Zone()}
 	}
 }
 

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // tested with less.
 func probeOnce(t *testing.T, target string, def config.Probe) Result {
 	t.Helper()
-	task := &Task{Target: addrPort(target), Probe: &def, Source: def.Source, readFile: os.ReadFile}
+	task := &Task{Target: addrPort(target), Probe: &def, Pin: Pin{Source: def.Source}, readFile: os.ReadFile}
 	return runTask(t, task)
 }
 

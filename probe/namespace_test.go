@@ -14,13 +14,16 @@ import (
 )
 
 // dropRaw takes CAP_NET_RAW away from this thread.
-func dropRaw(t *testing.T) {
+func dropRaw(t *testing.T) { drop(t, unix.CAP_NET_RAW) }
+
+// drop takes a capability (0 to 31) away from this thread.
+func drop(t *testing.T, capability int) {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&header, &data[0]); err != nil {
 		t.Error(err)
 	}
-	data[0].Effective &^= 1 << unix.CAP_NET_RAW
+	data[0].Effective &^= 1 << capability
 	if err := unix.Capset(&header, &data[0]); err != nil {
 		t.Error(err)
 	}

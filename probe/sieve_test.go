@@ -82,7 +82,7 @@ func TestSieveReset_T54_Root(t *testing.T) {
 func strangerTo(t *testing.T, task *Task, network string, conn net.Conn) net.Conn {
 	t.Helper()
 	local := addrOf(conn.LocalAddr())
-	back := &Task{Target: netip.AddrPortFrom(local, 1), Source: task.Target.Addr(), Probe: task.Probe}
+	back := &Task{Target: netip.AddrPortFrom(local, 1), Pin: Pin{Source: task.Target.Addr()}, Probe: task.Probe}
 	stranger, hangUp, err := back.dial(t.Context(), network)
 	if err != nil {
 		t.Fatal(err)
