@@ -17,6 +17,7 @@ type Model struct {
 	Pools          []*Pool          `yaml:"pools" json:"pools,omitempty"`
 	VirtualServers []*VirtualServer `yaml:"virtualServers" json:"virtualServers,omitempty"`
 	Links          []*Link          `yaml:"links" json:"links,omitempty"`
+	Proximity      Proximity        `yaml:"proximity" json:"proximity,omitzero"`
 	Sites          []*Site          `yaml:"sites" json:"sites,omitempty"`
 	Probes         []*Probe         `yaml:"probes" json:"probes,omitempty"`
 	Geo            Geo              `yaml:"geo" json:"geo,omitzero"`
@@ -38,7 +39,10 @@ func (m *Model) Source() Source { return m.source }
 // files include, which only their reader knows.
 func (m *Model) Files() []string { return m.files }
 
-func (m *Model) defaults() { m.DNS.defaults() }
+func (m *Model) defaults() {
+	m.DNS.defaults()
+	m.Proximity.defaults()
+}
 
 // Node says which node this is.
 type Node struct {
@@ -79,6 +83,8 @@ func (c *checker) model() {
 	each(c, m.Probes, (*Probe).check)
 	each(c, m.Sites, (*Site).check)
 	each(c, m.Links, (*Link).check)
+	c.of(&m.Proximity)
+	m.Proximity.check(c)
 	each(c, m.VirtualServers, (*VirtualServer).check)
 	c.of(&m.Geo)
 	m.Geo.check(c)

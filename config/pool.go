@@ -56,8 +56,8 @@ type Spill string
 // The reasons to spill (FAQ 1.2.13, 1.2.14, C3).
 const (
 	SpillDown Spill = "down" // members are down or held
-	SpillBusy Spill = "busy" // members are busy; waits for module link
-	SpillFull Spill = "full" // members are full; waits for module link
+	SpillBusy Spill = "busy" // members are busy, and the pool has busyProtection
+	SpillFull Spill = "full" // members are at their limit of connections
 )
 
 // OnDecline is what a name answers when members stand ready and no slot chose.
@@ -167,15 +167,7 @@ func (p *Pool) checkSet(c *checker) {
 	if p.Panic > 0 && p.Quorum > 0 {
 		c.bad(&p.Quorum, "has no place beside panic, which answers what quorum would not")
 	}
-	if p.BusyProtection {
-		c.warn(&p.BusyProtection, "has no effect before module link is there: nothing meters links yet")
-	}
 	distinct(c, p.Spill)
-	for i, s := range p.Spill {
-		if s == SpillBusy || s == SpillFull {
-			c.warn(&p.Spill[i], "has no effect before module link is there: nothing meters links yet")
-		}
-	}
 }
 
 // declines says whether an algorithm may choose nobody, so that the next slot

@@ -261,6 +261,7 @@ type attachment struct {
 	addresses []netip.Addr // none: it is a name, or a place
 	port      bool         // it has one
 	source    netip.Addr   // for probes without a source of their own; may be zero
+	learnt    bool         // its address is found out while it runs
 }
 
 // attach checks a list of probes against what they are attached to.
@@ -295,7 +296,7 @@ func (c *checker) inherit(m *Member, probes []string, on attachment) {
 // there.
 func (c *checker) aim(at any, p *Probe, on attachment, inherited string) {
 	switch ports := p.Kind == "tcp" || p.Kind == "tcp-half-open" || p.Kind == "udp"; { // the others have a usual port
-	case !p.Target.Addr.IsValid() && len(on.addresses) == 0:
+	case !p.Target.Addr.IsValid() && len(on.addresses) == 0 && !on.learnt:
 		c.bad(at, "%sprobe %q needs a target: %s has no address", inherited, p.Name, on.what)
 	case ports && p.Target.Port == 0 && !on.port:
 		c.bad(at, "%sprobe %q needs a target with a port: %s has none", inherited, p.Name, on.what)

@@ -11,21 +11,12 @@ type VirtualServer struct {
 	Port      uint16       `yaml:"port" json:"port,omitempty"` // 1 to 65535; default target port of its probes
 	Link      string       `yaml:"link" json:"link,omitempty"` // the link it is reached by; its row must be up
 	Site      string       `yaml:"site" json:"site,omitempty"` // the site it stands in; its row must be up
-	Probes    []string     `yaml:"probes" json:"probes,omitempty"`
-	Criteria  Criteria     `yaml:"criteria" json:"criteria,omitzero"`
-	Pos       Pos          `yaml:"-" json:"-"`
-}
 
-// Link is an ISP line. Here it owns the row link/NAME; metering and busy
-// protection come with the link module.
-type Link struct {
-	Name     string     `yaml:"name" json:"name"`
-	NextHop  netip.Addr `yaml:"nextHop" json:"nextHop,omitzero"` // target of its probes
-	Source   netip.Addr `yaml:"source" json:"source,omitzero"`   // source address of its probes; default the kernel's choice
-	Site     string     `yaml:"site" json:"site,omitempty"`      // where the line ends
-	Probes   []string   `yaml:"probes" json:"probes,omitempty"`
-	Criteria Criteria   `yaml:"criteria" json:"criteria,omitzero"`
-	Pos      Pos        `yaml:"-" json:"-"`
+	MaxConnections int `yaml:"maxConnections" json:"maxConnections,omitempty"` // full at so many connections, as it reports them (portolan report), 1 to 2000000000; 0: no bound
+
+	Probes   []string `yaml:"probes" json:"probes,omitempty"`
+	Criteria Criteria `yaml:"criteria" json:"criteria,omitzero"`
+	Pos      Pos      `yaml:"-" json:"-"`
 }
 
 // Site is a data centre or point of presence. It owns the row site/NAME, which
@@ -65,6 +56,9 @@ func (v *VirtualServer) check(c *checker) {
 	if c.given(&v.Link) {
 		c.refer("link", &v.Link)
 	}
+	if c.given(&v.MaxConnections) {
+		between(c, &v.MaxConnections, 1, 2_000_000_000)
+	}
 	if c.given(&v.Site) {
 		c.refer("site", &v.Site)
 	}
@@ -83,41 +77,6 @@ func (v *VirtualServer) checkAddresses(c *checker) {
 				break
 			}
 		}
-	}
-}
-
-func (l *Link) check(c *checker) {
-	if l.NextHop.IsValid() {
-		l.checkNextHop(c)
-	}
-	c.endpoint(&l.Source)
-	if l.Source.IsValid() && l.NextHop.IsValid() && l.Source.Is4() != l.NextHop.Is4() {
-		c.bad(&l.Source, "%s and the next hop %s are of different families", l.Source, l.NextHop)
-	}
-	if c.given(&l.Site) {
-		c.refer("site", &l.Site)
-	}
-	on := attachment{what: "link \"" + l.Name + "\"", source: l.Source}
-	if l.NextHop.IsValid() {
-		on.addresses = []netip.Addr{l.NextHop}
-	}
-	c.attach(l.Probes, on)
-	c.criteria(&l.Criteria, l.Probes)
-}
-
-// checkNextHop refuses what cannot be a neighbour's address (semantics B.3).
-// 127.0.0.0/8 is let through: pretend links of a test bench stand there.
-func (l *Link) checkNextHop(c *checker) {
-	a := l.NextHop
-	switch {
-	case a.Is4() && a.As4()[0] == 0 || a.IsUnspecified():
-		c.bad(&l.NextHop, "%s is no host's address", a)
-	case a.Is6() && a.IsLoopback():
-		c.bad(&l.NextHop, "%s is the loopback address", a)
-	case a.Is6() && a.IsLinkLocalUnicast():
-		c.bad(&l.NextHop, "%s is a link-local address; write the neighbour's global one", a)
-	default:
-		c.endpoint(&l.NextHop)
 	}
 }
 

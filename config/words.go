@@ -28,6 +28,20 @@ var vocabularies = map[string]vocabulary{
 		built: []string{"round-robin", "random", "first", "source-hash"},
 		later: map[string]string{"bandwidth": "link", "max-bandwidth": "link", "least-connections": "link"},
 	},
+	// interface: the interface of the link, each second
+	// push: whoever knows says so (portolan link report)
+	"meter": {built: []string{"interface", "push"}},
+	// all: no client is sent to it until it is free again
+	// hash-slices: as few clients as need be, always the same ones, with the TTL of answers in mind
+	"shed":        {built: []string{"all", "hash-slices"}},
+	"snmpVersion": {built: []string{"2c", "3"}},
+	"snmpAuth":    {built: []string{"md5", "sha", "sha256", "sha512"}},
+	"snmpPriv":    {built: []string{"des", "aes", "aes256"}},
+	// icmp: an echo request; its time, and the routers on the way by the reply's TTL
+	// tcp: a connection that is closed at once; a refusal counts as well
+	// dns: a question, which a resolver answers or refuses
+	// udp: datagrams that die on the way; the nearest router in the client's network answers for it
+	"method":    {built: []string{"icmp", "tcp", "dns", "udp"}},
 	"spill":     {built: []string{"down", "busy", "full"}},
 	"action":    {built: []string{"refuse", "drop"}},
 	"onDecline": {built: []string{"refused", "servfail", "nodata", "drop", "any"}},
@@ -66,7 +80,7 @@ var laterKeys = map[string]map[string]string{
 	"Model": {
 		"outbound": "outbound", "dnsProxy": "dnsproxy", "dnsproxy": "dnsproxy",
 		"slb": "slb", "serverFarms": "slb", "realServers": "slb",
-		"proximity": "proximity", "sticky": "sticky", "persistence": "sticky",
+		"sticky": "sticky", "persistence": "sticky",
 		"store": "store/etcd", "kernel": "kernel",
 		"expect": "plan", "guard": "guard", "slo": "slo", "journal": "journal",
 	},
@@ -87,13 +101,11 @@ var laterKeys = map[string]map[string]string{
 	},
 	"Slot": {"direction": "link"},
 	"Member": {
-		"link": "link", "cost": "link", "busy": "link", "maxBandwidth": "link", "rateLimit": "link",
-		"maxConnections": "link", "slowOnline": "ramp",
+		"maxConnections": "slb", "slowOnline": "ramp",
 	},
-	"VirtualServer": {"serve": "slb", "protocol": "slb", "maxConnections": "slb", "slowOnline": "ramp"},
+	"VirtualServer": {"serve": "slb", "protocol": "slb", "slowOnline": "ramp"},
 	"Link": {
-		"interface": "link", "mark": "link", "cost": "link", "maxBandwidth": "link", "busy": "link",
-		"rateLimit": "link", "maxConnections": "link", "counters": "link", "vrf": "link", "slowOnline": "ramp",
+		"maxConnections": "outbound", "vrf": "outbound", "slowOnline": "ramp",
 	},
 	"Probe": {"link": "link", "mark": "link", "nextHop": "link", "quorum": "store/etcd", "vantage": "store/etcd"},
 	"ISP":   {"update": "whois"},

@@ -21,7 +21,7 @@ type Ask struct {
 	ECS    netip.Prefix // the query's Client Subnet; zero: none
 	At     time.Time
 	Gauges *status.Gauges // the live numbers; nil: none are known
-	Assume []status.Row // what if these rows stood so
+	Assume []status.Row   // what if these rows stood so
 }
 
 // Explanation is why a query is answered as it is. The code that answers

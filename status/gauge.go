@@ -12,9 +12,9 @@ import (
 type Gauge struct {
 	Rate        [3]float64 // bits a second that flow
 	Remaining   [3]float64 // bits a second below the rate limit; 0 and less: none is left
-	Connections float64             // open now, as its owner reports
-	Latency     float64             // seconds to a first byte, as its owner reports
-	At          time.Time           // when they were measured
+	Connections float64    // open now, as its owner reports
+	Latency     float64    // seconds to a first byte, as its owner reports
+	At          time.Time  // when they were measured
 }
 
 // NoGauge is the gauge of which nothing is known.
