@@ -181,6 +181,9 @@ func (o *outline) member(m pick.MemberTrace) {
 			age = " for " + o.now.Sub(r.Since).Truncate(time.Second).String()
 		}
 		o.line("    %s %s%s: %s", r.ID, r.Health, age, r.Evidence)
+		if load := r.Load(); load != "" {
+			o.line("      %s for %s: %s", load, o.now.Sub(r.LoadSince).Truncate(time.Second), r.LoadWhy)
+		}
 		if r.Hold != nil {
 			o.line("      held %s by %s until %s: %s", r.Hold.State, r.Hold.By, endOf(r.Hold), r.Hold.Reason)
 		}

@@ -101,7 +101,8 @@ func (a *activeSet) standsIn(t *status.Table, needs []status.ID) bool {
 type standing struct {
 	*Member
 	down, held, busy, full bool
-	row                    *status.Row // the one to blame; nil if usable
+	row                    *status.Row // that takes it out, held or down; nil if usable
+	busyRow, fullRow       *status.Row // that load it; nil if only a group below is so
 }
 
 func (s standing) out() bool { return s.down || s.held }
@@ -113,14 +114,17 @@ func (m *Member) stand(t *status.Table) (s standing, waiting bool) {
 	for _, id := range m.Needs {
 		r := t.Row(id)
 		waiting = waiting || r.Waiting
-		s.busy, s.full = s.busy || r.Busy, s.full || r.Full
+		if r.Busy && !s.busy {
+			s.busy, s.busyRow = true, r
+		}
+		if r.Full && !s.full {
+			s.full, s.fullRow = true, r
+		}
 		switch {
 		case r.Held() && !s.held:
 			s.held, s.row = true, r
 		case !r.Usable() && !s.out():
 			s.down, s.row = true, r
-		case (r.Busy || r.Full) && s.row == nil:
-			s.row = r
 		}
 	}
 	if m.Group != nil && !s.out() {
@@ -329,7 +333,7 @@ func (e *evaluation) why(s standing) (active bool, why string) {
 	inPart := slices.ContainsFunc(e.part, func(p standing) bool { return p.Member == s.Member })
 	switch {
 	case active && e.set.lapsed:
-		return true, s.blame("busy, but all that take part are")
+		return true, loaded("busy, but all that take part are", s.busyRow)
 	case active && e.panicked && s.row != nil:
 		return true, s.blame("health ignored")
 	case active:
@@ -341,9 +345,9 @@ func (e *evaluation) why(s standing) (active bool, why string) {
 	case s.down:
 		return false, s.blame("down")
 	case inPart && s.full, s.full && e.group.rules.Spill&SpillFull != 0:
-		return false, s.blame("full")
+		return false, loaded("full", s.fullRow)
 	case inPart && s.busy, s.busy && e.group.rules.Spill&SpillBusy != 0:
-		return false, s.blame("busy")
+		return false, loaded("busy", s.busyRow)
 	case s.Weight == 0 && !e.reserve:
 		return false, "a reserve (weight 0): others are usable"
 	case s.Weight != 0 && e.reserve:
@@ -353,7 +357,7 @@ func (e *evaluation) why(s standing) (active bool, why string) {
 	}
 }
 
-// blame adds the row that speaks against a member.
+// blame adds the row that takes a member out.
 func (s standing) blame(what string) string {
 	r := s.row
 	switch {
@@ -361,9 +365,19 @@ func (s standing) blame(what string) string {
 		return what
 	case s.held && r.Hold != nil:
 		return fmt.Sprintf("%s: %s is held %s by %s: %s", what, r.ID, r.Hold.State, r.Hold.By, r.Hold.Reason)
-	case s.out() || r.Health == status.Down:
-		return fmt.Sprintf("%s: %s is %s: %s", what, r.ID, r.Health, r.Why)
 	default:
-		return fmt.Sprintf("%s: %s: %s", what, r.ID, r.Why)
+		return fmt.Sprintf("%s: %s is %s: %s", what, r.ID, r.Health, r.Why)
 	}
+}
+
+// loaded adds the row that is busy or full, with its figures.
+func loaded(what string, r *status.Row) string {
+	if r == nil || r.ID == "" {
+		return what
+	}
+	why := r.LoadWhy
+	if why == "" { // a row that was not written by [status.Board.Mark]
+		why = r.Why
+	}
+	return fmt.Sprintf("%s: %s: %s", what, r.ID, why)
 }

@@ -33,9 +33,18 @@ type RowTrace struct {
 	Health   string       `json:"health"`
 	Busy     bool         `json:"busy,omitempty"`
 	Full     bool         `json:"full,omitempty"`
+	Shed     uint16       `json:"shed,omitempty"` // of [status.Slices] slices of clients
 	Evidence string       `json:"evidence,omitempty"`
 	Since    time.Time    `json:"since,omitzero"`
 	Hold     *status.Hold `json:"hold,omitempty"`
+
+	LoadWhy   string    `json:"loadWhy,omitempty"` // of Busy, Full or Shed, or of their end
+	LoadSince time.Time `json:"loadSince,omitzero"`
+}
+
+// Load names what the row says of load; empty if it says nothing.
+func (r RowTrace) Load() string {
+	return (&status.Row{Busy: r.Busy, Full: r.Full, Shed: r.Shed}).Load()
 }
 
 // SlotTrace says what one slot made of the active members.
@@ -138,8 +147,8 @@ func (tr *Trace) standings(t *status.Table, e *evaluation) {
 			if !ok {
 				continue // nobody writes it, so it has nothing to say
 			}
-			m.Rows = append(m.Rows, RowTrace{ID: id, Health: r.Health.String(), Busy: r.Busy, Full: r.Full,
-				Evidence: r.Why, Since: r.Since, Hold: r.Hold})
+			m.Rows = append(m.Rows, RowTrace{ID: id, Health: r.Health.String(), Busy: r.Busy, Full: r.Full, Shed: r.Shed,
+				Evidence: r.Why, Since: r.Since, Hold: r.Hold, LoadWhy: r.LoadWhy, LoadSince: r.LoadSince})
 		}
 		tr.Members = append(tr.Members, m)
 	}

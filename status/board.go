@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -184,16 +185,26 @@ func (r *Row) describe() string {
 	if r.Waiting {
 		s = "waiting"
 	}
-	if r.Busy {
-		s += " busy"
-	}
-	if r.Full {
-		s += " full"
-	}
-	if r.Shed > 0 {
-		s += fmt.Sprintf(" sheds %d/%d", r.Shed, Slices)
+	if load := r.Load(); load != "" {
+		s += " " + load
 	}
 	return s
+}
+
+// Load names how loaded a row is: busy, full, the slices that it sheds, or
+// several of these; empty if nothing of it.
+func (r *Row) Load() string {
+	var words []string
+	if r.Busy {
+		words = append(words, "busy")
+	}
+	if r.Full {
+		words = append(words, "full")
+	}
+	if r.Shed > 0 {
+		words = append(words, fmt.Sprintf("sheds %d/%d", r.Shed, Slices))
+	}
+	return strings.Join(words, " ")
 }
 
 // Hold puts an operator's word on a row. If nobody writes that row yet it comes
