@@ -80,7 +80,8 @@ func TestMembers(t *testing.T) {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	d.board.Update(status.Row{ID: "virtualServer/a", Health: status.Down, Why: "refused"},
-		status.Row{ID: "virtualServer/b", Busy: true, Full: true, Health: status.Up})
+		status.Row{ID: "virtualServer/b", Health: status.Up})
+	d.board.Mark(map[status.ID]status.Load{"virtualServer/b": {Busy: true, Full: true}})
 	if err := d.board.Hold("virtualServer/b", status.Hold{Reason: "work"}); err != nil {
 		t.Fatal(err)
 	}
@@ -107,11 +108,13 @@ func TestMembers(t *testing.T) {
 	} {
 		c.row.ID = "virtualServer/b"
 		d.board.Update(c.row)
+		d.board.Mark(map[status.ID]status.Load{c.row.ID: {Busy: c.row.Busy, Full: c.row.Full}})
 		if got := states(); !strings.Contains(got, " web/b:"+c.want+":") {
 			t.Errorf("%+v: %s, want %s", c.row, got, c.want)
 		}
 	}
-	d.board.Update(status.Row{ID: "virtualServer/b", Busy: true, Full: true, Health: status.Up})
+	d.board.Update(status.Row{ID: "virtualServer/b", Health: status.Up})
+	d.board.Mark(map[status.ID]status.Load{"virtualServer/b": {Busy: true, Full: true}})
 	if err := d.board.Hold("virtualServer/b", status.Hold{Reason: "work"}); err != nil {
 		t.Fatal(err)
 	}

@@ -119,15 +119,16 @@ func (w *world) set(words ...string) {
 	for _, word := range words {
 		id, state, _ := strings.Cut(word, ":")
 		r := status.Row{ID: status.ID(id), Health: status.Up, Why: state}
+		l := status.Load{Why: state}
 		switch state {
 		case "down":
 			r.Health = status.Down
 		case "waiting":
 			r.Health, r.Waiting = status.Unknown, true
 		case "busy":
-			r.Busy = true
+			l.Busy = true
 		case "full":
-			r.Full = true
+			l.Full = true
 		case "held":
 			if err := w.board.Hold(r.ID, status.Hold{By: "test", Reason: "test"}); err != nil {
 				w.t.Fatal(err)
@@ -136,6 +137,7 @@ func (w *world) set(words ...string) {
 			w.board.Release(r.ID, "test", "test")
 		}
 		w.board.Update(r)
+		w.board.Mark(map[status.ID]status.Load{r.ID: l})
 		w.table.Ready(w.board.Table(), nil)
 	}
 }

@@ -28,7 +28,7 @@ func TestBusyRuleAndWhoTakesPart_1_2_26(t *testing.T) {
 	} {
 		for name, rate := range map[string]float64{"a": step.a, "b": step.b} {
 			state[name] = r.Next(state[name], busy.Rates{rate * 1e6}).Busy
-			b.Update(status.Row{ID: vs(name), Health: status.Up, Busy: state[name]})
+			b.Mark(map[status.ID]status.Load{vs(name): {Busy: state[name]}})
 		}
 		if got := names(g.Active(b.Table())); got != step.want || g.Lapsed(b.Table()) != step.lapsed {
 			t.Errorf("a %v, b %v Mbps: %s take part, lapsed %v; want %s, %v", step.a, step.b, got, g.Lapsed(b.Table()), step.want, step.lapsed)

@@ -36,6 +36,7 @@ func rows(words string) *status.Table {
 	for _, w := range strings.Fields(words) {
 		name, state, _ := strings.Cut(w, ":")
 		r := status.Row{ID: vs(name), Health: status.Up, Why: state}
+		l := status.Load{Why: state}
 		for _, s := range strings.Split(state, "+") {
 			switch s {
 			case "down":
@@ -43,9 +44,9 @@ func rows(words string) *status.Table {
 			case "unknown":
 				r.Health = status.Unknown
 			case "busy":
-				r.Busy = true
+				l.Busy = true
 			case "full":
-				r.Full = true
+				l.Full = true
 			case "waiting":
 				r.Health, r.Waiting = status.Unknown, true
 			case "held":
@@ -60,6 +61,7 @@ func rows(words string) *status.Table {
 			}
 		}
 		b.Update(r)
+		b.Mark(map[status.ID]status.Load{r.ID: l})
 	}
 	return b.Table()
 }

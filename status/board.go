@@ -65,16 +65,16 @@ func (b *Board) Still(f func(t *Table)) {
 	f(b.table.Load())
 }
 
-// Update writes rows and publishes a new table if any of them changed. Hold is
-// the board's own: what rows carry there is ignored; so is what they say of
-// load where [Board.Mark] has said something. A zero Since means now if
+// Update writes rows and publishes a new table if any of them changed. Hold and
+// load are the board's own, from [Board.Hold] and [Board.Mark]: what rows carry
+// there is ignored. A zero Since means now if
 // Health changed, else the old Since.
 func (b *Board) Update(rows ...Row) {
 	b.change(rows, nil)
 }
 
 // Replace is Update for a new plan: rows in gone leave the table in the same
-// step. Those that are held stay, unknown, for the thing may come back.
+// step. Those that are held or loaded stay, unknown, for the thing may come back.
 func (b *Board) Replace(rows []Row, gone []ID) {
 	b.change(rows, gone)
 }
@@ -105,7 +105,7 @@ func (b *Board) change(rows []Row, gone []ID) {
 	for _, id := range gone {
 		if _, ok := next.Lookup(id); ok {
 			t := edit(id)
-			t.rows[t.index[id]] = b.heldRow(id, now)
+			t.rows[t.index[id]] = b.bare(id, now)
 		}
 	}
 	if len(gone) > 0 && next != cur {
@@ -118,9 +118,7 @@ func (b *Board) change(rows []Row, gone []ID) {
 // old, which is nil for a new one.
 func (b *Board) complete(r Row, old *Row, now time.Time) *Row {
 	r.Hold = b.holds[r.ID]
-	if l, ok := b.loads[r.ID]; ok {
-		l.into(&r)
-	}
+	b.loads[r.ID].into(&r)
 	if r.Since.IsZero() {
 		r.Since = now
 		if old != nil && old.Health == r.Health {
@@ -130,19 +128,30 @@ func (b *Board) complete(r Row, old *Row, now time.Time) *Row {
 	return &r
 }
 
-// byHold marks the row of a thing that is held and not known otherwise.
-const byHold = "hold"
+// byHold and byLoad mark the bare row of a thing that is held or loaded and
+// that nobody writes.
+const (
+	byHold = "hold"
+	byLoad = "meter"
+)
 
-// heldRow is the row of a held thing that nobody writes: it is there so that
-// the hold is respected from the first moment that something needs it. It is
-// nil without a hold.
-func (b *Board) heldRow(id ID, now time.Time) *Row {
-	h := b.holds[id]
-	if h == nil {
+// bare is the row of a thing that nobody writes and that is held or loaded: it
+// is there so that this is respected from the first moment that something needs
+// it. It is nil if it is neither.
+func (b *Board) bare(id ID, now time.Time) *Row {
+	r := &Row{ID: id, Since: now, Why: noRow.Why, By: byLoad, Hold: b.holds[id]}
+	l, loaded := b.loads[id]
+	switch {
+	case r.Hold != nil:
+		r.By = byHold
+	case !loaded:
 		return nil
 	}
-	return &Row{ID: id, Since: now, Why: noRow.Why, By: byHold, Hold: h}
+	l.into(r)
+	return r
 }
+
+func (r *Row) isBare() bool { return r.By == byHold || r.By == byLoad }
 
 // compact drops the slots of removed rows, so that churn leaves nothing behind.
 func (t *Table) compact() {
@@ -174,7 +183,8 @@ func (b *Board) note(old, r *Row, now time.Time) {
 	if old != nil {
 		from = old.describe()
 	}
-	if to := r.describe(); to != from && !(old == nil && r.Health == Unknown) {
+	quiet := old == nil && r.Health == Unknown && !r.Busy && !r.Full && r.Shed == 0
+	if to := r.describe(); to != from && !quiet {
 		b.events.add(Event{Time: now, ID: r.ID, Old: from, New: to, Why: r.Why, By: r.By})
 	}
 }
@@ -264,9 +274,9 @@ func (b *Board) setHold(id ID, h *Hold, what, why, by string) {
 	case !ok && h == nil:
 		return
 	case !ok:
-		next.set(b.heldRow(id, time.Now()))
-	case h == nil && r.By == byHold:
-		next.rows[next.index[id]] = nil
+		next.set(b.bare(id, time.Now()))
+	case r.isBare():
+		next.rows[next.index[id]] = b.bare(id, r.Since)
 		next.compact()
 	default:
 		row := *r

@@ -44,7 +44,8 @@ func TestSince_T60(t *testing.T) {
 		start := time.Now()
 		b.Update(Row{ID: "link/a", Health: Up})
 		time.Sleep(time.Minute)
-		b.Update(Row{ID: "link/a", Health: Up, Busy: true})
+		b.Mark(map[ID]Load{"link/a": {Busy: true}})
+		b.Update(Row{ID: "link/a", Health: Up})
 		if since := b.Table().Row("link/a").Since; !since.Equal(start) {
 			t.Errorf("busy moved Since to %v", since)
 		}
@@ -260,14 +261,15 @@ func TestWithLeavesTheBoardAlone(t *testing.T) {
 }
 
 func TestEvents(t *testing.T) {
-	b := NewBoard(3)
+	b := NewBoard(4)
 	if got := b.Events(0); len(got) != 0 {
 		t.Errorf("a new board has events: %v", got)
 	}
 	b.Update(Row{ID: "link/a"}) // new and unknown: nothing happened yet
 	b.Update(Row{ID: "link/a", Health: Up, Why: "answered", By: "probe"})
-	b.Update(Row{ID: "link/a", Health: Up, Busy: true})
-	b.Update(Row{ID: "link/a", Health: Down, Busy: true, Full: true})
+	b.Mark(map[ID]Load{"link/a": {Busy: true}})
+	b.Mark(map[ID]Load{"link/a": {Busy: true, Full: true}})
+	b.Update(Row{ID: "link/a", Health: Down})
 	b.Record(Event{ID: "config/file", New: "reloaded"})
 
 	var got []string
@@ -279,13 +281,14 @@ func TestEvents(t *testing.T) {
 	}
 	want := []string{
 		"2 link/a: up -> up busy",
-		"3 link/a: up busy -> down busy full",
-		"4 config/file:  -> reloaded",
+		"3 link/a: up busy -> up busy full",
+		"4 link/a: up busy full -> down busy full",
+		"5 config/file:  -> reloaded",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
-	for after, n := range map[uint64]int{2: 2, 3: 1, 4: 0, ^uint64(0): 0} {
+	for after, n := range map[uint64]int{2: 3, 3: 2, 5: 0, ^uint64(0): 0} {
 		if got := b.Events(after); len(got) != n {
 			t.Errorf("after %d: %d events, want %d", after, len(got), n)
 		}

@@ -1,6 +1,7 @@
 package status
 
 import (
+	"maps"
 	"slices"
 	"time"
 )
@@ -19,62 +20,7 @@ type Load struct {
 	By   string // who says so: link, a report, a node
 }
 
-// Mark says how loaded things are. What is the same as before makes no new
-// table; a thing that has no row gets one, unknown, so that the word is not
-// lost. It stands until the next Mark or [Board.Unmark].
-func (b *Board) Mark(loads map[ID]Load) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.mark(loads)
-}
-
-// Unmark takes back what Mark said of things that nobody meters any more.
-func (b *Board) Unmark(ids ...ID) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	free := make(map[ID]Load, len(ids))
-	for _, id := range ids {
-		if _, ok := b.loads[id]; ok {
-			free[id] = Load{Why: "nobody meters it", By: "config"}
-		}
-	}
-	b.mark(free)
-	for id := range free {
-		delete(b.loads, id)
-	}
-	b.dropMarked(ids)
-}
-
-// mark writes loads into rows and publishes. The caller holds b.mu.
-func (b *Board) mark(loads map[ID]Load) {
-	now := time.Now()
-	cur := b.table.Load()
-	next := cur
-	var changed []ID
-	for _, id := range sortedIDs(loads) {
-		l := loads[id]
-		old, ok := next.Lookup(id)
-		if ok && old.Busy == l.Busy && old.Full == l.Full && old.Shed == l.Shed {
-			b.loads[id] = load{Load: l, since: old.LoadSince}
-			continue
-		}
-		row := Row{ID: id, Since: now, Why: noRow.Why, By: byLoad}
-		if ok {
-			row = *old
-		}
-		b.loads[id] = load{Load: l, since: now}
-		b.loads[id].into(&row)
-		if next == cur {
-			next = cur.clone()
-		}
-		next.set(&row)
-		changed = append(changed, id)
-		b.noteLoad(old, &row, l.By, now)
-	}
-	b.publish(next, changed)
-}
-
-// load is a Load with its time.
+// load is a Load with the time since when it stands so.
 type load struct {
 	Load
 	since time.Time
@@ -84,45 +30,81 @@ func (l load) into(r *Row) {
 	r.Busy, r.Full, r.Shed, r.LoadSince, r.LoadWhy = l.Busy, l.Full, l.Shed, l.since, l.Why
 }
 
-// byLoad marks the row of a thing that is metered and not known otherwise.
-const byLoad = "meter"
+func (l load) same(o Load) bool { return l.Busy == o.Busy && l.Full == o.Full && l.Shed == o.Shed }
 
-// dropMarked removes rows that only a Mark had made. The caller holds b.mu.
-func (b *Board) dropMarked(ids []ID) {
-	next := b.table.Load()
-	var changed []ID
+// Mark says how loaded things are, until the next Mark or [Board.Unmark]. What
+// stands as before makes no new table, whatever its sentence says. A thing that
+// has no row gets one, unknown, so that the word is not lost.
+func (b *Board) Mark(loads map[ID]Load) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	e := b.edit()
+	for _, id := range slices.Sorted(maps.Keys(loads)) {
+		was, marked := b.loads[id]
+		if marked && was.same(loads[id]) {
+			continue
+		}
+		b.loads[id] = load{loads[id], now}
+		e.reload(id, now, loads[id].By)
+	}
+	e.publish()
+}
+
+// Unmark takes back what Mark said of things that nobody meters any more. by is
+// why: a reload, as a rule.
+func (b *Board) Unmark(by string, ids ...ID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	e := b.edit()
 	for _, id := range ids {
-		if r, ok := next.Lookup(id); ok && r.By == byLoad && r.Hold == nil {
-			if changed == nil {
-				next = next.clone()
-			}
-			next.rows[next.index[id]] = nil
-			changed = append(changed, id)
+		if _, marked := b.loads[id]; marked {
+			delete(b.loads, id)
+			e.reload(id, now, by)
 		}
 	}
-	if changed != nil {
-		next.compact()
-		b.publish(next, changed)
-	}
+	e.publish()
 }
 
-// noteLoad records a change of load as an event, from one that was there to
-// another. Slices that come and go one after another are told like the rest.
-func (b *Board) noteLoad(old, r *Row, by string, now time.Time) {
-	from := "new"
-	if old != nil {
-		from = old.describe()
-	}
-	if to := r.describe(); to != from && !(old == nil && !r.Busy && !r.Full && r.Shed == 0) {
-		b.events.add(Event{Time: now, ID: r.ID, Old: from, New: to, Why: r.LoadWhy, By: by})
-	}
+// edit is a change of the table by load alone. The caller holds Board.mu.
+type edit struct {
+	*Board
+	next    *Table
+	changed []ID
+	removed bool
 }
 
-func sortedIDs(loads map[ID]Load) []ID {
-	ids := make([]ID, 0, len(loads))
-	for id := range loads {
-		ids = append(ids, id)
+func (b *Board) edit() *edit { return &edit{Board: b, next: b.table.Load()} }
+
+// reload writes what is in force on a thing into its row, or removes a bare row
+// on which nothing is.
+func (e *edit) reload(id ID, now time.Time, by string) {
+	if e.changed == nil {
+		e.next = e.next.clone()
 	}
-	slices.Sort(ids)
-	return ids
+	e.changed = append(e.changed, id)
+	old, ok := e.next.Lookup(id)
+	row := e.bare(id, now)
+	if ok && !old.isBare() {
+		copied := *old
+		row = &copied
+		e.loads[id].into(row)
+	}
+	if row == nil {
+		e.next.rows[e.next.index[id]], e.removed = nil, true
+		e.note(old, &Row{ID: id, By: by}, now)
+		return
+	}
+	e.next.set(row)
+	told := *row
+	told.Why, told.By = row.LoadWhy, by
+	e.note(old, &told, now)
+}
+
+func (e *edit) publish() {
+	if e.removed {
+		e.next.compact()
+	}
+	e.Board.publish(e.next, e.changed)
 }

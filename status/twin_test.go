@@ -10,48 +10,29 @@ import (
 	"pgregory.net/rapid"
 )
 
-// twin is the slow obvious board: two maps, copied whole.
+// twin is the slow obvious board: a map a layer. A thing has a row as long as
+// any layer says something of it.
 type twin struct {
 	rows  map[ID]Row
 	holds map[ID]Hold
+	loads map[ID]Load
 }
 
-func (w *twin) write(r Row) {
-	r.Hold = nil
-	if h, ok := w.holds[r.ID]; ok {
-		r.Hold = &h
+func (w *twin) row(id ID) (Row, bool) {
+	r, ok := w.rows[id]
+	r.ID, r.Busy = id, false // load is not theirs to say
+	if h, held := w.holds[id]; held {
+		r.Hold, ok = &h, true
 	}
-	w.rows[r.ID] = r
-}
-
-// remove leaves a held row behind, unknown.
-func (w *twin) remove(id ID) {
-	_, there := w.rows[id]
-	delete(w.rows, id)
-	if _, held := w.holds[id]; held && there {
-		w.write(Row{ID: id, By: byHold})
+	if l, loaded := w.loads[id]; loaded {
+		r.Busy, r.Full, r.Shed, ok = l.Busy, l.Full, l.Shed, true
 	}
-}
-
-func (w *twin) hold(id ID, h *Hold) {
-	if h == nil {
-		delete(w.holds, id)
-	} else {
-		w.holds[id] = *h
-	}
-	switch r, ok := w.rows[id]; {
-	case ok && h == nil && r.By == byHold:
-		delete(w.rows, id)
-	case ok:
-		w.write(r)
-	case h != nil:
-		w.write(Row{ID: id, By: byHold})
-	}
+	return r, ok
 }
 
 // look shows a row as far as decisions depend on it.
 func look(r *Row) string {
-	s := fmt.Sprint(r.ID, r.Health, r.Busy, r.Full, r.Waiting)
+	s := fmt.Sprint(r.ID, r.Health, r.Busy, r.Full, r.Shed, r.Waiting)
 	if r.Hold != nil {
 		s += fmt.Sprint(r.Hold.State, r.Hold.Reason)
 	}
@@ -69,7 +50,7 @@ func show(t *Table) map[ID]string {
 func TestBoardAgreesWithTwin(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := NewBoard(16)
-		w := &twin{map[ID]Row{}, map[ID]Hold{}}
+		w := &twin{map[ID]Row{}, map[ID]Hold{}, map[ID]Load{}}
 		type kept struct {
 			table *Table
 			shown map[ID]string
@@ -80,13 +61,19 @@ func TestBoardAgreesWithTwin(t *testing.T) {
 
 		id := rapid.Custom(func(t *rapid.T) ID { return ID(fmt.Sprintf("link/%d", rapid.IntRange(0, 5).Draw(t, "id"))) })
 		row := rapid.Custom(func(t *rapid.T) Row {
-			return Row{ID: id.Draw(t, "row"), Health: Health(rapid.IntRange(0, 2).Draw(t, "health")), Busy: rapid.Bool().Draw(t, "busy")}
+			return Row{ID: id.Draw(t, "row"), Health: Health(rapid.IntRange(0, 2).Draw(t, "health")), Busy: true}
+		})
+
+		load := rapid.Custom(func(t *rapid.T) Load {
+			return Load{Busy: rapid.Bool().Draw(t, "busy"), Full: rapid.Bool().Draw(t, "full"), Shed: rapid.Uint16Range(0, Slices).Draw(t, "shed")}
 		})
 
 		check := func(before *Table) {
 			now, want := show(b.Table()), map[ID]string{}
-			for id, r := range w.rows {
-				want[id] = look(&r)
+			for i := range 6 {
+				if r, ok := w.row(ID(fmt.Sprintf("link/%d", i))); ok {
+					want[r.ID] = look(&r)
+				}
 			}
 			if !maps.Equal(now, want) {
 				t.Fatalf("board %v\ntwin  %v", now, want)
@@ -118,7 +105,7 @@ func TestBoardAgreesWithTwin(t *testing.T) {
 				rows := rapid.SliceOfN(row, 0, 3).Draw(t, "rows")
 				b.Update(rows...)
 				for _, r := range rows {
-					w.write(r)
+					w.rows[r.ID] = r
 				}
 			}),
 			"replace": act(func() {
@@ -126,9 +113,9 @@ func TestBoardAgreesWithTwin(t *testing.T) {
 				r, gone := row.Draw(t, "row"), rapid.SliceOfN(id, 0, 3).Draw(t, "gone")
 				gone = slices.DeleteFunc(gone, func(id ID) bool { return id == r.ID })
 				b.Replace([]Row{r}, gone)
-				w.write(r)
+				w.rows[r.ID] = r
 				for _, id := range gone {
-					w.remove(id)
+					delete(w.rows, id)
 				}
 			}),
 			"hold": act(func() {
@@ -136,7 +123,7 @@ func TestBoardAgreesWithTwin(t *testing.T) {
 				if err := b.Hold(id, h); err != nil {
 					t.Fatal(err)
 				}
-				w.hold(id, &h)
+				w.holds[id] = h
 			}),
 			"release": act(func() {
 				id := id.Draw(t, "released")
@@ -144,7 +131,19 @@ func TestBoardAgreesWithTwin(t *testing.T) {
 				if b.Release(id, "", "") != held {
 					t.Fatalf("release %s: held %v", id, held)
 				}
-				w.hold(id, nil)
+				delete(w.holds, id)
+			}),
+			"mark": act(func() {
+				loads := rapid.MapOfN(id, load, 1, 3).Draw(t, "loads")
+				b.Mark(loads)
+				maps.Copy(w.loads, loads)
+			}),
+			"unmark": act(func() {
+				ids := rapid.SliceOfN(id, 0, 3).Draw(t, "unmarked")
+				b.Unmark("reload", ids...)
+				for _, id := range ids {
+					delete(w.loads, id)
+				}
 			}),
 		})
 		for i, k := range past {
