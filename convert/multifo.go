@@ -75,13 +75,8 @@ func (g *gdnsd) plainFamily(d *definition, own []string) func(chain, *node) *fam
 	}
 }
 
-// multifo answers all addresses that are up, or all of them when fewer than
-// up_thresh of them are.
-func (g *gdnsd) multifo(d definition) *shape {
-	own := pluginKeys["multifo"]
-	if slices.Contains([]string{"metafo", "geoip"}, d.key.plugin) || len(d.from) > 1 {
-		own = metaKeys
-	}
+// byFamily makes a shape of each family's addresses, and joins them.
+func (g *gdnsd) byFamily(d definition, own []string, shapeOf func(definition, *family) *shape) *shape {
 	all := g.families(&d, own, g.plainFamily(&d, own))
 	var parts []*shape
 	for i, f := range all {
@@ -89,11 +84,21 @@ func (g *gdnsd) multifo(d definition) *shape {
 		if len(all) > 1 {
 			part.base += []string{".v4", ".v6"}[i]
 		}
-		if s := g.multifoFamily(part, f); s != nil {
+		if s := shapeOf(part, f); s != nil {
 			parts = append(parts, s)
 		}
 	}
 	return g.together(&d, parts, true)
+}
+
+// multifo answers all addresses that are up, or all of them when fewer than
+// up_thresh of them are.
+func (g *gdnsd) multifo(d definition) *shape {
+	own := pluginKeys["multifo"]
+	if slices.Contains([]string{"metafo", "geoip"}, d.key.plugin) || len(d.from) > 1 {
+		own = metaKeys
+	}
+	return g.byFamily(d, own, g.multifoFamily)
 }
 
 func (g *gdnsd) multifoFamily(d definition, f *family) *shape {
@@ -225,18 +230,7 @@ func (g *gdnsd) simplefo(d definition) *shape {
 	if len(d.from) > 1 {
 		own = metaKeys
 	}
-	all := g.families(&d, own, g.plainFamily(&d, own))
-	var parts []*shape
-	for i, f := range all {
-		part := d
-		if len(all) > 1 {
-			part.base += []string{".v4", ".v6"}[i]
-		}
-		if s := g.simplefoFamily(part, f); s != nil {
-			parts = append(parts, s)
-		}
-	}
-	return g.together(&d, parts, true)
+	return g.byFamily(d, own, g.simplefoFamily)
 }
 
 func (g *gdnsd) simplefoFamily(d definition, f *family) *shape {

@@ -240,7 +240,7 @@ func (f *zoneFile) data(changes []change, owner string, kind *token, data []toke
 
 // clamp brings a TTL within gdnsd's bounds.
 func (f *zoneFile) clamp(changes []change, t token, high int, what string) []change {
-	ttl, ok := parseTTL(t.text)
+	ttl, ok := parseSeconds(t.text)
 	bounded := min(max(ttl, f.opts.minTTL), high)
 	if !ok || bounded == ttl {
 		return changes
@@ -337,7 +337,7 @@ func (f *zoneFile) directive(start int, word string, tokens []token) (string, er
 	var changes []change
 	switch {
 	case word == "$TTL" && len(tokens) == 2:
-		if ttl, ok := parseTTL(tokens[1].text); ok {
+		if ttl, ok := parseSeconds(tokens[1].text); ok {
 			f.scope.ttl = min(max(ttl, f.opts.minTTL), f.opts.maxTTL)
 		}
 		changes = f.clamp(changes, tokens[1], f.opts.maxTTL, "$TTL")

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/dnsserver"
 )
 
 // readZones converts the files of the folder zones, one zone a file.
@@ -187,14 +188,14 @@ func (z *zone) bounds(d *dynamic, defaultTTL int) (high, low int, ok bool) {
 	high = defaultTTL
 	text, least, both := strings.Cut(d.ttl, "/")
 	if text != "" {
-		if high, ok = parseTTL(text); !ok {
+		if high, ok = parseSeconds(text); !ok {
 			z.lost(d.pos, d.what(), text+" is no TTL", "")
 			return 0, 0, false
 		}
 	}
 	low = high / 2
 	if both {
-		if low, ok = parseTTL(least); !ok {
+		if low, ok = parseSeconds(least); !ok {
 			z.lost(d.pos, d.what(), least+" is no TTL", "")
 			return 0, 0, false
 		}
@@ -219,23 +220,8 @@ func (z *zone) relative(fqdn string) string {
 	}
 }
 
-// parseTTL reads seconds, or numbers with units as in 1h30m.
-func parseTTL(word string) (int, bool) {
-	total, number, digits := 0, 0, 0
-	for _, c := range strings.ToLower(word) {
-		if c >= '0' && c <= '9' {
-			number = number*10 + int(c-'0')
-			if digits++; digits > 10 {
-				return 0, false
-			}
-			continue
-		}
-		unit, ok := map[rune]int{'s': 1, 'm': 60, 'h': 3600, 'd': 86400, 'w': 604800}[c]
-		if !ok || digits == 0 {
-			return 0, false
-		}
-		total, number, digits = total+number*unit, 0, 0
-	}
-	total += number
-	return total, word != "" && total < 1<<31
+// parseSeconds reads a TTL as zone files write it, up to the 31 bits of RFC 2181 8.
+func parseSeconds(word string) (int, bool) {
+	ttl, ok := dnsserver.ParseTTL(word)
+	return int(ttl), ok && ttl < 1<<31
 }

@@ -257,7 +257,7 @@ func (f *masterFile) directive(e entry) {
 }
 
 func (f *masterFile) setTTL(word string, at config.Pos) string {
-	ttl, ok := parseTTL(word)
+	ttl, ok := ParseTTL(word)
 	if !ok {
 		return fmt.Sprintf("$TTL %s: not a TTL; write seconds or 1h30m, at most %d", word, maxTTL)
 	}
@@ -301,8 +301,8 @@ func (f *masterFile) includeHere(words []string, at config.Pos) string {
 // with the line. That parser gives them an hour whatever $TTL says, so the TTL
 // in force is written into the line.
 func (f *masterFile) generate(e entry, words []string) {
-	_, own := parseTTL(words[3])
-	if _, second := parseTTL(words[4]); second && strings.EqualFold(words[3], "IN") {
+	_, own := ParseTTL(words[3])
+	if _, second := ParseTTL(words[4]); second && strings.EqualFold(words[3], "IN") {
 		own = true
 	}
 	text := e.text

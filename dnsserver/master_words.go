@@ -14,8 +14,9 @@ import (
 // byteOrderMark is what some editors put before UTF-8.
 var byteOrderMark = []byte("\ufeff")
 
-// parseTTL reads seconds, or numbers with units as in 1h30m.
-func parseTTL(word string) (uint32, bool) {
+// ParseTTL reads a TTL as master files write it: seconds, or numbers with units
+// as in 1h30m, up to 2^32-1 seconds.
+func ParseTTL(word string) (uint32, bool) {
 	var total, number uint64
 	digits := 0
 	for _, c := range strings.ToLower(word) {
