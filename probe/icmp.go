@@ -52,7 +52,7 @@ func (t *Task) echo(ctx context.Context, size int) (Reply, error) {
 		return Reply{}, err
 	}
 	defer hangUp()
-	read, err := readWithTTL(conn, e.peer.Is4())
+	read, err := TTLReader(conn, e.peer.Is4())
 	if err != nil {
 		return Reply{}, err
 	}
@@ -70,35 +70,11 @@ func (t *Task) echo(ctx context.Context, size int) (Reply, error) {
 			return Reply{}, err
 		case err != nil:
 			errs++
-		case e.matches(buf[:n], addrOf(peer)):
+		case e.matches(buf[:n], peer):
 			return Reply{RTT: time.Since(start), TTL: ttl}, nil
 		}
 	}
 	return Reply{}, errors.New("no reply, only errors from the socket")
-}
-
-// readWithTTL gives a function that reads a packet from its ICMP header on, as
-// ReadFrom does, and the TTL or hop limit that it came with, 0 if the kernel
-// does not tell.
-func readWithTTL(conn net.Conn, v4 bool) (func(b []byte) (n, ttl int, from net.Addr, err error), error) {
-	if v4 {
-		c := ipv4.NewPacketConn(conn.(net.PacketConn))
-		return func(b []byte) (n, ttl int, from net.Addr, err error) {
-			n, cm, from, err := c.ReadFrom(b)
-			if cm != nil {
-				ttl = cm.TTL
-			}
-			return n, ttl, from, err
-		}, c.SetControlMessage(ipv4.FlagTTL, true)
-	}
-	c := ipv6.NewPacketConn(conn.(net.PacketConn))
-	return func(b []byte) (n, ttl int, from net.Addr, err error) {
-		n, cm, from, err := c.ReadFrom(b)
-		if cm != nil {
-			ttl = cm.HopLimit
-		}
-		return n, ttl, from, err
-	}, c.SetControlMessage(ipv6.FlagHopLimit, true)
 }
 
 // minEcho is the least payload of an echo request, in octets: the nonce and some.

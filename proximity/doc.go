@@ -1,0 +1,23 @@
+// Package proximity measures how far client networks are over each link.
+//
+// The measuring half is a [Prober]: it is asked for the distance of a network
+// over some links and gives a [Result] for each, by the first method that
+// yields. It knows no table of distances, and no pool.
+//
+//	Ask -> queue (known before new) -> token bucket of packets
+//	  -> for each link, if it is ours, usable and not busy: methods in order -> Result
+//
+// # A new method
+//
+// A method is one function in one file method_NAME.go, one line in the map
+// methods (method.go) and one test:
+//
+//  1. Write a function of type [Method]. It sends a bounded number of packets,
+//     asks [Path.Spend] before each, opens its sockets by the path's Pin, and
+//     believes nothing that does not carry what only an answer to it can (T53).
+//  2. Add its line to methods.
+//  3. Test it in a network of its own, see bench_test.go and its routers.
+//
+// The word must also be in config/words.go, under "method"; a test fails until
+// it is.
+package proximity

@@ -1,0 +1,353 @@
+package proximity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/probe"
+	"github.com/portolan-lb/portolan/status"
+)
+
+// Why a want is refused, and why a link is not measured.
+var (
+	ErrOff      = errors.New("nothing is measured: proximity is off or has no methods")
+	ErrExcluded = errors.New("nothing is ever sent to this address")
+	ErrAsked    = errors.New("it is being measured")
+	ErrTooSoon  = errors.New("it was measured just now")
+	ErrFull     = errors.New("too many networks wait to be measured")
+	ErrWaited   = errors.New("it waited too long to be measured")
+
+	ErrNotOurs = errors.New("this node does not own the link")
+	ErrDown    = errors.New("the link is down or held")
+	ErrBusy    = errors.New("the link is busy")
+	ErrFamily  = errors.New("the link has no source address of that family")
+	ErrOwn     = errors.New("the address is one of this machine")
+)
+
+// Want is a network to be measured.
+type Want struct {
+	Prefix netip.Prefix // the client network; each is measured once at a time
+	Target netip.Addr   // a host in it: the client that asked, or the first one
+	Links  []string     // by which links
+	Known  bool         // its distance was known already, or its client has proved its address: goes before others
+	Tag    uint64       // comes back in each Result; of no meaning here
+}
+
+// Result is what came out of measuring one network by one link.
+type Result struct {
+	Prefix netip.Prefix
+	Link   string
+	Sample Sample // if Err is nil
+	Err    error  // why there is none: one of those above, or what the methods said
+	Tag    uint64
+}
+
+// Options of a Prober.
+type Options struct {
+	Board *status.Board // where links' rows stand
+
+	// Pin gives what ties sockets to a link, and whether this node owns it.
+	Pin func(link string) (probe.Pin, bool)
+
+	// Own says whether an address is one of this machine. Nil: none is.
+	Own func(netip.Addr) bool
+
+	// Deliver is given each result, from several goroutines at once. It must
+	// be quick.
+	Deliver func(Result)
+
+	// Methods takes the place of the functions of the methods that it names:
+	// for tests.
+	Methods map[string]Method
+
+	Log *slog.Logger // default slog.Default
+}
+
+// Bounds of what a prober does at once, and how long it waits.
+const (
+	maxRounds = 256                   // networks that are out
+	maxOut    = 256                   // links of networks, of two descriptors at most
+	wait      = time.Second           // for the answer to a packet
+	maxRound  = 30 * time.Second      // for a link of a network, its budget included
+	stagger   = 20 * time.Millisecond // between the links of a network
+)
+
+// Prober measures distances within a budget: see [Prober.Ask]. Its methods may
+// be called from any goroutine.
+type Prober struct {
+	opts   Options
+	conf   atomic.Pointer[config.Proximity] // nil: nothing is measured
+	bucket bucket
+	slots  chan struct{} // one for each network that is out
+	out    chan struct{} // one for each of their links that is being measured
+	wake   chan struct{} // holds a value when the queue may have something
+	stats  counters
+
+	mu    sync.Mutex // guards queue
+	queue queue
+}
+
+// NewProber gives a prober that does nothing until [Prober.Use] and
+// [Prober.Run].
+func NewProber(opts Options) *Prober {
+	if opts.Log == nil {
+		opts.Log = slog.Default()
+	}
+	return &Prober{
+		opts:  opts,
+		slots: make(chan struct{}, maxRounds),
+		out:   make(chan struct{}, maxOut),
+		wake:  make(chan struct{}, 1),
+		stats: newCounters(),
+		queue: newQueue(),
+	}
+}
+
+// Use has the prober go by another configuration from now on; it is not changed
+// afterwards. Nil, or one that measures nothing, stops it: what waits is dropped
+// (FAQ 1.2.23). Networks that are out are measured to their end.
+func (p *Prober) Use(c *config.Proximity) {
+	if c != nil && !c.Measures() {
+		c = nil
+	}
+	if c != nil {
+		p.bucket.setRate(c.ProbesPerSecond, time.Now())
+	}
+	if p.conf.Store(c); c != nil {
+		return
+	}
+	p.mu.Lock()
+	dropped := p.queue.clear()
+	p.mu.Unlock()
+	p.refuse(dropped, ErrOff)
+}
+
+// Ask wants the distance of a network. It never waits and costs little, so that
+// it may be called for each query; what comes of it is delivered later, one
+// Result a link, unless Run ends before. An error says why nothing will be done.
+//
+// However much is asked for, no more packets are sent than probesPerSecond, none
+// to a network that was measured less than perTarget ago, and none ever to
+// networks of exclude, to this machine, or to multicast, link-local and reserved
+// addresses (T14).
+func (p *Prober) Ask(w Want) error {
+	err := p.ask(w)
+	if err != nil {
+		p.stats.refused(err)
+	}
+	return err
+}
+
+func (p *Prober) ask(w Want) error {
+	c := p.conf.Load()
+	switch {
+	case c == nil:
+		return ErrOff
+	case !mayAsk(w.Target, c.Exclude):
+		return ErrExcluded
+	}
+	p.mu.Lock()
+	err := p.queue.push(w, time.Now())
+	p.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	select {
+	case p.wake <- struct{}{}:
+	default: // Run knows already
+	}
+	return nil
+}
+
+// refuse gives up on wants that were accepted.
+func (p *Prober) refuse(wants []Want, err error) {
+	for _, w := range wants {
+		p.stats.refused(err)
+		for _, link := range w.Links {
+			p.opts.Deliver(Result{Prefix: w.Prefix, Link: link, Err: err, Tag: w.Tag})
+		}
+	}
+}
+
+// Run measures until ctx ends. When it returns, nothing of it runs any more.
+func (p *Prober) Run(ctx context.Context) error {
+	var rounds sync.WaitGroup
+	defer rounds.Wait()
+	for {
+		// The slot and the token first: who comes next is decided when there
+		// is room for it, so that the known really go before.
+		select {
+		case p.slots <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
+		w, ok := p.next(ctx)
+		if !ok {
+			<-p.slots
+			return nil
+		}
+		rounds.Go(func() {
+			p.round(ctx, w)
+			<-p.slots
+		})
+	}
+}
+
+// next waits for a want, and for room in the budget. It reports false when ctx
+// has ended.
+func (p *Prober) next(ctx context.Context) (Want, bool) {
+	for {
+		if p.conf.Load() != nil && p.bucket.idle(ctx) != nil {
+			return Want{}, false
+		}
+		if w, ok := p.pop(); ok {
+			return w, true
+		}
+		select {
+		case <-p.wake:
+		case <-ctx.Done():
+			return Want{}, false
+		}
+	}
+}
+
+func (p *Prober) pop() (Want, bool) {
+	c, now := p.conf.Load(), time.Now()
+	if c == nil {
+		return Want{}, false // Use has dropped what waited, or is about to
+	}
+	p.mu.Lock()
+	w, stale, ok := p.queue.pop(now)
+	if ok {
+		p.queue.begun(w.Prefix, now, time.Duration(c.PerTarget))
+	}
+	p.mu.Unlock()
+	p.refuse(stale, ErrWaited)
+	return w, ok
+}
+
+// round measures one network by each of its links, one after the other begun.
+func (p *Prober) round(ctx context.Context, w Want) {
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.queue.done(w.Prefix)
+	}()
+	ctx, cancel := context.WithTimeout(ctx, maxRound)
+	defer cancel()
+	var links sync.WaitGroup
+	defer links.Wait()
+	for i, link := range w.Links {
+		links.Go(func() {
+			if pause(ctx, time.Duration(i)*stagger) != nil {
+				return
+			}
+			select {
+			case p.out <- struct{}{}:
+				p.measure(ctx, w, link)
+				<-p.out
+			case <-ctx.Done():
+			}
+		})
+	}
+}
+
+// measure tries the methods in order until one yields, and delivers the result.
+func (p *Prober) measure(ctx context.Context, w Want, link string) {
+	r := Result{Prefix: w.Prefix, Link: link, Tag: w.Tag, Err: ErrOff}
+	c := p.conf.Load()
+	if c != nil {
+		for _, name := range c.Methods {
+			r.Sample, r.Err = p.try(ctx, c, w, link, name)
+			if r.Err == nil || ctx.Err() != nil || isLinks(r.Err) {
+				break
+			}
+		}
+	}
+	if isLinks(r.Err) {
+		p.stats.refused(r.Err)
+	}
+	if ctx.Err() == nil || r.Err == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		p.opts.Deliver(r)
+	}
+}
+
+// isLinks says whether an error is of the link and the same for all methods.
+func isLinks(err error) bool {
+	for _, e := range []error{ErrNotOurs, ErrDown, ErrBusy, ErrFamily, ErrOwn} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// try measures by one method, if the link may be used at this moment.
+func (p *Prober) try(ctx context.Context, c *config.Proximity, w Want, link, name string) (s Sample, err error) {
+	pin, err := p.admit(link, w.Target)
+	if err != nil {
+		return Sample{}, err
+	}
+	run := methods[name]
+	if f := p.opts.Methods[name]; f != nil {
+		run = f
+	}
+	if run == nil {
+		return Sample{}, fmt.Errorf("no method is called %q", name)
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			p.opts.Log.Error("measuring panicked", "method", name, "panic", v, "stack", string(debug.Stack()))
+			s, err = Sample{}, fmt.Errorf("method %s itself failed: panic: %v", name, v)
+		}
+		if ctx.Err() == nil {
+			p.stats.count(name, err)
+		}
+	}()
+	s, err = run(ctx, Path{Link: link, Pin: pin, Prefix: w.Prefix, Port: c.Port, Wait: wait, Spend: p.spender(name)}, w.Target)
+	s.Link, s.Method, s.At = link, name, time.Now()
+	return s, err
+}
+
+func (p *Prober) spender(method string) func(context.Context, int) error {
+	return func(ctx context.Context, n int) error {
+		if err := p.bucket.spend(ctx, n); err != nil {
+			return err
+		}
+		p.stats.sent(method, n)
+		return nil
+	}
+}
+
+// admit says whether a link may be used for measuring a target now, and how.
+// Links that are busy or not usable are left alone (T13, FAQ 1.2.26); one that
+// sheds some of its clients is not busy.
+func (p *Prober) admit(link string, target netip.Addr) (probe.Pin, error) {
+	pin, ours := p.opts.Pin(link)
+	row := p.opts.Board.Table().Row(status.MakeID(status.KindLink, link))
+	switch {
+	case !ours:
+		return pin, ErrNotOurs
+	case !row.Usable():
+		return pin, ErrDown
+	case row.Busy:
+		return pin, ErrBusy
+	case !mayReach(target, pin.Source, p.opts.Own):
+		return pin, ErrOwn
+	}
+	if pin.Source.IsValid() && pin.Source.Is4() != target.Is4() {
+		if pin.Device == "" && pin.Mark == 0 {
+			return pin, ErrFamily
+		}
+		pin.Source = netip.Addr{} // the kernel's choice, on that link
+	}
+	return pin, nil
+}
