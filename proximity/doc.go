@@ -1,11 +1,20 @@
-// Package proximity measures how far client networks are over each link.
+// Package proximity measures how far client networks are over each link, and
+// keeps what it found in one table for all pools (FAQ 1.2.23).
 //
-// The measuring half is a [Prober]: it is asked for the distance of a network
-// over some links and gives a [Result] for each, by the first method that
-// yields. It knows no table of distances, and no pool.
+//	query ─→ Plan.Look ─→ rank among the candidates                pure, waits for nobody
+//	after the answer ─→ Plan.Want ─→ entry made or kept fresh ─→ Ask
+//	Ask ─→ queue (known before new) ─→ token bucket of packets
+//	   ─→ for each link, if it is ours, usable and not busy: methods in order ─→ Result
+//	Result, and samples of clients' own connections ─→ the entry, ranked anew in place
 //
-//	Ask -> queue (known before new) -> token bucket of packets
-//	  -> for each link, if it is ours, usable and not busy: methods in order -> Result
+// A [Plan] is what a configuration says of proximity, compiled; [Table.Use]
+// puts it in force and decides what of the table no longer holds. The measuring
+// half is a [Prober]: it is asked for the distance of a network over some links
+// and gives a [Result] for each, by the first method that yields. It knows no
+// table of distances, and no pool.
+//
+// Start reading at [Table], then score.go for who is best; for how distance is
+// measured at [Prober].
 //
 // # A new method
 //

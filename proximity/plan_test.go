@@ -1,0 +1,90 @@
+package proximity
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"testing/fstest"
+
+	"github.com/portolan-lb/portolan/config"
+)
+
+// load reads a configuration whose pools the config package may not yet take;
+// the links and virtual servers are those of world.
+func load(t testing.TB, text string) *config.Model {
+	t.Helper()
+	src := config.Source{FS: fstest.MapFS{}, Dir: ".", Name: "p.yaml"}
+	m, errs := config.LoadBytes([]byte("version: 1\n"+text), src)
+	if errs.Failed() {
+		t.Fatal(errs)
+	}
+	return m
+}
+
+const world = `
+links:
+  - {name: telecom, cost: 10, rateLimit: {in: 100Mbps, out: 100Mbps}}
+  - {name: unicom, cost: 20}
+  - {name: unused}
+virtualServers:
+  - {name: v1, address: 192.0.2.1, link: telecom}
+  - {name: v2, address: 192.0.2.2, link: unicom}
+  - {name: v3, address: 192.0.2.3, link: unused}
+pools:
+  - name: inner
+    members: [{virtualServer: v2}]
+  - name: web
+    members: [{virtualServer: v1}, {pool: inner}]
+  - name: other
+    members: [{virtualServer: v3}]
+`
+
+// asking gives a model whose pool "web" prefers proximity.
+func asking(t testing.TB, text string) *config.Model {
+	t.Helper()
+	m := load(t, world+text)
+	for _, p := range m.Pools {
+		if p.Name == "web" {
+			p.Preferred.Algorithm = "proximity"
+		}
+	}
+	return m
+}
+
+// Only links that a slot for proximity may choose among are measured.
+func TestPlanMeasuresWhatPoolsAskFor(t *testing.T) {
+	p := Compile(asking(t, "proximity: {methods: [icmp]}\n"))
+	var names []string
+	for _, l := range p.Links {
+		names = append(names, l.Name)
+	}
+	if !slices.Equal(names, []string{"telecom", "unicom"}) || !p.Measures() {
+		t.Errorf("links %v, measures %v", names, p.Measures())
+	}
+	for _, text := range []string{"", "proximity: {enabled: false, methods: [icmp]}\n"} {
+		if Compile(asking(t, text)).Measures() {
+			t.Errorf("%q measures (FAQ 1.1.6)", text)
+		}
+	}
+	if Compile(load(t, world+"proximity: {methods: [icmp]}\n")).Measures() {
+		t.Error("measures for no pool (FAQ 1.2.23)")
+	}
+}
+
+func TestStatics(t *testing.T) {
+	p := Compile(asking(t, `proximity:
+  static:
+    - {prefix: 203.0.113.0/24, link: telecom}
+    - {prefix: 203.0.113.64/26, link: unicom}
+    - {prefix: 203.0.113.64/28, link: unused}
+    - {prefix: 2001:db8::/32, link: unicom}
+`))
+	for addr, want := range map[string]int{"203.0.113.1": 0, "203.0.113.100": 1, "203.0.113.65": noLink, "203.0.114.1": noLink, "2001:db8::1": 1, "2001:db9::1": noLink} {
+		if got := p.static.of(netip.MustParseAddr(addr)); got != want {
+			t.Errorf("%s: link %d, want %d", addr, got, want)
+		}
+	}
+	if got := p.static.finer[netip.MustParsePrefix("203.0.113.0/24")]; got != 28 || len(p.static.finer) != 1 {
+		t.Errorf("finer %v", p.static.finer)
+	}
+}
