@@ -32,4 +32,6 @@ type Source func(ctx context.Context, give func(Sample, error))
 // sources makes the source of a link by the word of meter.from. Meters that are
 // not here need none: the counters of interfaces are read for all at once, and
 // pushed values come by [Links.Push].
-var sources = map[string]func(*config.Link) Source{}
+var sources = map[string]func(*config.Link) Source{
+	config.MeterSNMP: snmpSource,
+}
