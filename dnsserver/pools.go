@@ -285,11 +285,11 @@ func (c *poolCompiler) algorithm(s config.Slot) pick.Algorithm {
 
 // topologyScore ties topology to pick: the score of a member for the client's
 // class. A nested pool is as good as its best leaf, unless it has a site.
-func (c *poolCompiler) topologyScore(in pick.Input, m *pick.Member) (int, bool) {
+func (c *poolCompiler) topologyScore(in pick.Input, m *pick.Member) (best int64, found bool) {
 	if place := c.targets[m.Index].place; place != nil {
-		return place.Score(topology.Class(in.Client.Class))
+		s, ok := place.Score(topology.Class(in.Client.Class))
+		return int64(s), ok
 	}
-	best, found := 0, false
 	for _, inner := range m.Group.Active(in.Table) {
 		if s, ok := c.topologyScore(in, inner); ok && (!found || s > best) {
 			best, found = s, true

@@ -5,7 +5,6 @@ import (
 	"sync"
 
 	"github.com/portolan-lb/portolan/pick"
-	"github.com/portolan-lb/portolan/status"
 	"github.com/portolan-lb/portolan/topology"
 )
 
@@ -30,7 +29,7 @@ const maxCompare = 256
 func (c *choosing) scope(want outcome, leaf int) int {
 	p, addr := c.b.pool, c.in.Client.Addr
 	s := scoping{pool: p, topology: c.b.topology, in: c.in, want: want, left: maxCompare}
-	s.cache = p.scopeCache(c.in.Table, addr.Is6(), c.q.peek)
+	s.cache = p.scopeCache(&c.in, c.q.peek)
 	bits := max(leaf, s.want.width())
 	if s.want.width() == 0 && s.cache.uniform(&s) {
 		bits = 0
@@ -120,17 +119,17 @@ type classOutcome struct {
 	byClass bool // the outcome does not depend on the address
 }
 
-// scopeCache gives the cache for a table and a family: the pool's own if
-// nothing that it rests on has moved. A question about another table than the
-// serving one (peek) leaves the pool's own where it is.
-func (p *pool) scopeCache(t *status.Table, v6, peek bool) *scopeCache {
+// scopeCache gives the cache for a table, live numbers and a family: the pool's
+// own if nothing that it rests on has moved. A question about another table than
+// the serving one (peek) leaves the pool's own where it is.
+func (p *pool) scopeCache(in *pick.Input, peek bool) *scopeCache {
 	kept := &p.scopes[0]
-	if v6 {
+	if in.Client.Addr.Is6() {
 		kept = &p.scopes[1]
 	}
 	epochs := make([]pick.Epoch, len(p.depends))
 	for i, d := range p.depends {
-		epochs[i] = d.group.Epoch(t)
+		epochs[i] = d.group.Epoch(in.Table, in.Gauges)
 	}
 	if c := kept.Load(); c != nil && equalEpochs(c.epochs, epochs) {
 		return c

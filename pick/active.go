@@ -31,10 +31,20 @@ func (g *Group) Lapsed(t *status.Table) bool { return g.active(t).lapsed }
 
 // Epoch is what a group's choices rest on for one table, besides the client:
 // as long as it is the same, equal input gets equal shares.
-type Epoch struct{ set *activeSet }
+type Epoch struct {
+	set    *activeSet
+	gauges *status.Gauges // nil where no slot reads them
+}
 
-// Epoch gives the epoch for t. Tables in which the same rows stand share one.
-func (g *Group) Epoch(t *status.Table) Epoch { return Epoch{g.active(t)} }
+// Epoch gives the epoch for a table and live numbers. Tables in which the same
+// rows stand share one, and so do all gauges where no slot reads them.
+func (g *Group) Epoch(t *status.Table, live *status.Gauges) Epoch {
+	e := Epoch{set: g.active(t)}
+	if g.live {
+		e.gauges = live
+	}
+	return e
+}
 
 // Leaves gives the members that take part, with nested groups opened.
 func (g *Group) Leaves(t *status.Table) []*Member { return g.appendLeaves(nil, t) }

@@ -123,17 +123,24 @@ func hashAddr(a netip.Addr) uint64 {
 
 // Score rates a member for a client, higher is better. ok false leaves the
 // member out. It must depend on nothing of the client but its Class.
-type Score func(in Input, m *Member) (score int, ok bool)
+type Score func(in Input, m *Member) (score int64, ok bool)
 
 // Best gives the client to the member with the highest score; tie shares out
-// among equals. It declines when no member has a score (FAQ 1.4.4).
-func Best(score Score, tie Algorithm) Algorithm {
-	return Func(func(in Input, active []*Member, into []Share) (Distribution, bool) {
-		equals := in.scratch.equals[:0]
-		var high int
+// among equals, and had better not decline. It declines when no member has a
+// score (FAQ 1.4.4).
+func Best(score Score, tie Algorithm) Algorithm { return BestSaid(score, nil, tie) }
+
+// BestSaid is Best where say tells in words what a score was made of. It is
+// called only when somebody asks; nil: explain shows the score itself.
+func BestSaid(score Score, say func(Input, *Member) string, tie Algorithm) Algorithm {
+	return liveAs(Func(func(in Input, active []*Member, into []Share) (Distribution, bool) {
+		equals := in.scratch.equals[:0] // may be what active stands in: a tie's turn
+		var high int64
 		for _, m := range active {
 			s, ok := score(in, m)
-			in.trace.score(m, s, ok)
+			if in.trace != nil {
+				in.trace.score(in, m, s, ok, say)
+			}
 			switch {
 			case !ok || len(equals) > 0 && s < high:
 			case len(equals) > 0 && s == high:
@@ -146,7 +153,6 @@ func Best(score Score, tie Algorithm) Algorithm {
 		if len(equals) == 0 {
 			return Distribution{Shares: into}, false
 		}
-		in.trace = nil
 		return tie.Shares(in, equals, into)
-	})
+	}), tie)
 }

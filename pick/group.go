@@ -2,6 +2,7 @@ package pick
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,8 @@ type Member struct {
 	Priority int         // higher goes first
 	Needs    []status.ID // every row that must be usable
 	Group    *Group      // a nested group; nil for a leaf
+	Link     status.ID   // whose gauge has the rates of its line; empty: it has none
+	Self     status.ID   // whose gauge has its own connections and latency
 
 	hash uint64 // of Name
 }
@@ -59,6 +62,7 @@ type Group struct {
 	chain   []Slot
 	needs   []status.ID // of all members, nested ones included
 	nested  bool
+	live    bool // its choices rest on gauges, its own or a nested group's
 
 	current atomic.Pointer[activeSet]
 }
@@ -67,11 +71,12 @@ type Group struct {
 // declines passes on (FAQ 1.4.2).
 func NewGroup(members []*Member, rules Rules, chain ...Slot) *Group {
 	g := &Group{members: members, rules: rules, chain: chain}
+	g.live = slices.ContainsFunc(chain, func(s Slot) bool { return isLive(s.Algorithm) })
 	for _, m := range members {
 		m.hash = hashString(m.Name)
 		g.needs = append(g.needs, m.Needs...)
 		if m.Group != nil {
-			g.nested = true
+			g.nested, g.live = true, g.live || m.Group.live
 			g.needs = append(g.needs, m.Group.needs...)
 		}
 	}
@@ -125,8 +130,10 @@ type Choice struct {
 
 // scratch is memory that a choice needs and nobody keeps.
 type scratch struct {
-	shares []Share   // of Pick and Among
-	equals []*Member // of Best
+	shares []Share     // of Pick and Among
+	equals []*Member   // of Best
+	values []float64   // of the algorithms that compare live numbers
+	links  []status.ID // of a nested group
 }
 
 var scratches = sync.Pool{New: func() any { return new(scratch) }}

@@ -201,9 +201,9 @@ func TestWaiting(t *testing.T) {
 var classA, classB = Client{Addr: netip.MustParseAddr("192.0.2.1"), Class: 1}, Client{Addr: netip.MustParseAddr("198.51.100.1"), Class: 2}
 
 // topo prefers member a, then b, for class 1, and knows nothing of class 2.
-func topo(in Input, m *Member) (int, bool) {
+func topo(in Input, m *Member) (int64, bool) {
 	i := strings.Index("ba", m.Name)
-	return i, in.Client.Class == 1 && i >= 0
+	return int64(i), in.Client.Class == 1 && i >= 0
 }
 
 func TestSlots(t *testing.T) {

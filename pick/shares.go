@@ -144,9 +144,11 @@ func open(d Distribution, members []*Member, inner []Distribution, answers int) 
 			continue
 		}
 		in := of(s.Member)
-		part := scale / max(total(in.Shares), 1)
-		for _, leaf := range in.Shares {
-			flat = addShare(flat, leaf.Member, max(s.Weight*part*leaf.Weight, 1))
+		sum := total(in.Shares)
+		for _, leaf := range in.Shares { // where the scale is bounded, sum does not divide it
+			hi, lo := bits.Mul64(s.Weight*scale, leaf.Weight)
+			part, _ := bits.Div64(hi, lo, sum)
+			flat = addShare(flat, leaf.Member, max(part, 1))
 		}
 	}
 	d.Shares = flat
@@ -195,7 +197,7 @@ func gcd(a, b uint64) uint64 {
 }
 
 // maxScale bounds the numbers that nesting multiplies up; beyond it shares are
-// rounded to one part in a million.
+// rounded to one part in a million of the nested group's.
 const maxScale = 1 << 20
 
 func lcm(a, b uint64) uint64 {

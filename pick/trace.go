@@ -58,8 +58,9 @@ type SlotTrace struct {
 // CandidateTrace is a member that a slot scored.
 type CandidateTrace struct {
 	Member  string `json:"member"`
-	Score   int    `json:"score,omitempty"`
-	Matched bool   `json:"matched"` // false: the slot has no score for it
+	Score   int64  `json:"score,omitempty"`
+	Matched bool   `json:"matched"`        // false: the slot has no score for it
+	Text    string `json:"text,omitempty"` // what was looked at, in words
 
 	member *Member
 }
@@ -107,11 +108,29 @@ func (tr *Trace) chose(members []*Member) {
 	}
 }
 
-func (s *SlotTrace) score(m *Member, score int, ok bool) {
-	if s != nil {
-		s.Candidates = append(s.Candidates, CandidateTrace{Member: m.Name, Score: score, Matched: ok, member: m})
+// score records what a score was made of, or the score itself.
+func (s *SlotTrace) score(in Input, m *Member, score int64, ok bool, say func(Input, *Member) string) {
+	if s == nil {
+		return
+	}
+	if say != nil {
+		in.Tell(m, ok, say(in, m))
+		return
+	}
+	s.Candidates = append(s.Candidates, CandidateTrace{Member: m.Name, Score: score, Matched: ok, member: m})
+}
+
+// Tell records in words what an algorithm saw in a member; known false: nothing
+// that it could go by. It does nothing unless somebody asks why, which Traced
+// says before the words are made.
+func (in *Input) Tell(m *Member, known bool, text string) {
+	if in.trace != nil {
+		in.trace.Candidates = append(in.trace.Candidates, CandidateTrace{Member: m.Name, Matched: known, Text: text, member: m})
 	}
 }
+
+// Traced says whether somebody asks why.
+func (in *Input) Traced() bool { return in.trace != nil }
 
 func (s *SlotTrace) declined() {
 	if s != nil {
