@@ -28,6 +28,10 @@ type Options struct {
 	Sockets int        // UDP sockets an address (default: one a CPU)
 	Others  func() int // descriptors that other parts of the process need at worst; may be nil
 
+	// Observe is told the round trip times of clients' TCP connections, by the
+	// goroutine that answers them: it must not wait. May be nil.
+	Observe func(Observation)
+
 	// Record is told of what operators should know, beside the log; may be nil.
 	Record func(status.Event)
 }
@@ -57,6 +61,7 @@ type Server struct {
 	alarms   atomic.Uint64         // so far, to log ever fewer of them
 	limited  limitedLog
 	demand   demand
+	sighted  sighted
 	opening  netip.AddrPort // the listener that is being opened, as configured
 }
 

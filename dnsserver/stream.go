@@ -55,6 +55,7 @@ type stream struct {
 	stuck      int    // lanes that wait for room in out
 	room       sync.Cond
 	writeBy    time.Time // the deadline that is set
+	looked     bool      // at the round trip time; belongs to who writes
 }
 
 // lane is what one goroutine of a stream owns.
@@ -331,6 +332,10 @@ func (s *stream) write(batch []byte) error {
 	if by := now.Add(allowed); s.writeBy.Before(by) || s.writeBy.After(by.Add(allowed)) {
 		s.writeBy = by.Add(allowed / 4)
 		_ = s.conn.SetWriteDeadline(s.writeBy)
+	}
+	if !s.looked {
+		s.looked = true
+		s.look()
 	}
 	_, err := s.conn.Write(batch)
 	if err == nil {
