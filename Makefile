@@ -1,7 +1,7 @@
 PREFIX ?= /usr/local
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build run test e2e check churn fuzz corpus bench differ install clean
+.PHONY: build run lab test e2e check churn fuzz corpus bench differ install clean
 
 # The version is Go's own build information: portolan version reads it.
 build:
@@ -9,6 +9,11 @@ build:
 
 run: build
 	./bin/portolan demo
+
+# A small internet in network namespaces with Portolan in its gateway, as root:
+# docs/manual/lab.md. LAB="scene all" plays every scene.
+lab:
+	go run ./deploy/lab $(LAB)
 
 # Every test that needs no root; those that do skip with a clear line.
 test:

@@ -85,7 +85,7 @@ func (s *Space) Set(name, value string) {
 // namespace and another, with the name of the interface at either end.
 func (s *Space) Cable(name string, other *Space, otherName string) {
 	s.t.Helper()
-	s.IP("link add " + name + " type veth peer name " + otherName + " netns " + strconv.Itoa(other.tid))
-	other.IP("link set " + otherName + " up")
-	s.IP("link set " + name + " up")
+	s.IP("link add name " + name + " type veth peer name " + otherName + " netns " + strconv.Itoa(other.tid))
+	other.IP("link set dev " + otherName + " up")
+	s.IP("link set dev " + name + " up")
 }

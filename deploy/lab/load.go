@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/portolan-lb/portolan/config"
+)
+
+const (
+	// maxLoad is what a wire is tested to carry without loss.
+	maxLoad = config.Bandwidth(50e6)
+	// payload of a packet, and what interfaces count of it: with UDP, IPv4 and
+	// Ethernet headers.
+	payload     = 1200
+	frameOctets = payload + 8 + 20 + 14
+	// longestLoad bounds a load, whatever becomes of who asked for it.
+	longestLoad = 2 * time.Minute
+	// portDiscard is where loads go (RFC 863).
+	portDiscard = 9
+)
+
+// load is real traffic: the server of site east sends UDP out by a link to a
+// client network of the link's ISP, as a download does.
+type load struct {
+	sent, received atomic.Uint64 // octets of frames
+	stop           func() error  // ends it, and waits for that; may be called again
+}
+
+// fill sends by a link at a steady rate until it is stopped, longest is over
+// or the lab ends.
+func (l *lab) fill(link string, rate config.Bandwidth, longest time.Duration) (*load, error) {
+	if rate < 1000 || rate > maxLoad || longest <= 0 || longest > longestLoad {
+		return nil, fmt.Errorf("a load of %s for %s: want 1kbps to %s, for at most %s", rate, longest, maxLoad, longestLoad)
+	}
+	from, to := l.servers[east+"-"+link], clientBehind(link)
+	if from == nil {
+		return nil, fmt.Errorf("there is no link %s; there are %s and %s", link, telecom, unicom)
+	}
+	sink, err := l.udp(to.name, l.addr4(to.net, hostClient), 0)
+	if err != nil {
+		return nil, err
+	}
+	source, err := l.udp(east, from.addr4, 0)
+	if err != nil {
+		return nil, errors.Join(err, sink.Close())
+	}
+	f := &load{}
+	ctx, cancel := context.WithTimeout(l.ended, longest)
+	var group errgroup.Group
+	group.Go(func() error { f.receive(sink); return nil })
+	group.Go(func() error {
+		defer cancel()
+		err := f.send(ctx, source, sink.LocalAddr().(*net.UDPAddr).AddrPort(), rate)
+		return errors.Join(err, source.Close(), sink.Close())
+	})
+	f.stop = func() error { cancel(); return group.Wait() }
+	return f, nil
+}
+
+// udp opens a socket in a place, with room for what comes while nobody reads.
+func (l *lab) udp(place string, address netip.Addr, port uint16) (conn *net.UDPConn, err error) {
+	l.spaces[place].do(func() { conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(address, port))) })
+	if err != nil {
+		return nil, err
+	}
+	raw, err := conn.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4<<20) }) // root may
+	}
+	return conn, err
+}
+
+// send sends at a steady rate. What could not be sent in time because the
+// machine was busy is made up for, but never more than 20 ms of it at once.
+func (f *load) send(ctx context.Context, conn *net.UDPConn, to netip.AddrPort, rate config.Bandwidth) error {
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	packet := make([]byte, payload)
+	perSecond := float64(rate) / 8 / frameOctets
+	due, last := 0.0, time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		now := time.Now()
+		due = min(due+perSecond*now.Sub(last).Seconds(), max(1, perSecond/50))
+		for last = now; due >= 1; due-- {
+			switch _, err := conn.WriteToUDPAddrPort(packet, to); {
+			case err == nil:
+				f.sent.Add(frameOctets)
+			case isGone(err): // the cable is pulled
+			default:
+				return err
+			}
+		}
+	}
+}
+
+// isGone says whether there is no way for a packet now: an error of the
+// network, not of ours.
+func isGone(err error) bool {
+	return errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.ENOBUFS)
+}
+
+// receive counts until the socket is closed.
+func (f *load) receive(conn *net.UDPConn) {
+	packet := make([]byte, payload)
+	for {
+		n, _, err := conn.ReadFromUDPAddrPort(packet)
+		if err != nil {
+			return
+		}
+		f.received.Add(uint64(n + frameOctets - payload))
+	}
+}
+
+// clientBehind gives the first client network of an ISP; the zero one if there
+// is none.
+func clientBehind(isp string) clientNet {
+	for _, c := range clients {
+		if c.isp == isp {
+			return c
+		}
+	}
+	return clientNet{}
+}
