@@ -3,7 +3,6 @@ package config
 import (
 	"cmp"
 	"net/netip"
-	"reflect"
 	"slices"
 	"strconv"
 )
@@ -30,24 +29,6 @@ type Pool struct {
 	Criteria Criteria  `yaml:"criteria" json:"criteria,omitzero"` // over Probes
 	Members  []*Member `yaml:"members" json:"members"`            // at least one
 	Pos      Pos       `yaml:"-" json:"-"`
-}
-
-// Slot names an algorithm. In YAML it is a bare name or
-// {algorithm, weighted, mask, tie}.
-type Slot struct {
-	Algorithm string `yaml:"algorithm" json:"algorithm,omitempty" words:"algorithm"` // empty: the slot is not set
-	Weighted  *bool  `yaml:"weighted" json:"weighted,omitempty"`                     // do weights count? default: for round-robin only (FAQ 1.1.15)
-	Mask      Mask   `yaml:"mask" json:"mask,omitzero"`                              // source-hash: network bits that count (default 32 and 128)
-	Tie       string `yaml:"tie" json:"tie,omitempty" words:"tie"`                   // topology: who chooses among the places it prefers alike (default round-robin)
-	Pos       Pos    `yaml:"-" json:"-"`
-}
-
-// Mask gives how many leading bits of a client address count, per family.
-// 0 to 32 and 0 to 128, default 32 and 128. In YAML it is a number (IPv4) or
-// {v4, v6}.
-type Mask struct {
-	V4 int `yaml:"v4" json:"v4"` // bits of an IPv4 address
-	V6 int `yaml:"v6" json:"v6"` // bits of an IPv6 address
 }
 
 // Spill is a reason for which the next lower priority may take part.
@@ -110,16 +91,6 @@ func (p *Pool) defaults() {
 	}
 }
 
-func (s *Slot) decodeShort(d *decoder, p *place) {
-	if word, _, _ := scalarText(p.node); d.word(p, word, "algorithm") {
-		s.Algorithm = word
-	}
-}
-
-func (m *Mask) defaults() { *m = Mask{V4: 32, V6: 128} }
-
-func (m *Mask) decodeShort(d *decoder, p *place) { d.value(p, reflect.ValueOf(&m.V4).Elem(), "") }
-
 func (r *Rung) decodeShort(d *decoder, p *place) {
 	if word, _, _ := scalarText(p.node); d.word(p, word, "rung") {
 		r.Action = RungAction(word)
@@ -168,74 +139,6 @@ func (p *Pool) checkSet(c *checker) {
 		c.bad(&p.Quorum, "has no place beside panic, which answers what quorum would not")
 	}
 	distinct(c, p.Spill)
-}
-
-// declines says whether an algorithm may choose nobody, so that the next slot
-// has its turn (FAQ 1.4.2). The others always choose.
-func declines(algorithm string) bool { return algorithm == "topology" }
-
-func (p *Pool) checkSlots(c *checker) {
-	slots := []*Slot{&p.Preferred, &p.Alternate, &p.Fallback}
-	names := []string{"preferred", "alternate", "fallback"}
-	last := -1 // the slot that ends the chain
-	for i, s := range slots {
-		s.check(c)
-		switch {
-		case s.Algorithm == "":
-			continue
-		case last >= 0:
-			if !c.broken { // what is written wrong may be the slot before
-				c.bad(s, "is never reached: %s is %s, which always chooses", names[last], slots[last].Algorithm)
-			}
-		case i > 0 && declines(s.Algorithm) && p.before(i, slots):
-			c.bad(s, "is never of use: %s declines here too", s.Algorithm)
-		}
-		if last < 0 && !declines(s.Algorithm) {
-			last = i
-		}
-	}
-}
-
-// before says whether a slot before i has the same algorithm.
-func (p *Pool) before(i int, slots []*Slot) bool {
-	return slices.ContainsFunc(slots[:i], func(s *Slot) bool { return s.Algorithm == slots[i].Algorithm })
-}
-
-func (s *Slot) check(c *checker) {
-	if s.Algorithm == "" {
-		if c.given(s) {
-			c.bad(s, "algorithm is missing")
-		}
-		return
-	}
-	if c.given(&s.Tie) && !declines(s.Algorithm) {
-		c.bad(&s.Tie, "belongs to topology, not to %s", s.Algorithm)
-	}
-	if s.Algorithm == "topology" && s.Tie == "" {
-		s.Tie = "round-robin"
-	}
-	draws := s.Algorithm // the algorithm that weighted and mask are for
-	if declines(s.Algorithm) {
-		draws = s.Tie
-	}
-	if weighs := draws == "round-robin" || draws == "random" || draws == "source-hash"; c.given(&s.Weighted) && !weighs {
-		c.bad(&s.Weighted, "belongs to round-robin, random and source-hash, not to %s", draws)
-	}
-	switch {
-	case !c.given(&s.Mask) || draws == "source-hash":
-	case declines(s.Algorithm):
-		c.bad(&s.Mask, "belongs to tie: source-hash, and the tie is %s", draws)
-	default:
-		c.bad(&s.Mask, "belongs to source-hash, not to %s", draws)
-	}
-	if draws == "source-hash" && !c.given(&s.Mask) {
-		s.Mask.defaults()
-	}
-	if s.Algorithm == "topology" && len(c.m.Topology) == 0 && !c.broken {
-		c.warn(s, "always declines: there are no topology rules")
-	}
-	between(c, &s.Mask.V4, 0, 32)
-	between(c, &s.Mask.V6, 0, 128)
 }
 
 // ends says whether a rung always answers, so that none after it is reached.

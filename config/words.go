@@ -16,18 +16,22 @@ var vocabularies = map[string]vocabulary{
 	// first: the first of the highest priority, in the order of the file
 	// source-hash: a client network keeps its member; losing a member moves only its own clients
 	// topology: the places that the topology rules prefer for the client; chooses nobody if there are none
+	// bandwidth: in turn, by weight times what remains of the member's link below its rateLimit; chooses nobody if that is known of none
+	// max-bandwidth: the member of whose link most remains below its rateLimit; chooses nobody if that is known of none
+	// least-connections: the member that reports the fewest connections; chooses nobody if none reports them
+	// weighted-least-connections: the fewest for its weight
+	// least-time: the member that reports the shortest time to a first byte; chooses nobody if none reports it
+	// cost: the member whose link has the lowest cost; chooses nobody if none has a link
 	"algorithm": {
-		built: []string{"round-robin", "random", "first", "source-hash", "topology"},
-		later: map[string]string{
-			"proximity": "proximity",
-			"bandwidth": "link", "max-bandwidth": "link", "cost": "link",
-			"least-connections": "link", "weighted-least-connections": "link", "least-time": "link",
-		},
+		built: []string{"round-robin", "random", "first", "source-hash", "topology", "bandwidth", "max-bandwidth",
+			"least-connections", "weighted-least-connections", "least-time", "cost"},
+		later: map[string]string{"proximity": "proximity"},
 	},
-	"tie": {
-		built: []string{"round-robin", "random", "first", "source-hash"},
-		later: map[string]string{"bandwidth": "link", "max-bandwidth": "link", "least-connections": "link"},
-	},
+	"tie": {built: []string{"round-robin", "random", "first", "source-hash", "bandwidth", "max-bandwidth",
+		"least-connections", "weighted-least-connections", "least-time", "cost"}},
+	"direction": {built: []string{"total", "in", "out"}},
+	// meter: the meter of the link
+	"from": {built: []string{"meter"}, later: map[string]string{"traffic": "outbound"}},
 	// interface: the interface of the link, each second
 	// push: whoever knows says so (portolan link report)
 	"meter": {built: []string{"interface", "push"}},
@@ -99,7 +103,6 @@ var laterKeys = map[string]map[string]string{
 		"proximity": "proximity", "sticky": "sticky", "persistence": "sticky", "overrideLimit": "sticky",
 		"guard": "guard", "slo": "slo", "rateLimit": "link", "slowOnline": "ramp",
 	},
-	"Slot": {"direction": "link"},
 	"Member": {
 		"maxConnections": "slb", "slowOnline": "ramp",
 	},

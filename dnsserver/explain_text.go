@@ -209,9 +209,12 @@ func (o *outline) slot(s *pick.SlotTrace) {
 	}
 	o.line("  %s -> %s", s.Slot, result)
 	for _, c := range s.Candidates {
-		if c.Matched {
+		switch {
+		case c.Text != "":
+			o.line("    %s: %s", c.Member, c.Text)
+		case c.Matched:
 			o.line("    %s: score %d", c.Member, c.Score)
-		} else {
+		default:
 			o.line("    %s: no rule prefers it for this client", c.Member)
 		}
 	}

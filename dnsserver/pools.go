@@ -1,7 +1,6 @@
 package dnsserver
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -20,6 +19,7 @@ type target struct {
 	v4, v6 netip.Addr // zero: the member lacks that family
 	cname  string     // canonical; then there are no addresses
 	site   string
+	link   *config.Link    // that its address is reached by; nil: none
 	place  *topology.Place // what topology rules see in it; nil: what they see in its members
 }
 
@@ -70,6 +70,7 @@ type poolCompiler struct {
 	pools    *pools
 	before   *pools // of the configuration that this one follows; may be nil
 	servers  map[string]*config.VirtualServer
+	links    map[string]*config.Link
 	configs  map[string]*config.Pool
 }
 
@@ -79,7 +80,7 @@ func compilePools(m *config.Model, topo *topology.Table, before *pools) (*pools,
 	c := &poolCompiler{
 		model: m, topology: topo, before: before,
 		pools:   &pools{byName: map[string]*pool{}, needs: map[status.ID][]*pool{}, memo: newMemo(), counts: map[string]*atomic.Uint64{}, bound: map[string]int{}},
-		servers: map[string]*config.VirtualServer{},
+		servers: map[string]*config.VirtualServer{}, links: map[string]*config.Link{},
 		configs: map[string]*config.Pool{},
 	}
 	if before != nil {
@@ -87,6 +88,9 @@ func compilePools(m *config.Model, topo *topology.Table, before *pools) (*pools,
 	}
 	for _, v := range m.VirtualServers {
 		c.servers[v.Name] = v
+	}
+	for _, l := range m.Links {
+		c.links[l.Name] = l
 	}
 	for _, p := range m.Pools {
 		c.configs[p.Name] = p
@@ -197,10 +201,11 @@ func rulesOf(p *config.Pool) pick.Rules {
 // member makes a member with its target and the rows it needs.
 func (c *poolCompiler) member(p *pool, m *config.Member, above []string) (*pick.Member, error) {
 	made := &pick.Member{Index: len(c.targets), Name: m.Target(), Weight: m.Weight, Priority: m.Priority}
+	made.Self = status.MakeID(status.KindPool, p.Name, m.Target())
 	c.targets = append(c.targets, target{name: m.Target()})
 	// Its own row is there where the pool adds probes, and where an operator
 	// holds it in this pool alone.
-	made.Needs = append(made.Needs, status.MakeID(status.KindPool, p.Name, m.Target()))
+	made.Needs = append(made.Needs, made.Self)
 	t := target{name: m.Target(), site: m.Site}
 	if m.Site != "" {
 		made.Needs = append(made.Needs, status.MakeID(status.KindSite, m.Site))
@@ -222,6 +227,8 @@ func (c *poolCompiler) member(p *pool, m *config.Member, above []string) (*pick.
 			return nil, fmt.Errorf("pool %s: no virtual server %q", p.Name, m.VirtualServer)
 		}
 		made.Needs = append(made.Needs, needsOf(v)...)
+		made.Self, made.Link = status.MakeID(status.KindVirtualServer, v.Name), linkID(v)
+		t.link = c.links[v.Link]
 		t.site = v.Site
 		t.setAddrs(v.Addresses)
 		t.place = c.topology.Place(v.Name, v.Site, v.Link, v.Addresses)
@@ -277,10 +284,9 @@ func (c *poolCompiler) algorithm(s config.Slot) pick.Algorithm {
 	case "source-hash":
 		return pick.SourceHash(weighted, s.Mask.V4, s.Mask.V6)
 	case "topology":
-		tie := c.algorithm(config.Slot{Algorithm: cmp.Or(s.Tie, "round-robin"), Weighted: s.Weighted, Mask: s.Mask})
-		return pick.Best(c.topologyScore, tie)
+		return pick.Best(c.topologyScore, c.tie(s, true))
 	}
-	return nil
+	return c.liveAlgorithm(s)
 }
 
 // topologyScore ties topology to pick: the score of a member for the client's
