@@ -12,17 +12,18 @@ type bucket struct {
 	mu          sync.Mutex
 	rate, burst float64 // tokens a second, and at once
 	tokens      float64 // below 0: promised, to those who wait
+	claimed     float64 // that somebody will ask for soon
 	at          time.Time
 }
 
 // setRate changes the rate; what is promised stays promised. The burst is a
 // tenth of a second's tokens, and no less than one step of a method needs.
-func (b *bucket) setRate(perSecond int, now time.Time) {
+func (b *bucket) setRate(perSecond float64, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.fill(now)
 	first := b.rate == 0
-	b.rate, b.burst = float64(perSecond), max(float64(perSecond)/10, float64(len(ladder)))
+	b.rate, b.burst = perSecond, max(perSecond/10, float64(len(ladder)))
 	if b.tokens = min(b.tokens, b.burst); first {
 		b.tokens = b.burst
 	}
@@ -58,14 +59,22 @@ func (b *bucket) spend(ctx context.Context, n int) error {
 	return pause(ctx, b.reserve(n, time.Now()))
 }
 
-// idle returns when a token is there that is promised to nobody, and does not
-// take it.
+// claim announces n spends; each is taken back by claim(-1) when it comes, or
+// when it turns out that it does not.
+func (b *bucket) claim(n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.claimed += float64(n)
+}
+
+// idle returns when a token is there that is neither promised nor claimed, and
+// does not take it.
 func (b *bucket) idle(ctx context.Context) error {
 	for {
 		now := time.Now()
 		b.mu.Lock()
 		b.fill(now)
-		d := b.until(1)
+		d := b.until(1 + b.claimed)
 		b.mu.Unlock()
 		if d == 0 {
 			return ctx.Err()

@@ -25,7 +25,7 @@
 //     asks [Path.Spend] before each, opens its sockets by the path's Pin, and
 //     believes nothing that does not carry what only an answer to it can (T53).
 //  2. Add its line to methods.
-//  3. Test it in a network of its own, see bench_test.go and its routers.
+//  3. Test it against the played internet of internet_test.go.
 //
 // The word must also be in config/words.go, under "method"; a test fails until
 // it is.

@@ -34,8 +34,8 @@ type internet struct {
 
 // host is how a target behaves; what it is not told to answer it is silent to.
 type host struct {
-	echo, unreachable bool   // ICMP echo; port unreachable for UDP
-	tcp               byte   // flags of the answer to a SYN: SYN-ACK or RST; 0: none
+	echo, unreachable bool // ICMP echo; port unreachable for UDP
+	tcp               byte // flags of the answer to a SYN: SYN-ACK or RST; 0: none
 	dns               func(query []byte) []byte
 	by                netip.Addr // who says "port unreachable"; the zero Addr: itself
 }

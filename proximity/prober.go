@@ -37,7 +37,7 @@ type Want struct {
 	Prefix netip.Prefix // the client network; each is measured once at a time
 	Target netip.Addr   // a host in it: the client that asked, or the first one
 	Links  []string     // by which links
-	Known  bool         // its distance was known already, or its client has proved its address: goes before others
+	Known  bool         // its distance was known already, or its client has proved its address: see Ask
 	Tag    uint64       // comes back in each Result; of no meaning here
 }
 
@@ -73,26 +73,36 @@ type Options struct {
 
 // Bounds of what a prober does at once, and how long it waits.
 const (
-	maxRounds = 256                   // networks that are out
-	maxOut    = 256                   // links of networks, of two descriptors at most
+	maxRounds = 128                   // networks of a lane that are out
+	maxOut    = 128                   // links of those, of two descriptors at most
 	wait      = time.Second           // for the answer to a packet
 	maxRound  = 30 * time.Second      // for a link of a network, its budget included
 	stagger   = 20 * time.Millisecond // between the links of a network
 )
+
+// newShare is how much of the budget new networks may take.
+const newShare = 0.5
 
 // Prober measures distances within a budget: see [Prober.Ask]. Its methods may
 // be called from any goroutine.
 type Prober struct {
 	opts   Options
 	conf   atomic.Pointer[config.Proximity] // nil: nothing is measured
-	bucket bucket
-	slots  chan struct{} // one for each network that is out
-	out    chan struct{} // one for each of their links that is being measured
-	wake   chan struct{} // holds a value when the queue may have something
+	bucket bucket                           // of all packets
+	lanes  [2]lane
 	stats  counters
 
 	mu    sync.Mutex // guards queue
 	queue queue
+}
+
+// lane is what known and new networks each have to themselves, so that neither
+// can take it from the other.
+type lane struct {
+	bucket bucket        // its share of the packets
+	slots  chan struct{} // one for each network that is out
+	out    chan struct{} // one for each of their links that is being measured
+	wake   chan struct{} // holds a value when the queue may have something
 }
 
 // NewProber gives a prober that does nothing until [Prober.Use] and
@@ -101,14 +111,13 @@ func NewProber(opts Options) *Prober {
 	if opts.Log == nil {
 		opts.Log = slog.Default()
 	}
-	return &Prober{
-		opts:  opts,
-		slots: make(chan struct{}, maxRounds),
-		out:   make(chan struct{}, maxOut),
-		wake:  make(chan struct{}, 1),
-		stats: newCounters(),
-		queue: newQueue(),
+	p := &Prober{opts: opts, stats: newCounters(), queue: newQueue()}
+	for i := range p.lanes {
+		p.lanes[i].slots = make(chan struct{}, maxRounds)
+		p.lanes[i].out = make(chan struct{}, maxOut)
+		p.lanes[i].wake = make(chan struct{}, 1)
 	}
+	return p
 }
 
 // Use has the prober go by another configuration from now on; it is not changed
@@ -119,7 +128,10 @@ func (p *Prober) Use(c *config.Proximity) {
 		c = nil
 	}
 	if c != nil {
-		p.bucket.setRate(c.ProbesPerSecond, time.Now())
+		rate, now := float64(c.ProbesPerSecond), time.Now()
+		p.bucket.setRate(rate, now)
+		p.lanes[knownLane].bucket.setRate(rate, now)
+		p.lanes[newLane].bucket.setRate(rate*newShare, now)
 	}
 	if p.conf.Store(c); c != nil {
 		return
@@ -138,6 +150,10 @@ func (p *Prober) Use(c *config.Proximity) {
 // to a network that was measured less than perTarget ago, and none ever to
 // networks of exclude, to this machine, or to multicast, link-local and reserved
 // addresses (T14).
+//
+// Networks that are not Known, which anybody can make up by forging sources,
+// have a lane of their own: a line, places to run in, and half of the budget at
+// most. However many they are, the known ones have the other half to themselves.
 func (p *Prober) Ask(w Want) error {
 	err := p.ask(w)
 	if err != nil {
@@ -161,7 +177,7 @@ func (p *Prober) ask(w Want) error {
 		return err
 	}
 	select {
-	case p.wake <- struct{}{}:
+	case p.lanes[laneOf(w)].wake <- struct{}{}:
 	default: // Run knows already
 	}
 	return nil
@@ -179,63 +195,69 @@ func (p *Prober) refuse(wants []Want, err error) {
 
 // Run measures until ctx ends. When it returns, nothing of it runs any more.
 func (p *Prober) Run(ctx context.Context) error {
+	var lanes sync.WaitGroup
+	for i := range p.lanes {
+		lanes.Go(func() { p.runLane(ctx, i) })
+	}
+	lanes.Wait()
+	return nil
+}
+
+func (p *Prober) runLane(ctx context.Context, i int) {
+	l := &p.lanes[i]
 	var rounds sync.WaitGroup
 	defer rounds.Wait()
 	for {
-		// The slot and the token first: who comes next is decided when there
-		// is room for it, so that the known really go before.
 		select {
-		case p.slots <- struct{}{}:
+		case l.slots <- struct{}{}:
 		case <-ctx.Done():
-			return nil
+			return
 		}
-		w, ok := p.next(ctx)
+		w, ok := p.next(ctx, i)
 		if !ok {
-			<-p.slots
-			return nil
+			return
 		}
+		l.bucket.claim(len(w.Links))
 		rounds.Go(func() {
-			p.round(ctx, w)
-			<-p.slots
+			p.round(ctx, l, w)
+			<-l.slots
 		})
 	}
 }
 
-// next waits for a want, and for room in the budget. It reports false when ctx
+// next waits for room in the budget and for a want. It reports false when ctx
 // has ended.
-func (p *Prober) next(ctx context.Context) (Want, bool) {
+func (p *Prober) next(ctx context.Context, lane int) (Want, bool) {
+	l := &p.lanes[lane]
 	for {
-		if p.conf.Load() != nil && p.bucket.idle(ctx) != nil {
+		if p.conf.Load() != nil && (l.bucket.idle(ctx) != nil || p.bucket.idle(ctx) != nil) {
 			return Want{}, false
 		}
-		if w, ok := p.pop(); ok {
+		if w, ok := p.pop(lane); ok {
 			return w, true
 		}
 		select {
-		case <-p.wake:
+		case <-l.wake:
 		case <-ctx.Done():
 			return Want{}, false
 		}
 	}
 }
 
-func (p *Prober) pop() (Want, bool) {
-	c, now := p.conf.Load(), time.Now()
+func (p *Prober) pop(lane int) (Want, bool) {
+	c := p.conf.Load()
 	if c == nil {
 		return Want{}, false // Use has dropped what waited, or is about to
 	}
 	p.mu.Lock()
-	w, stale, ok := p.queue.pop(now)
-	if ok {
-		p.queue.begun(w.Prefix, now, time.Duration(c.PerTarget))
-	}
+	w, stale, ok := p.queue.pop(lane, time.Now(), time.Duration(c.PerTarget))
 	p.mu.Unlock()
 	p.refuse(stale, ErrWaited)
 	return w, ok
 }
 
 // round measures one network by each of its links, one after the other begun.
-func (p *Prober) round(ctx context.Context, w Want) {
+func (p *Prober) round(ctx context.Context, l *lane, w Want) {
 	defer func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -247,26 +269,36 @@ func (p *Prober) round(ctx context.Context, w Want) {
 	defer links.Wait()
 	for i, link := range w.Links {
 		links.Go(func() {
+			claim := sync.OnceFunc(func() { l.bucket.claim(-1) })
+			defer claim()
 			if pause(ctx, time.Duration(i)*stagger) != nil {
 				return
 			}
 			select {
-			case p.out <- struct{}{}:
-				p.measure(ctx, w, link)
-				<-p.out
+			case l.out <- struct{}{}:
+				p.measure(ctx, w, link, func(ctx context.Context, n int) error { claim(); return p.spend(ctx, l, n) })
+				<-l.out
 			case <-ctx.Done():
 			}
 		})
 	}
 }
 
+// spend returns when n packets more may be sent.
+func (p *Prober) spend(ctx context.Context, l *lane, n int) error {
+	if err := l.bucket.spend(ctx, n); err != nil {
+		return err
+	}
+	return p.bucket.spend(ctx, n)
+}
+
 // measure tries the methods in order until one yields, and delivers the result.
-func (p *Prober) measure(ctx context.Context, w Want, link string) {
+func (p *Prober) measure(ctx context.Context, w Want, link string, spend func(context.Context, int) error) {
 	r := Result{Prefix: w.Prefix, Link: link, Tag: w.Tag, Err: ErrOff}
 	c := p.conf.Load()
 	if c != nil {
 		for _, name := range c.Methods {
-			r.Sample, r.Err = p.try(ctx, c, w, link, name)
+			r.Sample, r.Err = p.try(ctx, w, Path{Link: link, Prefix: w.Prefix, Port: c.Port, Wait: wait, Spend: spend}, name)
 			if r.Err == nil || ctx.Err() != nil || isLinks(r.Err) {
 				break
 			}
@@ -291,8 +323,8 @@ func isLinks(err error) bool {
 }
 
 // try measures by one method, if the link may be used at this moment.
-func (p *Prober) try(ctx context.Context, c *config.Proximity, w Want, link, name string) (s Sample, err error) {
-	pin, err := p.admit(link, w.Target)
+func (p *Prober) try(ctx context.Context, w Want, path Path, name string) (s Sample, err error) {
+	path.Pin, err = p.admit(path.Link, w.Target)
 	if err != nil {
 		return Sample{}, err
 	}
@@ -312,19 +344,17 @@ func (p *Prober) try(ctx context.Context, c *config.Proximity, w Want, link, nam
 			p.stats.count(name, err)
 		}
 	}()
-	s, err = run(ctx, Path{Link: link, Pin: pin, Prefix: w.Prefix, Port: c.Port, Wait: wait, Spend: p.spender(name)}, w.Target)
-	s.Link, s.Method, s.At = link, name, time.Now()
-	return s, err
-}
-
-func (p *Prober) spender(method string) func(context.Context, int) error {
-	return func(ctx context.Context, n int) error {
-		if err := p.bucket.spend(ctx, n); err != nil {
-			return err
+	spend := path.Spend
+	path.Spend = func(ctx context.Context, n int) error {
+		err := spend(ctx, n)
+		if err == nil {
+			p.stats.sent(name, n)
 		}
-		p.stats.sent(method, n)
-		return nil
+		return err
 	}
+	s, err = run(ctx, path, w.Target)
+	s.Link, s.Method, s.At = path.Link, name, time.Now()
+	return s, err
 }
 
 // admit says whether a link may be used for measuring a target now, and how.

@@ -7,28 +7,36 @@ import (
 
 // Bounds of the queue.
 const (
-	maxQueued  = 1024             // wants in either line
+	maxQueued  = 1024             // wants in either lane
 	maxRecent  = 1 << 16          // networks that are remembered as just measured; a quarter is for known ones
 	maxWaiting = 15 * time.Second // a want that waited longer is dropped: whoever still cares asks again
-	knownTurns = 3                // of four turns, where both lines have somebody
 )
 
-// queue holds what is to be measured: a line for networks that are known and
-// one for new ones. While both have somebody the known ones have three turns of
-// four: a flood of new networks, whose sources may be forged, takes a quarter of
-// the budget from them and no more, and what is known cannot shut out what is
-// new. Each network stands in it once, or is out being measured (T1), or has
-// been measured just now. Its memory is bounded.
+// queue holds what is to be measured, in two lanes: known networks and new ones.
+// Each network stands in it once, or is out being measured (T1), or has been
+// measured just now. Its memory is bounded.
 type queue struct {
-	lines  [2]line // known, new
-	turn   int
-	held   map[netip.Prefix]bool // in a line or out
+	lanes  [2][]waiting          // by laneOf; the first is the next
+	held   map[netip.Prefix]bool // in a lane or out
 	recent recent
 }
 
-type line struct {
-	wants []Want // the first is the next
-	since []time.Time
+type waiting struct {
+	Want
+	since time.Time
+}
+
+// The lanes.
+const (
+	knownLane = iota
+	newLane
+)
+
+func laneOf(w Want) int {
+	if w.Known {
+		return knownLane
+	}
+	return newLane
 }
 
 func newQueue() queue {
@@ -38,82 +46,58 @@ func newQueue() queue {
 // push adds a want, or says why not.
 func (q *queue) push(w Want, now time.Time) error {
 	q.recent.expire(now)
-	l := &q.lines[lineOf(w)]
-	switch {
+	lane := &q.lanes[laneOf(w)]
+	switch n := len(q.recent.until); {
 	case q.held[w.Prefix]:
 		return ErrAsked
 	case q.recent.has(w.Prefix):
 		return ErrTooSoon
-	case len(l.wants) >= maxQueued, len(q.recent.until) >= maxRecent, !w.Known && len(q.recent.until) >= maxRecent/4*3:
+	case len(*lane) >= maxQueued, n >= maxRecent, !w.Known && n >= maxRecent/4*3:
 		return ErrFull
 	}
 	q.held[w.Prefix] = true
-	l.wants, l.since = append(l.wants, w), append(l.since, now)
+	*lane = append(*lane, waiting{w, now})
 	return nil
 }
 
-func lineOf(w Want) int {
-	if w.Known {
-		return 0
-	}
-	return 1
-}
-
-// pop takes the next want out; it stays held until done. stale are those that
-// waited too long; they are held no more.
-func (q *queue) pop(now time.Time) (w Want, stale []Want, ok bool) {
-	for i := range q.lines {
-		l := &q.lines[i]
-		for len(l.wants) > 0 && now.Sub(l.since[0]) > maxWaiting {
-			delete(q.held, l.wants[0].Prefix)
-			stale = append(stale, l.take())
+// pop takes the next want of a lane out; it stays held until done, and is left
+// alone for perTarget. stale are those that waited too long; they are held no
+// more.
+func (q *queue) pop(lane int, now time.Time, perTarget time.Duration) (w Want, stale []Want, ok bool) {
+	for !ok && len(q.lanes[lane]) > 0 {
+		first := q.lanes[lane][0]
+		q.lanes[lane][0] = waiting{} // it holds on to nothing
+		q.lanes[lane] = q.lanes[lane][1:]
+		if now.Sub(first.since) > maxWaiting {
+			delete(q.held, first.Prefix)
+			stale = append(stale, first.Want)
+			continue
 		}
+		w, ok = first.Want, true
+		q.recent.expire(now)
+		q.recent.add(w.Prefix, now.Add(perTarget))
 	}
-	first := 0
-	if q.turn%(knownTurns+1) == knownTurns {
-		first = 1
-	}
-	for _, i := range []int{first, 1 - first} {
-		if len(q.lines[i].wants) > 0 {
-			q.turn++
-			return q.lines[i].take(), stale, true
-		}
-	}
-	return Want{}, stale, false
-}
-
-func (l *line) take() Want {
-	w := l.wants[0]
-	l.wants[0] = Want{}
-	l.wants, l.since = l.wants[1:], l.since[1:]
-	return w
-}
-
-// begun notes that packets are sent to a network, so that it is left alone for
-// perTarget after.
-func (q *queue) begun(p netip.Prefix, now time.Time, perTarget time.Duration) {
-	q.recent.expire(now)
-	q.recent.add(p, now.Add(perTarget))
+	return w, stale, ok
 }
 
 // done lets a network that is out be asked for again.
 func (q *queue) done(p netip.Prefix) { delete(q.held, p) }
 
-// clear drops both lines and gives what stood in them.
+// clear drops both lanes and gives what stood in them.
 func (q *queue) clear() (dropped []Want) {
-	for i := range q.lines {
-		for _, w := range q.lines[i].wants {
+	for i := range q.lanes {
+		for _, w := range q.lanes[i] {
 			delete(q.held, w.Prefix)
-			dropped = append(dropped, w)
+			dropped = append(dropped, w.Want)
 		}
-		q.lines[i] = line{}
+		q.lanes[i] = nil
 	}
 	return dropped
 }
 
 // recent is the networks that were measured just now, in the order in which
-// they may be measured again: perTarget is the same for all, but for a change of
-// it, which then counts for new ones late.
+// they began. When perTarget was changed, those from before keep theirs, and may
+// keep the ones behind them a little longer.
 type recent struct {
 	order []netip.Prefix
 	until map[netip.Prefix]time.Time
@@ -121,10 +105,9 @@ type recent struct {
 
 func (r *recent) has(p netip.Prefix) bool { _, ok := r.until[p]; return ok }
 
+// add notes a network that is not in it.
 func (r *recent) add(p netip.Prefix, until time.Time) {
-	if !r.has(p) {
-		r.order = append(r.order, p)
-	}
+	r.order = append(r.order, p)
 	r.until[p] = until
 }
 

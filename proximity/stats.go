@@ -92,7 +92,7 @@ func (p *Prober) Stats() ProbeStats {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s.Waiting = len(p.queue.lines[0].wants) + len(p.queue.lines[1].wants)
+	s.Waiting = len(p.queue.lanes[knownLane]) + len(p.queue.lanes[newLane])
 	s.Out = len(p.queue.held) - s.Waiting
 	return s
 }
