@@ -1,0 +1,125 @@
+package link
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/portolan-lb/portolan/busy"
+	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/status"
+)
+
+// judge says whether a link is busy, or how many of its clients are to leave it.
+type judge struct {
+	rule busy.Rule
+	spec *config.Link
+
+	busy   bool
+	shed   busy.Shed
+	slices int
+	why    string    // of the last change
+	known  time.Time // when a rate was last known, since the last change
+}
+
+// ruleOf gives the bounds of a link: shares of its maxBandwidth (C8).
+func ruleOf(spec *config.Link) busy.Rule {
+	limit := func(b config.Bandwidth, rate, recovery config.Percent) busy.Limit {
+		return busy.LimitOf(uint64(b), int(rate), int(recovery))
+	}
+	b := &spec.Busy
+	return busy.Rule{
+		busy.Total: limit(spec.MaxBandwidth.Total, b.Rate, b.Recovery),
+		busy.In:    limit(spec.MaxBandwidth.In, b.In.Rate, b.In.Recovery),
+		busy.Out:   limit(spec.MaxBandwidth.Out, b.Out.Rate, b.Out.Recovery),
+	}
+}
+
+func (j *judge) sheds() bool { return j.spec.Busy.Shed == config.ShedSlices }
+
+// succeed takes over how the link stood. Who changes the way in which a link is
+// relieved starts afresh.
+func (j *judge) succeed(old *judge) {
+	if j.sheds() == old.sheds() {
+		j.busy, j.shed, j.slices, j.why, j.known = old.busy, old.shed, old.slices, old.why, old.known
+	}
+}
+
+// longest is how long a link stays busy of which nothing is known: what nobody
+// has measured for so long is no reason to send anyone elsewhere.
+const longest = 5 * time.Minute
+
+// next gives what is to be marked after a measurement, and whether it is
+// something else than before. dead is asked for the dead time of caches.
+func (j *judge) next(now time.Time, rates busy.Rates, dead func() time.Duration) (load status.Load, changed bool) {
+	if j.measured(rates) {
+		j.known = now
+	}
+	if (j.busy || j.slices > 0) && now.Sub(j.known) > longest {
+		j.busy, j.shed, j.slices = false, busy.Shed{}, 0
+		j.why, changed = fmt.Sprintf("it was not measured for %v: whether it is busy is not known", config.Duration(longest)), true
+	} else {
+		changed = j.decide(now, rates, dead)
+	}
+	return status.Load{Busy: j.busy, Shed: uint16(j.slices), Why: j.why, By: "link"}, changed
+}
+
+// measured says whether all is known that the rule judges by.
+func (j *judge) measured(rates busy.Rates) bool {
+	for d, limit := range j.rule {
+		if limit.Threshold > 0 && math.IsNaN(rates[d]) {
+			return false
+		}
+	}
+	return true
+}
+
+func (j *judge) decide(now time.Time, rates busy.Rates, dead func() time.Duration) (changed bool) {
+	if j.sheds() {
+		var v busy.Verdict
+		if j.shed, v = j.shed.Next(j.rule, rates, dead(), now); v.Changed {
+			j.slices, j.why = v.Slices, v.Why
+		}
+		return v.Changed
+	}
+	c := j.rule.Next(j.busy, rates)
+	if c.Changed {
+		j.busy, j.why = c.Busy, j.sentence(c)
+	}
+	return c.Changed
+}
+
+// sentence tells a change with the rate, the bound and the direction (1.2.12):
+// "in 812Mbps is over 700Mbps (70% of 1Gbps)".
+func (j *judge) sentence(c busy.Change) string {
+	if c.Bound == 0 {
+		return "it has no maxBandwidth any more"
+	}
+	of := map[busy.Direction]struct {
+		config.Bandwidth
+		config.BusyShares
+	}{
+		busy.Total: {j.spec.MaxBandwidth.Total, config.BusyShares{Rate: j.spec.Busy.Rate, Recovery: j.spec.Busy.Recovery}},
+		busy.In:    {j.spec.MaxBandwidth.In, j.spec.Busy.In},
+		busy.Out:   {j.spec.MaxBandwidth.Out, j.spec.Busy.Out},
+	}[c.Direction]
+	word, share := "over", of.Rate
+	if !c.Busy {
+		word, share = "under", of.Recovery
+	}
+	return fmt.Sprintf("%s %s is %s %s (%v of %v)", c.Direction, showRate(c.Rate), word, showRate(c.Bound), share, of.Bandwidth)
+}
+
+// showRate prints bits a second with three digits: "812Mbps", "1.24Gbps".
+func showRate(bits float64) string {
+	units := []string{"bps", "kbps", "Mbps", "Gbps", "Tbps"}
+	unit := 0
+	for ; bits >= 999.5 && unit < len(units)-1; unit++ {
+		bits /= 1000
+	}
+	if unit == 0 {
+		bits = math.Round(bits)
+	}
+	return strconv.FormatFloat(bits, 'g', 3, 64) + units[unit]
+}
