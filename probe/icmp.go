@@ -40,7 +40,7 @@ func probeICMP(ctx context.Context, t *Task) Result {
 
 // Reply is what is known of the reply to one packet.
 type Reply struct {
-	RTT time.Duration // from before the packet was sent until its reply was read
+	RTT time.Duration // from before the packet was sent until the kernel had its reply
 	TTL int           // the reply's TTL or hop limit on arrival, 1..255; 0: not known
 }
 
@@ -52,7 +52,7 @@ func (t *Task) echo(ctx context.Context, size int) (Reply, error) {
 		return Reply{}, err
 	}
 	defer hangUp()
-	read, err := TTLReader(conn, e.peer.Is4())
+	read, err := ArrivalReader(conn, e.peer.Is4())
 	if err != nil {
 		return Reply{}, err
 	}
@@ -64,14 +64,14 @@ func (t *Task) echo(ctx context.Context, size int) (Reply, error) {
 	// met, so only many of them in a row end the wait.
 	buf := make([]byte, 2048)
 	for errs := 0; errs < 16; {
-		n, ttl, peer, err := read(buf)
+		a, err := read(buf)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return Reply{}, err
 		case err != nil:
 			errs++
-		case e.matches(buf[:n], peer):
-			return Reply{RTT: time.Since(start), TTL: ttl}, nil
+		case e.matches(buf[:a.N], a.From):
+			return Reply{RTT: a.Since(start), TTL: a.TTL}, nil
 		}
 	}
 	return Reply{}, errors.New("no reply, only errors from the socket")

@@ -8,8 +8,6 @@ import (
 	"net/netip"
 	"syscall"
 
-	"golang.org/x/net/ipv4"
-	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 
 	"github.com/portolan-lb/portolan/config"
@@ -85,30 +83,6 @@ func (p Pin) Dial(ctx context.Context, network string, local uint16, target neti
 	t := p.task(target)
 	t.localPort = local
 	return t.dial(ctx, network)
-}
-
-// TTLReader gives a function that reads the packets of an ICMP, UDP or raw TCP
-// socket as ReadFrom does, and the TTL or hop limit that each came with: 0 if
-// the kernel does not tell. v4 is the family of the socket.
-func TTLReader(conn net.Conn, v4 bool) (read func(b []byte) (n, ttl int, from netip.Addr, err error), err error) {
-	if v4 {
-		c := ipv4.NewPacketConn(conn.(net.PacketConn))
-		return func(b []byte) (int, int, netip.Addr, error) {
-			n, cm, from, err := c.ReadFrom(b)
-			if cm == nil {
-				cm = &ipv4.ControlMessage{}
-			}
-			return n, cm.TTL, addrOf(from), err
-		}, c.SetControlMessage(ipv4.FlagTTL, true)
-	}
-	c := ipv6.NewPacketConn(conn.(net.PacketConn))
-	return func(b []byte) (int, int, netip.Addr, error) {
-		n, cm, from, err := c.ReadFrom(b)
-		if cm == nil {
-			cm = &ipv6.ControlMessage{}
-		}
-		return n, cm.HopLimit, addrOf(from), err
-	}, c.SetControlMessage(ipv6.FlagHopLimit, true)
 }
 
 // Echo makes one ICMP echo exchange with a target, of either family: one packet

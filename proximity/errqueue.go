@@ -9,33 +9,29 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
-)
 
-type rawConn = syscall.RawConn
+	"github.com/portolan-lb/portolan/probe"
+)
 
 // answer is what came back to a datagram: an ICMP error from a router or from
 // the target, or the reply of a service.
 type answer struct {
 	to     netip.AddrPort // where the datagram went
 	from   netip.Addr     // who answered
-	ttl    int            // TTL or hop limit that the answer came with; 0: not known
+	came   probe.Arrival  // how
 	quoted []byte         // what an ICMP error quotes of the datagram's payload; may be empty
 }
 
-// wantErrors has a new UDP socket keep ICMP errors in its error queue, with
-// their TTL.
-func wantErrors(c rawConn, v4 bool) error {
-	level, options := unix.IPPROTO_IPV6, []int{unix.IPV6_RECVERR, unix.IPV6_RECVHOPLIMIT}
+// wantErrors has a new UDP socket keep ICMP errors in its error queue, and tell
+// how they came.
+func wantErrors(c syscall.RawConn, v4 bool) error {
+	level, option := unix.IPPROTO_IPV6, unix.IPV6_RECVERR
 	if v4 {
-		level, options = unix.IPPROTO_IP, []int{unix.IP_RECVERR, unix.IP_RECVTTL}
+		level, option = unix.IPPROTO_IP, unix.IP_RECVERR
 	}
 	var failed error
-	err := c.Control(func(fd uintptr) {
-		for _, o := range options {
-			failed = errors.Join(failed, unix.SetsockoptInt(int(fd), level, o, 1))
-		}
-	})
-	return errors.Join(err, failed)
+	err := c.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), level, option, 1) })
+	return errors.Join(err, failed, probe.WantArrivals(c, v4))
 }
 
 // readAnswer waits for one answer, until the read deadline of conn.
@@ -115,19 +111,12 @@ func (m *message) answer() (answer, bool) {
 	if !ok {
 		return answer{}, false
 	}
-	c := parseControl(m.control)
-	a := answer{to: peer, from: peer.Addr(), ttl: c.ttl}
+	a := answer{to: peer, from: peer.Addr(), came: probe.ParseArrival(m.control)}
 	if !m.isError {
 		return a, true
 	}
-	a.from, a.quoted = c.offender, m.payload
-	return a, c.offender.IsValid()
-}
-
-// control is what the control messages of a received message say.
-type control struct {
-	ttl      int        // 0: not known
-	offender netip.Addr // who sent the ICMP error; invalid: there is none that tells a distance
+	a.from, a.quoted = parseOffender(m.control), m.payload
+	return a, a.from.IsValid()
 }
 
 // What of ICMP tells a distance: that the packet's time was over, and that it
@@ -137,28 +126,24 @@ const (
 	exceeded6, unreachable6 = 3, 1  // RFC 4443
 )
 
-// parseControl reads control messages; those that are cut short are ignored.
+// parseOffender gives who sent the ICMP error that control messages tell of; it
+// is not valid if there is none that tells a distance.
 //
 // The layout of an error (linux/errqueue.h), in the machine's byte order: errno
 // uint32, origin, type, code, padding uint8, info uint32, data uint32, then the
 // sockaddr of who sent it.
-func parseControl(oob []byte) (c control) {
+func parseOffender(oob []byte) netip.Addr {
 	messages, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {
-		return control{}
+		return netip.Addr{}
 	}
 	for _, m := range messages {
-		v4 := m.Header.Level == unix.IPPROTO_IP
-		switch {
-		case v4 && m.Header.Type == unix.IP_TTL, m.Header.Level == unix.IPPROTO_IPV6 && m.Header.Type == unix.IPV6_HOPLIMIT:
-			if len(m.Data) >= 4 {
-				c.ttl = int(binary.NativeEndian.Uint32(m.Data) & 0xff)
-			}
-		case v4 && m.Header.Type == unix.IP_RECVERR, m.Header.Level == unix.IPPROTO_IPV6 && m.Header.Type == unix.IPV6_RECVERR:
-			c.offender = offenderOf(m.Data)
+		switch level, kind := m.Header.Level, m.Header.Type; {
+		case level == unix.IPPROTO_IP && kind == unix.IP_RECVERR, level == unix.IPPROTO_IPV6 && kind == unix.IPV6_RECVERR:
+			return offenderOf(m.Data)
 		}
 	}
-	return c
+	return netip.Addr{}
 }
 
 const extendedErr = 16 // octets before the sockaddr

@@ -31,7 +31,7 @@ func askRoot(ctx context.Context, pin probe.Pin, server netip.AddrPort) (probe.R
 		return probe.Reply{}, err
 	}
 	defer hangUp()
-	read, err := probe.TTLReader(conn, server.Addr().Is4())
+	read, err := probe.ArrivalReader(conn, server.Addr().Is4())
 	if err != nil {
 		return probe.Reply{}, err
 	}
@@ -41,12 +41,12 @@ func askRoot(ctx context.Context, pin probe.Pin, server netip.AddrPort) (probe.R
 		return probe.Reply{}, err
 	}
 	for buf := make([]byte, 4096); ; {
-		n, ttl, _, err := read(buf)
+		a, err := read(buf)
 		if err != nil {
 			return probe.Reply{}, err
 		}
-		if answersRoot(buf[:n], id) {
-			return probe.Reply{RTT: time.Since(start), TTL: ttl}, nil
+		if answersRoot(buf[:a.N], id) {
+			return probe.Reply{RTT: a.Since(start), TTL: a.TTL}, nil
 		}
 	}
 }

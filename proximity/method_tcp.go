@@ -10,8 +10,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/portolan-lb/portolan/probe"
 )
 
@@ -21,9 +19,9 @@ const (
 )
 
 // measureTCP connects and hangs up at once, by RST: at most three packets. An
-// answer is one, be it SYN-ACK or RST. The answer's TTL is read from a raw
-// socket beside, where we may open one; then an RST has to be seen there, for
-// "connection refused" is also what a router's ICMP message leads to.
+// answer is one, be it SYN-ACK or RST. When it came, and with which TTL, is read
+// from a raw socket beside, where we may open one; then an RST has to be seen
+// there, for "connection refused" is also what a router's ICMP message leads to.
 func measureTCP(ctx context.Context, p Path, target netip.Addr) (Sample, error) {
 	if err := p.Spend(ctx, tcpPackets); err != nil {
 		return Sample{}, err
@@ -44,82 +42,65 @@ func measureTCP(ctx context.Context, p Path, target netip.Addr) (Sample, error) 
 // the port is in use.
 func connect(ctx context.Context, pin probe.Pin, local uint16, to netip.AddrPort) (Sample, error) {
 	watch, unwatch, err := pin.Dial(ctx, "raw-tcp", 0, to)
-	if err == nil {
+	if err != nil {
+		watch = nil
+	} else {
 		defer unwatch()
 	}
-	read := func() (int, bool) { return 0, true } // without it, all is believed
-	if err == nil {
-		if read, err = answerReader(watch, local, to); err != nil {
-			return Sample{}, err
-		}
+	answer, err := answerReader(watch, local, to)
+	if err != nil {
+		return Sample{}, err
 	}
 	start := time.Now()
 	conn, hangUp, err := pin.Dial(ctx, "tcp", local, to)
-	s := Sample{RTT: time.Since(start), Via: to.Addr()}
+	took := time.Since(start)
 	switch {
 	case err == nil:
-		s.RTT = kernelRTT(conn, s.RTT)
 		// Without lingering a close is an RST, and no packet is left over.
 		err = conn.(*net.TCPConn).SetLinger(0)
 		hangUp()
 		if err != nil {
 			return Sample{}, err
 		}
-		ttl, _ := read()
-		s.Hops = hopsOf(ttl)
-		return s, nil
-	case errors.Is(err, syscall.ECONNREFUSED):
-		ttl, seen := read()
-		if !seen {
-			return Sample{}, errors.New("refused, but not by the target")
-		}
-		s.Hops = hopsOf(ttl)
-		return s, nil
 	case isTimeout(err):
 		return Sample{}, errSilent
+	case !errors.Is(err, syscall.ECONNREFUSED):
+		return Sample{}, err
 	}
-	return Sample{}, err
-}
-
-// kernelRTT is the time from SYN to SYN-ACK as the kernel has measured it,
-// which does not count how long we took to wake up; else what we measured.
-func kernelRTT(conn net.Conn, measured time.Duration) time.Duration {
-	raw, err := conn.(*net.TCPConn).SyscallConn()
-	if err != nil {
-		return measured
+	a, seen := answer()
+	switch {
+	case seen:
+		return Sample{RTT: a.Since(start), Hops: hopsOf(a.TTL), Via: to.Addr()}, nil
+	case watch != nil && err != nil:
+		return Sample{}, errors.New("refused, but not by the target")
 	}
-	var info *unix.TCPInfo
-	failed := raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
-	if failed != nil || err != nil {
-		return measured
-	}
-	if rtt := time.Duration(info.Rtt) * time.Microsecond; 0 < rtt && rtt < measured {
-		return rtt
-	}
-	return measured
+	return Sample{RTT: took, Via: to.Addr()}, nil
 }
 
 // answerReader gives what finds the answer among the packets that a raw socket
 // has got from the peer, without waiting: the kernel gives a segment to raw
-// sockets before TCP sees it.
-func answerReader(watch net.Conn, local uint16, to netip.AddrPort) (func() (ttl int, seen bool), error) {
-	read, err := probe.TTLReader(watch, to.Addr().Is4())
-	return func() (int, bool) {
+// sockets before TCP sees it. Without a socket it finds none.
+func answerReader(watch net.Conn, local uint16, to netip.AddrPort) (func() (a probe.Arrival, seen bool), error) {
+	if watch == nil {
+		return func() (a probe.Arrival, seen bool) { return a, false }, nil
+	}
+	read, err := probe.ArrivalReader(watch, to.Addr().Is4())
+	return func() (a probe.Arrival, seen bool) {
 		// Not in the past: what is there already is still read then.
 		if watch.SetReadDeadline(time.Now().Add(5*time.Millisecond)) != nil {
-			return 0, false
+			return a, false
 		}
 		buf := make([]byte, 2048)
 		for range 1000 { // a busy peer may have sent much else
-			n, ttl, _, err := read(buf)
+			a, err := read(buf)
 			if err != nil {
-				return 0, false
+				return a, false
 			}
-			if isAnswer(buf[:n], local, to.Port()) {
-				return ttl, true
+			if isAnswer(buf[:a.N], local, to.Port()) {
+				return a, true
 			}
 		}
-		return 0, false
+		return a, false
 	}, err
 }
 

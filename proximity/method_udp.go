@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"syscall"
 	"time"
 
 	"golang.org/x/net/ipv4"
@@ -83,7 +84,9 @@ type hop struct {
 func newTrace(ctx context.Context, p Path, target netip.Addr) (*trace, error) {
 	t := &trace{path: p, target: target, nonce: make([]byte, 16)}
 	rand.Read(t.nonce) // never fails: crypto/rand ends the program instead
-	lc := net.ListenConfig{Control: func(_, _ string, c rawConn) error { return errors.Join(p.Pin.Control(c), wantErrors(c, target.Is4())) }}
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		return errors.Join(p.Pin.Control(c), wantErrors(c, target.Is4()))
+	}}
 	network, local := "udp4", netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
 	if target.Is6() {
 		network, local = "udp6", netip.AddrPortFrom(netip.IPv6Unspecified(), 0)
@@ -152,7 +155,7 @@ func (t *trace) listen(ctx context.Context, ttls []int) error {
 		case err != nil:
 			return err
 		}
-		t.credit(a, time.Now())
+		t.credit(a)
 	}
 	return nil
 }
@@ -172,7 +175,7 @@ func (t *trace) complete(ttls []int) bool {
 
 // credit notes an answer to one of our packets; what is not one is dropped
 // (T53). The first answer counts.
-func (t *trace) credit(a answer, now time.Time) {
+func (t *trace) credit(a answer) {
 	ttl := int(a.to.Port()) - basePort
 	if a.to.Addr() != t.target || ttl < 1 || ttl > directTTL || t.hops[ttl].sent.IsZero() || t.hops[ttl].from.IsValid() {
 		return
@@ -182,7 +185,7 @@ func (t *trace) credit(a answer, now time.Time) {
 		return
 	}
 	h := &t.hops[ttl]
-	h.from, h.rtt, h.ttl = a.from, now.Sub(h.sent), a.ttl
+	h.from, h.rtt, h.ttl = a.from, a.came.Since(h.sent), a.came.TTL
 }
 
 // last is the greatest TTL of the ladder that a router answered to.
