@@ -1,12 +1,15 @@
 package proximity
 
 import (
-	"encoding/binary"
+	"fmt"
 	"hash/fnv"
 	"net/netip"
 	"slices"
+	"sync/atomic"
+	"time"
 
 	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/status"
 )
 
 // Plan is what a configuration says of proximity. It is not changed; readers
@@ -17,16 +20,34 @@ type Plan struct {
 
 	asked   bool // some pool has a slot for proximity
 	index   map[string]int
+	rows    []status.ID // of Links
 	static  statics
-	weights uint64 // names weights and margin
+	weights [Factors]float64
+	margin  float64 // 0 to 1
+	maxAge  uint32  // seconds for which a measurement counts
+	timeout uint32  // seconds for which an entry that nobody asks for stays
 
+	inUse atomic.Pointer[inUse] // nil: was never in force
+}
+
+// inUse ties a plan to the table that it came into force in.
+type inUse struct {
+	table *Table
+	ids   []uint16          // of Links; 0: there are too many links
+	of    map[string]uint16 // the same by name
+	names map[uint16]string
 }
 
 // Compile makes the plan of a validated model. It has no effect.
 func Compile(m *config.Model) *Plan {
-	p := &Plan{Config: &m.Proximity, index: map[string]int{}}
-	w := m.Proximity.Weights
-	p.weights = hashOf(w.RTT, w.TTL, w.Cost, w.In, w.Out, int(m.Proximity.Margin))
+	c := &m.Proximity
+	p := &Plan{Config: c, index: map[string]int{}, margin: float64(c.Margin) / 100, timeout: secondsOf(time.Duration(c.Timeout))}
+	// As long as the entry itself at least: who asks seldom would else never find
+	// it measured. What is older than refresh is measured again as it is asked for.
+	p.maxAge = max(p.timeout, secondsOf(2*time.Duration(c.Refresh)))
+	for f, w := range [Factors]int{RTT: c.Weights.RTT, TTL: c.Weights.TTL, Cost: c.Weights.Cost, In: c.Weights.In, Out: c.Weights.Out} {
+		p.weights[f] = float64(w)
+	}
 	reached := reachedLinks(m)
 	for _, pool := range m.Pools {
 		p.asked = p.asked || asks(pool)
@@ -35,9 +56,10 @@ func Compile(m *config.Model) *Plan {
 		if reached[l.Name] {
 			p.index[l.Name] = len(p.Links)
 			p.Links = append(p.Links, l)
+			p.rows = append(p.rows, status.MakeID(status.KindLink, l.Name))
 		}
 	}
-	p.setStatics(m.Proximity.Static)
+	p.setStatics(c.Static)
 	return p
 }
 
@@ -45,7 +67,7 @@ func Compile(m *config.Model) *Plan {
 // that asks for them (FAQ 1.1.6, 1.2.23).
 func (p *Plan) Measures() bool { return p.asked && p.Config.Measures() }
 
-// Link gives the number of a link in this plan, for [Ranking.Rank].
+// Link gives the number of a link in this plan, for [View.Rank].
 func (p *Plan) Link(name string) (number int, ok bool) {
 	number, ok = p.index[name]
 	return number, ok
@@ -157,13 +179,19 @@ func (s *statics) of(client netip.Addr) int {
 	return noLink
 }
 
-// hashOf names a few numbers.
-func hashOf(numbers ...int) uint64 {
+// Circle names the links that a slot chooses among, and how they are weighed:
+// whoever was the best among others, or by other weights, has no margin here.
+func (p *Plan) Circle(links []int) uint16 {
 	h := fnv.New64a()
-	var b [8]byte
-	for _, n := range numbers {
-		binary.BigEndian.PutUint64(b[:], uint64(n))
-		_, _ = h.Write(b[:])
+	_, _ = fmt.Fprint(h, p.weights, p.margin)
+	names := make([]string, len(links))
+	for i, l := range links {
+		names[i] = p.Links[l].Name
 	}
-	return h.Sum64()
+	slices.Sort(names)
+	for _, n := range slices.Compact(names) {
+		_, _ = fmt.Fprintf(h, " %q", n)
+	}
+	sum := h.Sum64()
+	return uint16(sum ^ sum>>16 ^ sum>>32 ^ sum>>48)
 }
