@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/portolan-lb/portolan/busy"
 	"github.com/portolan-lb/portolan/status"
 )
 
@@ -238,8 +239,7 @@ func TestSlots(t *testing.T) {
 	}
 }
 
-// Weights count only where 1.1.15 says, or the slot does; the bandwidth
-// algorithms of T27 come with links.
+// Weights count only where 1.1.15 says, or the slot does (T27).
 func TestWeights_1_1_15_T27(t *testing.T) {
 	tests := []struct {
 		name      string
@@ -253,15 +253,23 @@ func TestWeights_1_1_15_T27(t *testing.T) {
 		{"first ignores weights", First(), [3]int{6, 0, 0}},
 		{"source-hash ignores weights", SourceHash(false, 32, 128), [3]int{2, 2, 2}},
 		{"source-hash weighted", SourceHash(true, 32, 128), [3]int{3, 2, 1}},
+		{"bandwidth", Bandwidth(busy.Total, true), [3]int{3, 2, 1}},
+		{"bandwidth told to ignore weights", Bandwidth(busy.Total, false), [3]int{2, 2, 2}},
+		{"max-bandwidth ignores weights", MaxBandwidth(busy.Total, 0), [3]int{6, 0, 0}},
+		{"max-bandwidth ignores weights in what it spreads", MaxBandwidth(busy.Total, 1e6), [3]int{2, 2, 2}},
+		{"least-connections ignores weights", LeastConnections(false, RoundRobin(false)), [3]int{2, 2, 2}},
+		{"weighted-least-connections", LeastConnections(true, RoundRobin(true)), [3]int{6, 0, 0}},
+		{"least-time ignores weights", LeastTime(RoundRobin(false)), [3]int{2, 2, 2}},
 	}
 	const n = 60000
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			g := group(Rules{}, []Slot{{tt.name, tt.algorithm}}, "a 3", "b 2", "c 1")
+			g := lined(tt.algorithm, "a 3", "b 2", "c 1")
+			gauges := measured("a:500 b:500 c:500 a:c=9 b:c=9 c:c=9 a:l=1 b:l=1 c:l=1") // all alike
 			var got [3]int
 			for i := range n {
 				addr := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
-				c, _ := g.Pick(Input{Table: rowsUp, Client: Client{Addr: addr}, Draw: uint64(i)}, nil, nil)
+				c, _ := g.Pick(Input{Table: rowsUp, Gauges: gauges, Client: Client{Addr: addr}, Draw: uint64(i)}, nil, nil)
 				got[c.Members[0].Index]++
 			}
 			for i := range got {
