@@ -125,6 +125,7 @@ func TestLiveNumbers(t *testing.T) {
 		{"T28 debit: unknown is left out", MaxBandwidth(total, 900*mega), cores, "a:300 b:?", "a 1"},
 		{"T28 debit: nobody is known", MaxBandwidth(total, mega), cores, "", "declined"},
 		{"debit of a bit beside a petabit", MaxBandwidth(total, 1), []string{"a", "b"}, "a:1000000000 b:1", "a 1"},
+		{"debit too small for its link's numbers", MaxBandwidth(total, 1), []string{"a", "b"}, "a:10000000000 b:9000000000", "a 1"},
 
 		{"fewest connections", LeastConnections(false, RoundRobin(false)), cores, "a:c=3 b:c=1 c:c=2", "b 1"},
 		{"1.1.15 weights do not count, nor in the tie", LeastConnections(false, RoundRobin(false)), cores, "a:c=2 b:c=2 c:c=2", "a 1 b 1 c 1"},
