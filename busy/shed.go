@@ -90,9 +90,9 @@ func (s Shed) Next(r Rule, now Rates, dead time.Duration, at time.Time) (Shed, V
 	load, recovery, nearest := r.load(now)
 	switch {
 	case load < 0:
-		return Shed{}, s.verdict(0, "the rule judges nothing any more")
+		return Shed{}, Verdict{Changed: s.slices > 0, Why: s.why(0, "the rule judges nothing any more")}
 	case math.IsNaN(load):
-		return s, s.verdict(s.slices, "")
+		return s, Verdict{Slices: s.slices}
 	}
 	s.measure(load, dead, at)
 	kept := float64(Slices-s.slices) / Slices
@@ -106,18 +106,20 @@ func (s Shed) Next(r Rule, now Rates, dead time.Duration, at time.Time) (Shed, V
 		back := Slices * kept * (aim/max(highest, leastKept) - 1)
 		n = max(s.slices-int(min(max(back, leastBack), mostBack)), 0)
 	}
-	v := s.verdict(n, fmt.Sprintf("%s will be at %.0f%% of its threshold in %s", nearest, forecast*100, dead))
-	if v.Changed {
-		s.note(change{at, n}, dead)
+	if n == s.slices {
+		return s, Verdict{Slices: n}
 	}
+	v := Verdict{n, true, s.why(n, fmt.Sprintf("%s will be at %.0f%% of its threshold in %s", nearest, forecast*100, dead))}
+	s.note(change{at, n}, dead)
 	return s, v
 }
 
-func (s *Shed) verdict(n int, why string) Verdict {
+// why gives the sentence for a change to n; none if there is no change.
+func (s *Shed) why(n int, because string) string {
 	if n == s.slices {
-		return Verdict{Slices: n}
+		return ""
 	}
-	return Verdict{n, true, fmt.Sprintf("%s: sheds %d of %d slices of its clients, not %d", why, n, Slices, s.slices)}
+	return fmt.Sprintf("%s: sheds %d of %d slices of its clients, not %d", because, n, Slices, s.slices)
 }
 
 // load gives the rate of the direction nearest to its threshold, as a share of
