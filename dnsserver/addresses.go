@@ -35,7 +35,9 @@ func (c *choosing) take(o outcome) {
 func (c *choosing) substitute(o outcome, family int, chosen *pick.Member) {
 	site := o.pool.targets[chosen.Index].site
 	from := o.among
-	if from == nil {
+	if o.leaves != nil {
+		from = o.leaves
+	} else if from == nil {
 		from = o.pool.group.Leaves(c.in.Table)
 	}
 	for _, set := range [][]*pick.Member{from, o.pool.group.Usable(c.in.Table)} {

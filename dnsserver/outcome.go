@@ -31,7 +31,11 @@ type outcome struct {
 	rung   *rung             // of fallsTo
 	pool   *pool             // whose members
 	shares pick.Distribution // of pool, for this client
-	among  []*pick.Member    // of pool, the same for every client: instead of shares
+	among  []*pick.Member    // of pool: instead of shares
+
+	// leaves are who takes part for this client, where that matters beside
+	// shares and may differ from client to client; else nil.
+	leaves []*pick.Member
 }
 
 // width is how many leading address bits count beyond the class; 0: the class
@@ -40,7 +44,19 @@ func (o outcome) width() int { return o.shares.Width }
 
 // equal holds for outcomes of one pool and one status table.
 func (o outcome) equal(p outcome) bool {
-	return o.end == p.end && o.reason == p.reason && o.rung == p.rung && o.pool == p.pool && o.shares.Equal(p.shares)
+	return o.end == p.end && o.reason == p.reason && o.rung == p.rung && o.pool == p.pool && o.shares.Equal(p.shares) &&
+		slices.Equal(o.among, p.among) && slices.Equal(o.leaves, p.leaves)
+}
+
+// chosen is an outcome with members of a pool. A family that they lack is served
+// by others that take part, which with shedding links are not the same for every
+// client.
+func (p *pool) chosen(o outcome, in pick.Input) outcome {
+	o.pool = p
+	if (p.has4 && p.lack4 || p.has6 && p.lack6) && p.group.Sheds(in.Table) {
+		o.leaves = p.group.LeavesFor(in)
+	}
+	return o
 }
 
 // degraded says whether the pool would answer otherwise if all were well.
@@ -59,23 +75,28 @@ func (p *pool) outcome(in pick.Input, tr *DecisionTrace) outcome {
 	d, reason := p.group.Shares(in, nil, tr.pick())
 	switch reason {
 	case pick.Chosen:
-		return outcome{end: ended, pool: p, shares: d}
+		return p.chosen(outcome{end: ended, shares: d}, in)
 	case pick.Held:
 		return outcome{end: held, reason: reason}
 	case pick.Down:
-		return p.fall(in, tr)
+		return p.fall(in, d.Width, tr)
 	}
 	tr.note("onDecline: %s", p.OnDecline)
 	o := outcome{end: declines, reason: reason, shares: d}
 	if p.OnDecline == config.DeclineAny && reason == pick.Declined {
-		o.pool, o.among = p, p.group.Leaves(in.Table)
+		o.pool, o.among = p, p.group.LeavesFor(in)
 	}
 	return o
 }
 
-func (p *pool) fall(in pick.Input, tr *DecisionTrace) outcome {
+// fall goes down the ladder. That nobody is usable may hold for clients alone
+// who agree in width leading bits, and so may what a rung that yields nothing
+// says.
+func (p *pool) fall(in pick.Input, width int, tr *DecisionTrace) outcome {
 	for i := range p.ladder {
 		o, ok := p.tryRung(&p.ladder[i], in, tr)
+		width = max(width, o.shares.Width)
+		o.shares.Width = width
 		if ok {
 			tr.note("onDown: %s", o.rung)
 			return o
@@ -83,7 +104,7 @@ func (p *pool) fall(in pick.Input, tr *DecisionTrace) outcome {
 		tr.note("onDown: %s yields nothing", o.rung)
 	}
 	tr.note("onDown: no rung is left")
-	return outcome{end: lost, reason: pick.Down}
+	return outcome{end: lost, reason: pick.Down, shares: pick.Distribution{Width: width}}
 }
 
 func (p *pool) tryRung(r *rung, in pick.Input, tr *DecisionTrace) (outcome, bool) {
@@ -95,8 +116,8 @@ func (p *pool) tryRung(r *rung, in pick.Input, tr *DecisionTrace) (outcome, bool
 		}
 		in.Answers = r.pool.Answers
 		d, reason := r.pool.group.Shares(in, nil, tr.pick())
-		o.pool, o.shares = r.pool, d
-		return o, reason == pick.Chosen
+		o.shares = d
+		return r.pool.chosen(o, in), reason == pick.Chosen
 	case r.action == config.RungLastGood || r.action == config.RungAll:
 		o.pool, o.among = p, p.fallen(r, in.Table)
 		return o, len(o.among) > 0

@@ -39,6 +39,8 @@ type pool struct {
 	targets  []target // of all pools, by pick.Member.Index
 	has4     bool     // some member, nested ones included, has an IPv4 address or a CNAME
 	has6     bool
+	lack4    bool // some member, nested ones included, has neither
+	lack6    bool
 	ladder   []rung
 	topology *topology.Table
 	state    *poolState
@@ -221,6 +223,7 @@ func (c *poolCompiler) member(p *pool, m *config.Member, above []string) (*pick.
 			t.place = c.topology.Place("", m.Site, "", nil)
 		}
 		p.has4, p.has6 = p.has4 || nested.has4, p.has6 || nested.has6
+		p.lack4, p.lack6 = p.lack4 || nested.lack4, p.lack6 || nested.lack6
 	case m.VirtualServer != "":
 		v := c.servers[m.VirtualServer]
 		if v == nil {
@@ -241,6 +244,9 @@ func (c *poolCompiler) member(p *pool, m *config.Member, above []string) (*pick.
 	}
 	p.has4 = p.has4 || t.v4.IsValid() || t.cname != ""
 	p.has6 = p.has6 || t.v6.IsValid() || t.cname != ""
+	if m.Pool == "" && t.cname == "" {
+		p.lack4, p.lack6 = p.lack4 || !t.v4.IsValid(), p.lack6 || !t.v6.IsValid()
+	}
 	c.targets[made.Index] = t
 	return made, nil
 }
@@ -296,7 +302,7 @@ func (c *poolCompiler) topologyScore(in pick.Input, m *pick.Member) (best int64,
 		s, ok := place.Score(topology.Class(in.Client.Class))
 		return int64(s), ok
 	}
-	for _, inner := range m.Group.Active(in.Table) {
+	for _, inner := range m.Group.ActiveFor(in) {
 		if s, ok := c.topologyScore(in, inner); ok && (!found || s > best) {
 			best, found = s, true
 		}

@@ -97,7 +97,8 @@ func (w *world) randomRows(r *rand.Rand) {
 		case 1, 2:
 			w.board.Release(id, "random", "random")
 		}
-		w.board.Update(status.Row{ID: id, Health: status.Health(r.IntN(3)), Busy: r.IntN(4) == 0, Full: r.IntN(10) == 0, Waiting: r.IntN(25) == 0})
+		w.board.Update(status.Row{ID: id, Health: status.Health(r.IntN(3)), Waiting: r.IntN(25) == 0})
+		w.board.Mark(map[status.ID]status.Load{id: {Busy: r.IntN(4) == 0, Full: r.IntN(10) == 0, Shed: uint16(max(0, r.IntN(512)-256))}})
 	}
 	w.table.Ready(w.board.Table(), nil)
 }

@@ -17,6 +17,10 @@ type activeSet struct {
 	panicked bool   // health is ignored
 	waiting  bool   // a member's first result is still to come
 
+	busy     []*status.Row // that count as busy for these clients (see shed.go)
+	sheds    []shedding    // rows that may count as busy for others
+	variants variants      // the sets for those
+
 	rows  []*status.Row                // of Group.needs, in that order
 	valid atomic.Pointer[status.Table] // the last table in which these rows stood
 }
@@ -76,7 +80,7 @@ func (g *Group) State(t *status.Table) (reason Reason, waiting bool) {
 // Use makes the set for t the one that Active gives without work. The owner
 // calls it when a row of Needs changes, for nested groups first, so that no
 // query has to.
-func (g *Group) Use(t *status.Table) { g.current.Store(g.evaluate(t, nil)) }
+func (g *Group) Use(t *status.Table) { g.current.Store(g.evaluate(t, nil, nil)) }
 
 // active gives the set for t: the current one if no row that it was made from
 // has moved (T25), else a new one.
@@ -91,7 +95,7 @@ func (g *Group) active(t *status.Table) *activeSet {
 			return a
 		}
 	}
-	fresh := g.evaluate(t, nil)
+	fresh := g.evaluate(t, nil, nil)
 	if a == nil {
 		g.current.CompareAndSwap(nil, fresh)
 	}
@@ -113,19 +117,24 @@ type standing struct {
 	down, held, busy, full bool
 	row                    *status.Row // that takes it out, held or down; nil if usable
 	busyRow, fullRow       *status.Row // that load it; nil if only a group below is so
+	shed                   bool        // busyRow is busy for this client alone
 }
 
 func (s standing) out() bool { return s.down || s.held }
 
 // stand combines the rows of a member: the first bad one speaks for it, an
-// operator's word before a probe's.
-func (m *Member) stand(t *status.Table) (s standing, waiting bool) {
+// operator's word before a probe's. The rows of shed count as busy.
+func (m *Member) stand(t *status.Table, shed []*status.Row) (s standing, waiting bool) {
 	s.Member = m
 	for _, id := range m.Needs {
 		r := t.Row(id)
 		waiting = waiting || r.Waiting
-		if r.Busy && !s.busy {
+		switch {
+		case s.busy:
+		case r.Busy || r.Shed >= status.Slices:
 			s.busy, s.busyRow = true, r
+		case slices.Contains(shed, r):
+			s.busy, s.busyRow, s.shed = true, r, true
 		}
 		if r.Full && !s.full {
 			s.full, s.fullRow = true, r
@@ -139,6 +148,7 @@ func (m *Member) stand(t *status.Table) (s standing, waiting bool) {
 	}
 	if m.Group != nil && !s.out() {
 		a := m.Group.active(t)
+		a = m.Group.without(a, t, a.maskOf(shed))
 		waiting = waiting || a.waiting
 		s.busy = s.busy || a.lapsed
 		s.full = s.full || a.reason == Full
@@ -159,8 +169,10 @@ func (m *Member) stand(t *status.Table) (s standing, waiting bool) {
 //	     │            place in a level or make room (1.2.13, 1.2.14, C3)
 //	     ├─ full ── out; all full: Full, no lower level (T24)
 //	     └─ busy ── out; all busy: protection lapses, all in (1.2.26)
-func (g *Group) evaluate(t *status.Table, tr *Trace) *activeSet {
-	a := &activeSet{rows: make([]*status.Row, len(g.needs))}
+//
+// The rows of shed count as busy, for clients whom they shed.
+func (g *Group) evaluate(t *status.Table, shed []*status.Row, tr *Trace) *activeSet {
+	a := &activeSet{rows: make([]*status.Row, len(g.needs)), busy: shed, sheds: g.shedding(t)}
 	for i, id := range g.needs {
 		a.rows[i] = t.Row(id)
 	}
@@ -168,7 +180,7 @@ func (g *Group) evaluate(t *status.Table, tr *Trace) *activeSet {
 	e := evaluation{group: g, set: a, all: make([]standing, len(g.members))}
 	for i, m := range g.members {
 		var waiting bool
-		e.all[i], waiting = m.stand(t)
+		e.all[i], waiting = m.stand(t, shed)
 		a.waiting = a.waiting || waiting
 	}
 	e.panicked = g.ignoreHealth(e.all)
@@ -343,7 +355,7 @@ func (e *evaluation) why(s standing) (active bool, why string) {
 	inPart := slices.ContainsFunc(e.part, func(p standing) bool { return p.Member == s.Member })
 	switch {
 	case active && e.set.lapsed:
-		return true, loaded("busy, but all that take part are", s.busyRow)
+		return true, loaded(s.busyWord()+", but all that take part are", s.busyRow)
 	case active && e.panicked && s.row != nil:
 		return true, s.blame("health ignored")
 	case active:
@@ -357,7 +369,7 @@ func (e *evaluation) why(s standing) (active bool, why string) {
 	case inPart && s.full, s.full && e.group.rules.Spill&SpillFull != 0:
 		return false, loaded("full", s.fullRow)
 	case inPart && s.busy, s.busy && e.group.rules.Spill&SpillBusy != 0:
-		return false, loaded("busy", s.busyRow)
+		return false, loaded(s.busyWord(), s.busyRow)
 	case s.Weight == 0 && !e.reserve:
 		return false, "a reserve (weight 0): others are usable"
 	case s.Weight != 0 && e.reserve:
@@ -378,6 +390,14 @@ func (s standing) blame(what string) string {
 	default:
 		return fmt.Sprintf("%s: %s is %s: %s", what, r.ID, r.Health, r.Why)
 	}
+}
+
+// busyWord says for whom a member is busy.
+func (s standing) busyWord() string {
+	if s.shed {
+		return "busy for this client's slice"
+	}
+	return "busy"
 }
 
 // loaded adds the row that is busy or full, with its figures.

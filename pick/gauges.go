@@ -122,7 +122,7 @@ func capacity(in *Input, m *Member, d busy.Direction) float64 {
 	if m.Group == nil {
 		return atLeast0(remaining(in, m, d))
 	}
-	links := appendLinks(in.scratch.links[:0], in.Table, m.Group)
+	links := appendLinks(in.scratch.links[:0], in, m.Group)
 	in.scratch.links = links
 	sum, known := 0.0, 0
 	for _, id := range links {
@@ -146,11 +146,11 @@ func atLeast0(v float64) float64 {
 }
 
 // appendLinks appends the links of a group's leaves that take part, each once.
-func appendLinks(links []status.ID, t *status.Table, g *Group) []status.ID {
-	for _, m := range g.Active(t) {
+func appendLinks(links []status.ID, in *Input, g *Group) []status.ID {
+	for _, m := range g.activeFor(in).members {
 		switch {
 		case m.Group != nil:
-			links = appendLinks(links, t, m.Group)
+			links = appendLinks(links, in, m.Group)
 		case m.Link != "" && !slices.Contains(links, m.Link):
 			links = append(links, m.Link)
 		}
@@ -260,7 +260,7 @@ func leafMost(in *Input, m *Member, d busy.Direction) float64 {
 		return max(min(remaining(in, m, d), 1<<60), -1<<60)
 	}
 	most := math.NaN()
-	for _, inner := range m.Group.Active(in.Table) {
+	for _, inner := range m.Group.activeFor(in).members {
 		if v := leafMost(in, inner, d); math.IsNaN(most) || v > most {
 			most = v
 		}
@@ -313,7 +313,7 @@ func bestLeaf(leaf Score) Score {
 		if m.Group == nil {
 			return leaf(in, m)
 		}
-		for _, inner := range m.Group.Active(in.Table) {
+		for _, inner := range m.Group.activeFor(&in).members {
 			if s, ok := rate(in, inner); ok && (!found || s > best) {
 				best, found = s, true
 			}

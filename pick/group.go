@@ -57,12 +57,13 @@ type Slot struct {
 
 // Group chooses among members. It is safe for concurrent use.
 type Group struct {
-	members []*Member
-	rules   Rules
-	chain   []Slot
-	needs   []status.ID // of all members, nested ones included
-	nested  bool
-	live    bool // its choices rest on gauges, its own or a nested group's
+	members   []*Member
+	rules     Rules
+	chain     []Slot
+	needs     []status.ID // of all members, nested ones included
+	nested    bool
+	protected []status.ID // of needs, those whose load busy protection heeds
+	live      bool        // its choices rest on gauges, its own or a nested group's
 
 	current atomic.Pointer[activeSet]
 }
@@ -78,6 +79,10 @@ func NewGroup(members []*Member, rules Rules, chain ...Slot) *Group {
 		if m.Group != nil {
 			g.nested, g.live = true, g.live || m.Group.live
 			g.needs = append(g.needs, m.Group.needs...)
+			g.protected = append(g.protected, m.Group.protected...)
+		}
+		if rules.BusyProtection {
+			g.protected = append(g.protected, m.Needs...)
 		}
 	}
 	return g

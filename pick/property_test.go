@@ -23,15 +23,16 @@ func drawMembers(t *rapid.T) ([]*Member, *status.Table) {
 		if rapid.IntRange(0, 5).Draw(t, "hold") == 0 {
 			_ = b.Hold(vs(name), status.Hold{State: status.HoldState(rapid.IntRange(0, 2).Draw(t, "held"))})
 		}
-		b.Update(status.Row{ID: vs(name), Health: status.Health(rapid.IntRange(0, 2).Draw(t, "health")),
-			Busy: rapid.IntRange(0, 2).Draw(t, "busy") == 0, Full: rapid.IntRange(0, 4).Draw(t, "full") == 0})
+		b.Update(status.Row{ID: vs(name), Health: status.Health(rapid.IntRange(0, 2).Draw(t, "health"))})
+		b.Mark(map[status.ID]status.Load{vs(name): {Full: rapid.IntRange(0, 4).Draw(t, "full") == 0,
+			Busy: rapid.IntRange(0, 2).Draw(t, "busy") == 0, Shed: rapid.SampledFrom([]uint16{0, 0, 60, 200, 256}).Draw(t, "shed")}})
 	}
 	return members, b.Table()
 }
 
 // twin says who takes part, written from semantics.md as plainly as possible:
-// one pass a rule, nothing shared with evaluate.
-func twin(members []*Member, r Rules, t *status.Table) ([]*Member, Reason, bool) {
+// one pass a rule, nothing shared with evaluate but the hash of a client.
+func twin(members []*Member, r Rules, t *status.Table, client netip.Addr) ([]*Member, Reason, bool) {
 	row := func(m *Member) *status.Row { return t.Row(m.Needs[0]) }
 	held := func(m *Member) bool { h := row(m).Hold; return h != nil && h.State != status.HoldUp }
 	forced := func(m *Member) bool { h := row(m).Hold; return h != nil && h.State == status.HoldUp }
@@ -72,7 +73,7 @@ func twin(members []*Member, r Rules, t *status.Table) ([]*Member, Reason, bool)
 		level = only(level, alive)
 	}
 	full := func(m *Member) bool { return row(m).Full }
-	busy := func(m *Member) bool { return row(m).Busy && r.BusyProtection }
+	busy := func(m *Member) bool { return r.BusyProtection && (row(m).Busy || shedTwin(row(m), client)) }
 	if r.Spill&SpillFull != 0 {
 		level = only(level, func(m *Member) bool { return !full(m) })
 	}
@@ -115,8 +116,9 @@ func TestTwinAgreesOnWhoTakesPart(t *testing.T) {
 			Spill: Spill(rapid.IntRange(0, 7).Draw(t, "spill")), BusyProtection: rapid.Bool().Draw(t, "busyProtection"),
 			Panic:  rapid.SampledFrom([]int{0, 0, 30, 50, 100}).Draw(t, "panic"),
 			Quorum: rapid.SampledFrom([]int{0, 0, 30, 50, 100}).Draw(t, "quorum")}
-		want, reason, lapsed := twin(members, rules, table)
-		got := NewGroup(members, rules, Slot{"s", RoundRobin(true)}).active(table)
+		client := drawAddr(t)
+		want, reason, lapsed := twin(members, rules, table, client)
+		got := NewGroup(members, rules, Slot{"s", RoundRobin(true)}).activeFor(&Input{Table: table, Client: Client{Addr: client}})
 		if names(got.members) != names(want) || got.reason != reason || got.lapsed != lapsed {
 			t.Fatalf("%+v: got %q %s lapsed %v, want %q %s lapsed %v", rules,
 				names(got.members), got.reason, got.lapsed, names(want), reason, lapsed)

@@ -67,17 +67,17 @@ func (d Distribution) Equal(o Distribution) bool {
 // Shares gives who would get how much of the answers, appending to into. Only
 // leaves appear: the share of a nested group is split by its own shares.
 func (g *Group) Shares(in Input, into []Share, tr *Trace) (Distribution, Reason) {
-	a := g.active(in.Table)
+	a := g.activeFor(&in)
 	if tr != nil {
-		a = g.evaluate(in.Table, tr)
+		a = g.evaluate(in.Table, a.busy, tr)
 	}
+	declined := Distribution{Shares: into, Width: a.width(in.Client.Addr)}
 	if a.reason != Chosen {
-		return tr.ended(Distribution{Shares: into}, a.reason)
+		return tr.ended(declined, a.reason)
 	}
 	in.scratch = scratches.Get().(*scratch)
 	defer scratches.Put(in.scratch)
 	members, inner := a.members, []Distribution(nil)
-	declined := Distribution{Shares: into}
 	if g.nested {
 		members, inner = willing(in, members, &declined, tr)
 	}
