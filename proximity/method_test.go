@@ -89,15 +89,19 @@ func TestMethods_T52_Root(t *testing.T) {
 				for _, delay := range []time.Duration{5 * time.Millisecond, 80 * time.Millisecond} {
 					b.links[1].set(func(n *internet) { n.host, n.delay, n.routers = h, delay, routersTo(target, 6) })
 					s, n, err := b.run(run, target, generous)
-					// The upper bound is for a busy machine; 80 ms stay apart from 5.
-					if err != nil || s.RTT < delay || s.RTT > delay+60*time.Millisecond || s.Hops != 7 || s.Via != target {
+					asked += n
+					// On a busy machine the played internet may be late.
+					for try := 0; try < 5 && err == nil && s.RTT > delay+20*time.Millisecond; try++ {
+						s, n, err = b.run(run, target, generous)
+						asked += n
+					}
+					if err != nil || s.RTT < delay || s.RTT > delay+20*time.Millisecond || s.Hops != 7 || s.Via != target {
 						t.Errorf("%s, %s, %+v: want %s and 7 hops, got %+v, %v", name, target, h, delay, s, err)
 					}
 					if n > most[name] {
 						t.Errorf("%s: %d packets were asked for", name, n)
 					}
 					// All together, for what ends a connection is seen later.
-					asked += n
 					if sent += len(b.links[1].sent(target)); sent == 0 || sent > asked {
 						t.Errorf("%s: %d packets were sent, %d asked for", name, sent, asked)
 					}
@@ -136,6 +140,9 @@ func TestNearestRouter_Root(t *testing.T) {
 			routers := routersTo(target, n)
 			b.links[1].set(func(w *internet) { w.host, w.routers, w.delay = host{}, routers, 10*time.Millisecond })
 			s, asked, err := b.run(measureUDP, target, 200*time.Millisecond)
+			for try := 0; try < 3 && err != nil; try++ { // a busy machine
+				s, asked, err = b.run(measureUDP, target, time.Second)
+			}
 			if err != nil || s.Via != routers[n-1] || s.Hops != n || s.RTT < 10*time.Millisecond {
 				t.Errorf("%s behind %d routers: %+v, %v", target, n, s, err)
 			}
