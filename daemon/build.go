@@ -179,7 +179,10 @@ func (b *Built) Explain(rows *status.Table, gauges *status.Gauges, q Query) (*dn
 }
 
 func (b *Built) hasRow(id status.ID) bool {
-	return slices.ContainsFunc(b.Plan.Verdicts, func(v probe.Verdict) bool { return v.ID == id })
+	return slices.ContainsFunc(b.Plan.Verdicts, func(v probe.Verdict) bool { return v.ID == id }) ||
+		slices.ContainsFunc(b.Model.Links, func(l *config.Link) bool {
+			return l.Interface != "" && status.MakeID(status.KindInterface, l.Interface) == id
+		})
 }
 
 // Rows is the status of a configuration that nothing has probed yet: every row

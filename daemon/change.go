@@ -25,12 +25,15 @@ import (
 // use swaps a configuration in. It cannot fail: the answers first, then what
 // is probed for them. It warns if b could not be kept for the next start.
 func (d *Daemon) use(b *Built) config.Errors {
+	d.links.Want(b.Model.Links) // so that the rows of interfaces are there
+	d.wanting.Lock()            // and no plan of before comes after this one's
 	d.board.Still(func(t *status.Table) {
 		b.DNS.Ready(t, nil)
 		d.dns.Use(b.DNS)
 		d.running.Store(b)
 	})
-	d.prober.Want(b.Plan)
+	d.probeFor(b)
+	d.wanting.Unlock()
 	errs := d.keepConfig(b)
 	b.forget()
 	return errs

@@ -20,6 +20,7 @@ import (
 	"github.com/portolan-lb/portolan/api"
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/dnsserver"
+	"github.com/portolan-lb/portolan/link"
 	"github.com/portolan-lb/portolan/probe"
 	"github.com/portolan-lb/portolan/status"
 	"github.com/portolan-lb/portolan/store"
@@ -47,12 +48,14 @@ type Daemon struct {
 	log    *slog.Logger
 	board  *status.Board
 	prober *probe.Prober
+	links  *link.Links
 	dns    *dnsserver.Server
 	store  *store.Store // nil: nothing is kept
 
 	monitor monitorDoor // written before anybody can ask for a change
 
 	changing sync.Mutex                   // one change of the configuration at a time
+	wanting  sync.Mutex                   // one plan of probes at a time; taken after changing
 	home     zoneHome                     // of zones changed by command; nil: they cannot be kept
 	shelf    *store.Shelf                 // their files
 	live     map[string]*dnsserver.Loaded // those that a configuration does not hold, by apex
@@ -91,6 +94,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return err
 	}
 	d.restore(built)
+	defer d.openLinks()()
 	d.dns = dnsserver.New(dnsserver.Options{Listeners: built.Model.DNS.Listeners, Sockets: built.Model.DNS.UDPSockets, Rows: d.board.Table, Gauges: d.board.Gauges, Log: d.log,
 		Others: func() int { return d.prober.Stats().Needed }, Record: d.board.Record})
 	cancel := d.board.Prepare(func(next *status.Table, changed []status.ID) { d.dns.Table().Ready(next, changed) })
@@ -98,7 +102,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if err := d.dns.Listen(); err != nil {
 		return err // and a configuration that cannot be listened for is not kept as a good one
 	}
-	d.prober.Want(built.Plan)
+	d.links.Want(built.Model.Links)
+	d.probeFor(built)
 	_ = d.use(built) // logged
 	return d.serve(ctx, hangup)
 }
@@ -109,6 +114,7 @@ func (d *Daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.dns.Run(ctx) })
 	g.Go(func() error { return d.prober.Run(ctx) })
+	g.Go(func() error { return d.links.Run(ctx) })
 	if err := d.openDoors(ctx, g); err != nil {
 		g.Go(func() error { return err })
 		return g.Wait()

@@ -229,7 +229,7 @@ func (c *poolCompiler) member(p *pool, m *config.Member, above []string) (*pick.
 		if v == nil {
 			return nil, fmt.Errorf("pool %s: no virtual server %q", p.Name, m.VirtualServer)
 		}
-		made.Needs = append(made.Needs, needsOf(v)...)
+		made.Needs = append(made.Needs, needsOf(v, c.links[v.Link])...)
 		made.Self, made.Link = status.MakeID(status.KindVirtualServer, v.Name), linkID(v)
 		t.link = c.links[v.Link]
 		t.site = v.Site
@@ -261,11 +261,15 @@ func (t *target) setAddrs(addrs []netip.Addr) {
 	}
 }
 
-// needsOf is every row that must be usable for a virtual server to be chosen.
-func needsOf(v *config.VirtualServer) []status.ID {
+// needsOf is every row that must be usable for a virtual server to be chosen. l is
+// its link, nil without one.
+func needsOf(v *config.VirtualServer, l *config.Link) []status.ID {
 	needs := []status.ID{status.MakeID(status.KindVirtualServer, v.Name)}
 	if v.Link != "" {
 		needs = append(needs, status.MakeID(status.KindLink, v.Link))
+	}
+	if l != nil && l.Interface != "" {
+		needs = append(needs, status.MakeID(status.KindInterface, l.Interface))
 	}
 	if v.Site != "" {
 		needs = append(needs, status.MakeID(status.KindSite, v.Site))

@@ -12,11 +12,15 @@ import (
 // History is what is known of one check: the evidence behind its row. It is a
 // copy.
 type History struct {
-	ID       status.ID     `json:"id"`
-	Probe    string        `json:"probe"`
-	Kind     string        `json:"kind"`
-	Target   string        `json:"target"`
-	Source   string        `json:"source,omitempty"`
+	ID     status.ID `json:"id"`
+	Probe  string    `json:"probe"`
+	Kind   string    `json:"kind"`
+	Target string    `json:"target"`
+	Source string    `json:"source,omitempty"`
+
+	Interface string `json:"interface,omitempty"` // the probe is pinned to it
+	Mark      uint32 `json:"mark,omitempty"`      // of its packets
+
 	Health   status.Health `json:"health"`
 	Waiting  bool          `json:"waiting,omitempty"`
 	Since    time.Time     `json:"since,omitzero"` // when Health took its value
@@ -89,9 +93,10 @@ func (r *runner) history() History {
 		Interval: r.interval, Timeout: r.timeout, Running: r.running, Next: r.next,
 		Last: slices.Clone(r.recent), Failures: slices.Clone(r.failures),
 	}
-	if r.check.Source.IsValid() {
-		h.Source = r.check.Source.String()
+	if pin := r.check.Pin; pin.Source.IsValid() {
+		h.Source = pin.Source.String()
 	}
+	h.Interface, h.Mark = r.check.Pin.Device, r.check.Pin.Mark
 	return h
 }
 

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"net/netip"
 	"reflect"
 
@@ -18,15 +19,18 @@ type Plan struct {
 // Check is one probe of one target from one source, made once however many
 // refer to it.
 type Check struct {
-	ID     status.ID // probe/TARGET/PROBE, or probe/TARGET@SOURCE/PROBE where a link gave the source
+	// ID is probe/TARGET/PROBE; of a link's probes probe/TARGET@LINK/PROBE where
+	// the link has an interface or a mark, probe/TARGET@SOURCE/PROBE where it has
+	// a source address alone.
+	ID     status.ID
 	Target netip.AddrPort
-	Source netip.Addr   // the probe's own, else the link's; zero: the kernel's choice
+	Pin    Pin          // the link's; its source is the probe's own if that has one
 	Probe  config.Probe // its Pos is zero: moving a line changes no check
 }
 
 // equal says whether two checks would do the same.
 func (c *Check) equal(o *Check) bool {
-	return c.ID == o.ID && c.Target == o.Target && c.Source == o.Source && reflect.DeepEqual(&c.Probe, &o.Probe)
+	return c.ID == o.ID && c.Target == o.Target && c.Pin == o.Pin && reflect.DeepEqual(&c.Probe, &o.Probe)
 }
 
 // sameQuestion says whether two checks ask the same of the same target, be it
@@ -54,14 +58,23 @@ type Need struct {
 	Checks []status.ID
 }
 
-// Compile works out the plan of a model. It is pure.
+// Compile works out the plan of a model. It is pure. Links without a next hop of
+// their own are not probed: see [CompileOver].
+func Compile(m *config.Model) Plan {
+	return CompileOver(m, func(string) netip.Addr { return netip.Addr{} })
+}
+
+// CompileOver works out the plan of a model. nextHop gives what was learnt as the
+// next hop of a link that has none in the configuration; the zero Addr: nothing.
 //
 // Rows: virtualServer/X, link/L and site/S always; pool/P/MEMBER only where
 // the member or its pool has probes, the member's own taking the place of the
 // pool's (semantics B.9). Members that are pools get none. A host name is
 // never resolved, so a CNAME member counts only probes with an address of
 // their own; without one it is not probed.
-func Compile(m *config.Model) Plan {
+//
+// A link's probes are pinned to it (T52).
+func CompileOver(m *config.Model, nextHop func(link string) netip.Addr) Plan {
 	c := compiler{probes: map[string]*config.Probe{}, checks: map[status.ID]bool{}}
 	for _, p := range m.Probes {
 		c.probes[p.Name] = p
@@ -75,10 +88,7 @@ func Compile(m *config.Model) Plan {
 		})
 	}
 	for _, l := range m.Links {
-		c.add(owner{
-			id: status.MakeID(status.KindLink, l.Name), targets: one(l.NextHop), source: l.Source,
-			probes: l.Probes, criteria: l.Criteria,
-		})
+		c.add(ownerOf(l, nextHop))
 	}
 	for _, s := range m.Sites {
 		c.add(owner{id: status.MakeID(status.KindSite, s.Name), probes: s.Probes, criteria: s.Criteria})
@@ -95,9 +105,34 @@ func Compile(m *config.Model) Plan {
 type owner struct {
 	id       status.ID
 	targets  []netip.AddrPort // where probes without an address of their own go
-	source   netip.Addr       // for probes without a source of their own
+	pin      Pin              // its source is for probes without one of their own
+	by       string           // names the pin in the names of checks; "": there is none
+	note     string           // why there may be no targets
 	probes   []string
 	criteria config.Criteria
+}
+
+// ownerOf gives a link as the owner of its row. Evidence gathered over one link
+// says nothing about another (T52), so what pins a probe to it is part of the
+// name of its check.
+func ownerOf(l *config.Link, nextHop func(link string) netip.Addr) owner {
+	o := owner{
+		id: status.MakeID(status.KindLink, l.Name), pin: Pin{Source: l.Source, Device: l.Interface, Mark: l.Mark},
+		probes: l.Probes, criteria: l.Criteria,
+	}
+	switch {
+	case l.Interface != "" || l.Mark != 0:
+		o.by = l.Name
+	case l.Source.IsValid():
+		o.by = l.Source.String()
+	}
+	hop := l.NextHop
+	if !hop.IsValid() && l.Interface != "" {
+		hop = nextHop(l.Name)
+		o.note = "not probed: no default route over " + l.Interface + " has told its next hop yet"
+	}
+	o.targets = one(hop)
+	return o
 }
 
 type compiler struct {
@@ -130,33 +165,36 @@ func (c *compiler) add(o owner) {
 		}
 		need := Need{Probe: name}
 		for _, target := range o.resolve(p) {
-			need.Checks = append(need.Checks, c.check(p, target, o.source))
+			need.Checks = append(need.Checks, c.check(p, target, &o))
 		}
 		if len(need.Checks) > 0 {
 			v.Probes = append(v.Probes, need)
 		} else {
-			v.Note = "not probed: there is no address to probe, and names are not resolved"
+			v.Note = cmp.Or(o.note, "not probed: there is no address to probe, and names are not resolved")
 		}
 	}
 	c.plan.Verdicts = append(c.plan.Verdicts, v)
 }
 
-// check finds or adds the check of one probe and target.
-func (c *compiler) check(p *config.Probe, target netip.AddrPort, source netip.Addr) status.ID {
-	shown := showTarget(target)
+// check finds or adds the check of one probe and target for its owner.
+func (c *compiler) check(p *config.Probe, target netip.AddrPort, o *owner) status.ID {
+	shown, pin := showTarget(target), o.pin
+	by := o.by
 	if p.Source.IsValid() {
-		source = p.Source
-	} else if source.IsValid() {
-		// Evidence gathered from one link's address says nothing about
-		// another link (T52), so the source is part of the name.
-		shown += "@" + source.String()
+		pin.Source = p.Source
+		if pin.Device == "" && pin.Mark == 0 {
+			by = "" // then the link gives nothing
+		}
+	}
+	if by != "" {
+		shown += "@" + by
 	}
 	id := status.MakeID(status.KindProbe, shown, p.Name)
 	if !c.checks[id] {
 		c.checks[id] = true
 		def := *p
 		def.Pos = config.Pos{}
-		c.plan.Checks = append(c.plan.Checks, Check{ID: id, Target: target, Source: source, Probe: def})
+		c.plan.Checks = append(c.plan.Checks, Check{ID: id, Target: target, Pin: pin, Probe: def})
 	}
 	return id
 }

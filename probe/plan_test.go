@@ -14,8 +14,14 @@ func render(p Plan) string {
 	var b strings.Builder
 	for _, c := range p.Checks {
 		fmt.Fprintf(&b, "%s to %s", c.ID, c.Target)
-		if c.Source.IsValid() {
-			fmt.Fprintf(&b, " from %s", c.Source)
+		if c.Pin.Source.IsValid() {
+			fmt.Fprintf(&b, " from %s", c.Pin.Source)
+		}
+		if c.Pin.Device != "" {
+			fmt.Fprintf(&b, " by %s", c.Pin.Device)
+		}
+		if c.Pin.Mark != 0 {
+			fmt.Fprintf(&b, " marked %d", c.Pin.Mark)
 		}
 		b.WriteString("\n")
 	}
@@ -93,6 +99,53 @@ func TestCompileTargets(t *testing.T) {
 	site/shanghai: far[probe/198.51.100.53/far]
 	site/beijing: not probed
 	`)
+}
+
+// The probes of a link are pinned to it, and each pin has a check of its own
+// (T52); the next hop is the link's own, or else the one that was learnt.
+func TestCompileOver_T52(t *testing.T) {
+	m := &config.Model{
+		Probes: []*config.Probe{
+			{Name: "ping", Kind: "icmp"},
+			{Name: "far", Kind: "icmp", Target: config.Target{Addr: netip.MustParseAddr("198.51.100.53")}},
+			{Name: "from", Kind: "icmp", Source: netip.MustParseAddr("192.0.2.200")},
+		},
+		Links: []*config.Link{
+			{Name: "a", Interface: "eth1", Probes: []string{"ping", "far", "from"}},
+			{Name: "b", Interface: "eth2", Source: netip.MustParseAddr("192.0.2.7"), Mark: 9, NextHop: netip.MustParseAddr("192.0.2.1"), Probes: []string{"ping", "far", "from"}},
+			{Name: "c", Interface: "eth3", Probes: []string{"ping", "far"}},
+			{Name: "d", Interface: "eth4", Probes: []string{"ping"}},
+			{Name: "e", Mark: 5, NextHop: netip.MustParseAddr("192.0.2.1"), Probes: []string{"ping"}},
+			{Name: "f", NextHop: netip.MustParseAddr("192.0.2.1"), Probes: []string{"ping", "from"}},
+			{Name: "g", Source: netip.MustParseAddr("192.0.2.7"), NextHop: netip.MustParseAddr("192.0.2.1"), Probes: []string{"from"}},
+		},
+	}
+	learnt := map[string]netip.Addr{
+		"a": netip.MustParseAddr("203.0.113.1"), "b": netip.MustParseAddr("203.0.113.2"), "c": netip.MustParseAddr("fe80::1%eth3"), "f": netip.MustParseAddr("203.0.113.3"),
+	}
+	want := strings.ReplaceAll(strings.TrimLeft(`
+	probe/203.0.113.1@a/ping to 203.0.113.1:0 by eth1
+	probe/198.51.100.53@a/far to 198.51.100.53:0 by eth1
+	probe/203.0.113.1@a/from to 203.0.113.1:0 from 192.0.2.200 by eth1
+	probe/192.0.2.1@b/ping to 192.0.2.1:0 from 192.0.2.7 by eth2 marked 9
+	probe/198.51.100.53@b/far to 198.51.100.53:0 from 192.0.2.7 by eth2 marked 9
+	probe/192.0.2.1@b/from to 192.0.2.1:0 from 192.0.2.200 by eth2 marked 9
+	probe/fe80::1%eth3@c/ping to [fe80::1%eth3]:0 by eth3
+	probe/198.51.100.53@c/far to 198.51.100.53:0 by eth3
+	probe/192.0.2.1@e/ping to 192.0.2.1:0 marked 5
+	probe/192.0.2.1/ping to 192.0.2.1:0
+	probe/192.0.2.1/from to 192.0.2.1:0 from 192.0.2.200
+	link/a: ping[probe/203.0.113.1@a/ping] far[probe/198.51.100.53@a/far] from[probe/203.0.113.1@a/from]
+	link/b: ping[probe/192.0.2.1@b/ping] far[probe/198.51.100.53@b/far] from[probe/192.0.2.1@b/from]
+	link/c: ping[probe/fe80::1%eth3@c/ping] far[probe/198.51.100.53@c/far]
+	link/d: not probed: no default route over eth4 has told its next hop yet
+	link/e: ping[probe/192.0.2.1@e/ping]
+	link/f: ping[probe/192.0.2.1/ping] from[probe/192.0.2.1/from]
+	link/g: from[probe/192.0.2.1/from]
+	`, "\n"), "\t", "")
+	if got := render(CompileOver(m, func(name string) netip.Addr { return learnt[name] })); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
 }
 
 // Pool probes are inherited by members that have none of their own; a member's

@@ -1,0 +1,45 @@
+package daemon
+
+import (
+	"net/netip"
+
+	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/link"
+	"github.com/portolan-lb/portolan/probe"
+)
+
+// openLinks makes the links, and opens the door to the kernel for them. Without
+// it we serve, and say so: what interfaces carry is then unknown. The caller
+// calls closeKernel in the end.
+func (d *Daemon) openLinks() (closeKernel func()) {
+	opts := link.Options{Log: d.log, Moved: d.moved}
+	closeKernel = func() {}
+	if k, err := kernel.Open(); err != nil {
+		d.log.Error("interfaces, next hops and rates of links are unknown", "err", err)
+	} else {
+		opts.Kernel, closeKernel = k, k.Close
+	}
+	d.links = link.New(d.board, opts)
+	return closeKernel
+}
+
+// probeFor has everything probed that a configuration asks for, over the links as
+// they stand. The links of b are wanted already.
+func (d *Daemon) probeFor(b *Built) {
+	d.prober.Want(probe.CompileOver(b.Model, d.nextHop))
+}
+
+// nextHop is the next hop of a link that was learnt; zero: none is known.
+func (d *Daemon) nextHop(name string) netip.Addr {
+	w, _ := d.links.Way(name)
+	return w.NextHop
+}
+
+// moved has the next hops probed that links have now.
+func (d *Daemon) moved() {
+	d.wanting.Lock()
+	defer d.wanting.Unlock()
+	if b := d.running.Load(); b != nil {
+		d.probeFor(b)
+	}
+}
