@@ -52,9 +52,8 @@ type Task struct {
 	Pin    Pin            // the link it goes by
 	Probe  *config.Probe
 
-	localPort uint16                            // 0 leaves it to the kernel
-	control   func(syscall.RawConn) error       // Options.Control, called besides Pin's; may be nil
-	readFile  func(name string) ([]byte, error) // reads caFile
+	control  func(syscall.RawConn) error       // Options.Control, called besides Pin's; may be nil
+	readFile func(name string) ([]byte, error) // reads caFile
 }
 
 // Outcome is what one probe says about its target.
@@ -231,19 +230,15 @@ func (t *Task) address(network string) (string, string) {
 	}
 }
 
-// local gives the source address, and port of tcp, as the type that the network
-// wants.
+// local gives the source address as the type that the network wants.
 func (t *Task) local(network string) net.Addr {
-	source := netip.AddrPortFrom(t.Pin.Source, t.localPort)
 	switch {
-	case network == "tcp" && source.Port() != 0 && !source.Addr().IsValid():
-		return &net.TCPAddr{Port: int(source.Port())}
-	case !source.Addr().IsValid():
+	case !t.Pin.Source.IsValid():
 		return nil
 	case network == "tcp":
-		return net.TCPAddrFromAddrPort(source)
+		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(t.Pin.Source, 0))
 	case network == "udp":
-		return net.UDPAddrFromAddrPort(source)
+		return net.UDPAddrFromAddrPort(netip.AddrPortFrom(t.Pin.Source, 0))
 	default:
 		return &net.IPAddr{IP: t.Pin.Source.AsSlice(), Zone: t.Pin.Source.Zone()}
 	}

@@ -78,10 +78,11 @@ func (p Pin) apply(fd int) error {
 // tcp, udp and raw-tcp (segments with their TCP header; needs CAP_NET_RAW and
 // sees all that come from the target's address). What is done with conn fails
 // when ctx ends. The caller calls hangUp in the end.
-// local is the port on our side of tcp; 0 leaves it to the kernel.
-func (p Pin) Dial(ctx context.Context, network string, local uint16, target netip.AddrPort) (conn net.Conn, hangUp func(), err error) {
+// If control is not nil, it is given the socket after the pin was applied,
+// before it is bound and connected.
+func (p Pin) Dial(ctx context.Context, network string, target netip.AddrPort, control func(syscall.RawConn) error) (conn net.Conn, hangUp func(), err error) {
 	t := p.task(target)
-	t.localPort = local
+	t.control = control
 	return t.dial(ctx, network)
 }
 

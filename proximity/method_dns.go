@@ -26,7 +26,7 @@ func measureDNS(ctx context.Context, p Path, target netip.Addr) (Sample, error) 
 // what comes from the target's address and port to it, and the id has to agree
 // (T53).
 func askRoot(ctx context.Context, pin probe.Pin, server netip.AddrPort) (probe.Reply, error) {
-	conn, hangUp, err := pin.Dial(ctx, "udp", 0, server)
+	conn, hangUp, err := pin.Dial(ctx, "udp", server, nil)
 	if err != nil {
 		return probe.Reply{}, err
 	}

@@ -4,11 +4,12 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/portolan-lb/portolan/probe"
 )
@@ -28,31 +29,29 @@ func measureTCP(ctx context.Context, p Path, target netip.Addr) (Sample, error) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, min(p.Wait, tcpWait))
 	defer cancel()
-	to := netip.AddrPortFrom(target, p.Port)
-	for try := 1; ; try++ {
-		local := uint16(32768 + rand.IntN(28232)) // where Linux takes ports from, too
-		s, err := connect(ctx, p.Pin, local, to)
-		if err == nil || !errors.Is(err, syscall.EADDRINUSE) || try == 5 {
-			return s, err
-		}
-	}
+	return connect(ctx, p.Pin, netip.AddrPortFrom(target, p.Port))
 }
 
-// connect makes one attempt from a local port. It fails without a packet if
-// the port is in use.
-func connect(ctx context.Context, pin probe.Pin, local uint16, to netip.AddrPort) (Sample, error) {
-	watch, unwatch, err := pin.Dial(ctx, "raw-tcp", 0, to)
+func connect(ctx context.Context, pin probe.Pin, to netip.AddrPort) (Sample, error) {
+	watch, unwatch, err := pin.Dial(ctx, "raw-tcp", to, nil)
 	if err != nil {
 		watch = nil
 	} else {
 		defer unwatch()
 	}
-	answer, err := answerReader(watch, local, to)
+	answer, err := answerReader(watch, to)
 	if err != nil {
 		return Sample{}, err
 	}
+	var local uint16
+	bind := func(c syscall.RawConn) (err error) {
+		local, err = bindNow(c, pin.Source, to.Addr().Is4())
+		return err
+	}
+	unbound := pin
+	unbound.Source = netip.Addr{} // bind does it
 	start := time.Now()
-	conn, hangUp, err := pin.Dial(ctx, "tcp", local, to)
+	conn, hangUp, err := unbound.Dial(ctx, "tcp", to, bind)
 	took := time.Since(start)
 	switch {
 	case err == nil:
@@ -67,7 +66,7 @@ func connect(ctx context.Context, pin probe.Pin, local uint16, to netip.AddrPort
 	case !errors.Is(err, syscall.ECONNREFUSED):
 		return Sample{}, err
 	}
-	a, seen := answer()
+	a, seen := answer(local)
 	switch {
 	case seen:
 		return Sample{RTT: a.Since(start), Hops: hopsOf(a.TTL), Via: to.Addr()}, nil
@@ -77,15 +76,43 @@ func connect(ctx context.Context, pin probe.Pin, local uint16, to netip.AddrPort
 	return Sample{RTT: took, Via: to.Addr()}, nil
 }
 
+// bindNow binds a new socket to a source address, or to any, and a port of the
+// kernel's choice, which it gives: after a connect that fails nobody could tell
+// it any more.
+func bindNow(c syscall.RawConn, source netip.Addr, v4 bool) (port uint16, err error) {
+	var sa unix.Sockaddr
+	switch {
+	case v4 && source.IsValid():
+		sa = &unix.SockaddrInet4{Addr: source.As4()}
+	case v4:
+		sa = &unix.SockaddrInet4{}
+	case source.IsValid():
+		sa = &unix.SockaddrInet6{Addr: source.As16()}
+	default:
+		sa = &unix.SockaddrInet6{}
+	}
+	failed := c.Control(func(fd uintptr) {
+		if err = unix.Bind(int(fd), sa); err != nil {
+			return
+		}
+		var bound unix.Sockaddr
+		if bound, err = unix.Getsockname(int(fd)); err == nil {
+			a, _ := addrPort(bound)
+			port = a.Port()
+		}
+	})
+	return port, errors.Join(failed, err)
+}
+
 // answerReader gives what finds the answer among the packets that a raw socket
 // has got from the peer, without waiting: the kernel gives a segment to raw
 // sockets before TCP sees it. Without a socket it finds none.
-func answerReader(watch net.Conn, local uint16, to netip.AddrPort) (func() (a probe.Arrival, seen bool), error) {
+func answerReader(watch net.Conn, to netip.AddrPort) (func(local uint16) (a probe.Arrival, seen bool), error) {
 	if watch == nil {
-		return func() (a probe.Arrival, seen bool) { return a, false }, nil
+		return func(uint16) (a probe.Arrival, seen bool) { return a, false }, nil
 	}
 	read, err := probe.ArrivalReader(watch, to.Addr().Is4())
-	return func() (a probe.Arrival, seen bool) {
+	return func(local uint16) (a probe.Arrival, seen bool) {
 		// Not in the past: what is there already is still read then.
 		if watch.SetReadDeadline(time.Now().Add(5*time.Millisecond)) != nil {
 			return a, false

@@ -2,6 +2,8 @@ package proximity
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"maps"
 	"net/netip"
 	"slices"
@@ -14,8 +16,10 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
 
 	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/probe"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -247,5 +251,82 @@ func TestRefusedByRouter_T53_Root(t *testing.T) {
 	s, _, err := b.run(measureTCP, bench4, generous)
 	if err == nil || !strings.Contains(err.Error(), "not by the target") {
 		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+// Without CAP_NET_RAW a distance is measured all the same: icmp by a ping
+// socket, tcp without hops.
+func TestWithoutCapability_Root(t *testing.T) {
+	b := newBench(t)
+	b.Set("ipv4/ping_group_range", "0 0")
+	b.Do(func() {
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var data [2]unix.CapUserData
+		if err := unix.Capget(&header, &data[0]); err != nil {
+			t.Error(err)
+		}
+		data[0].Effective &^= 1 << unix.CAP_NET_RAW
+		if err := unix.Capset(&header, &data[0]); err != nil {
+			t.Error(err)
+		}
+	})
+	for name, run := range methods {
+		for _, target := range both {
+			for _, h := range answering[name] {
+				b.links[1].set(func(n *internet) { n.host, n.routers = h, routersTo(target, 6) })
+				s, _, err := b.run(run, target, generous)
+				hops := 7
+				if name == "tcp" {
+					hops = 0
+				}
+				if err != nil || s.RTT <= 0 || s.Hops != hops {
+					t.Errorf("%s, %s, %+v: %+v, %v", name, target, h, s, err)
+				}
+			}
+		}
+	}
+}
+
+// A method ends when its context does, whatever it waits for.
+func TestStopInTime_Root(t *testing.T) {
+	b := newBench(t)
+	b.links[1].set(func(n *internet) { n.routers = make([]netip.Addr, 5) })
+	for name, run := range methods {
+		ctx, cancel := context.WithCancel(t.Context())
+		p := Path{Pin: probe.Pin{Device: "wan1"}, Prefix: networkOf(bench4), Port: 53, Wait: time.Minute, Spend: func(ctx context.Context, _ int) error { return ctx.Err() }}
+		time.AfterFunc(20*time.Millisecond, cancel)
+		start := time.Now()
+		b.Do(func() {
+			if s, err := run(ctx, p, bench4); err == nil {
+				t.Errorf("%s: %+v", name, s)
+			}
+		})
+		if d := time.Since(start); d > 5*time.Second {
+			t.Errorf("%s took %s to stop", name, d)
+		}
+	}
+}
+
+// A link whose interface or source address is gone yields nothing, and it is not
+// taken for another's answer.
+func TestLinkGone_T52_Root(t *testing.T) {
+	b := newBench(t)
+	for _, n := range b.links {
+		n.set(func(n *internet) { n.host = host{echo: true, unreachable: true, tcp: flagSYNACK, dns: refusal} })
+	}
+	for name, run := range methods {
+		for _, pin := range []probe.Pin{{Device: "wan7"}, {Source: netip.MustParseAddr("198.51.100.66")}, {Device: "wan0", Source: netip.MustParseAddr("198.51.100.66")}} {
+			p := Path{Pin: pin, Prefix: networkOf(bench4), Port: 53, Wait: generous, Spend: func(ctx context.Context, _ int) error { return ctx.Err() }}
+			b.Do(func() {
+				if s, err := run(t.Context(), p, bench4); err == nil || isTimeout(err) || errors.Is(err, errSilent) {
+					t.Errorf("%s by %+v: %+v, %v", name, pin, s, err)
+				}
+			})
+		}
+	}
+	for i, n := range b.links {
+		if sent := n.sent(bench4); len(sent) != 0 {
+			t.Errorf("%d packets left by link %d", len(sent), i)
+		}
 	}
 }

@@ -552,3 +552,23 @@ func TestStatsAreComplete(t *testing.T) {
 		}
 	}
 }
+
+// What a want costs who asks: new ones that are taken or find the line full, and
+// one that is asked for all the time.
+func BenchmarkAsk(b *testing.B) {
+	p := NewProber(Options{Board: status.NewBoard(1), Deliver: func(Result) {}})
+	p.Use(conf("icmp"))
+	links := []string{"one", "two"}
+	for _, name := range []string{"flood", "again"} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for i := range b.N {
+				if name == "again" {
+					i = 0
+				}
+				a := netip.AddrFrom4([4]byte{11, byte(i >> 16), byte(i >> 8), byte(i)})
+				p.Ask(Want{Prefix: netip.PrefixFrom(a, 24), Target: a, Links: links})
+			}
+		})
+	}
+}
