@@ -60,8 +60,9 @@ type pools struct {
 	order  []*pool // nested ones before those that hold them
 	needs  map[status.ID][]*pool
 	memo   *memo
-	counts map[string]*atomic.Uint64 // the next draw number, by group of names
-	bound  map[string]int            // names bound so far, by group
+	counts map[string]*atomic.Uint64   // the next draw number, by group of names
+	bound  map[string]int              // names bound so far, by group
+	dead   map[status.ID]time.Duration // dead times of links
 }
 
 // poolCompiler makes pools of a validated model.
@@ -117,6 +118,7 @@ func compilePools(m *config.Model, topo *topology.Table, before *pools) (*pools,
 			}
 		}
 	}
+	c.pools.dead = c.pools.deadTimes(c.model)
 	c.before = nil // the score functions keep c; they must not keep every configuration before it
 	return c.pools, nil
 }

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/status"
@@ -120,5 +121,76 @@ func TestScopeFollowsShed(t *testing.T) {
 	shed(0)
 	if got := scope(); got != 0 {
 		t.Errorf("nobody sheds any more: scope /%d", got)
+	}
+}
+
+// The dead time of a link is the largest TTL of the names whose pools heed it:
+// by a member, by a nested pool, by a pool that onDown goes to; not where the
+// pool has no busyProtection.
+func TestDeadTime(t *testing.T) {
+	rr := config.Slot{Algorithm: "round-robin"}
+	m := pooled(
+		&config.Pool{Name: "p0", Preferred: rr, BusyProtection: true, Answers: 1, Members: servers("a", "b")},
+		&config.Pool{Name: "p1", Preferred: rr, BusyProtection: true, Answers: 1, Members: servers("b", "c")},
+		&config.Pool{Name: "p2", Preferred: rr, Answers: 1, Members: append(servers("d"), &config.Member{Pool: "p1", Weight: 1}),
+			OnDown: []config.Rung{{Pool: "p0"}}},
+	)
+	for i, seconds := range []int{30, 60, 300} {
+		m.Zones[0].Names[i].TTL = config.TTL{Max: config.Duration(time.Duration(seconds) * time.Second)}
+	}
+	w := newWorld(t, m)
+	for link, want := range map[string]time.Duration{"link-a": 300 * time.Second, "link-b": 300 * time.Second, "link-c": 300 * time.Second, "link-d": 0, "link-e": 0, "no": 0} {
+		if got := w.table.DeadTime(link); got != want {
+			t.Errorf("%s: %s, want %s", link, got, want)
+		}
+	}
+	m.Zones[0].Names = m.Zones[0].Names[:2]
+	w.compile(w.table)
+	for link, want := range map[string]time.Duration{"link-a": 30 * time.Second, "link-b": 60 * time.Second, "link-c": 60 * time.Second} {
+		if got := w.table.DeadTime(link); got != want {
+			t.Errorf("without p2's name, %s: %s, want %s", link, got, want)
+		}
+	}
+	if got := newTable(&config.DNS{}).DeadTime("link-a"); got != 0 {
+		t.Errorf("a table without pools: %s", got)
+	}
+}
+
+// A client that a link sheds is not sent over it for the other family either,
+// where what was chosen lacks that; and the scope heeds it, for A and AAAA are
+// one decision. The same where onDecline gives any.
+func TestShed_OtherFamilyAndAny(t *testing.T) {
+	top := config.Slot{Algorithm: "topology"}
+	m := pooled(&config.Pool{Name: "p0", Preferred: top, BusyProtection: true, Answers: 1, Members: servers("a", "b", "c")},
+		&config.Pool{Name: "p1", Preferred: top, BusyProtection: true, Answers: 1, Members: servers("a", "c"), OnDecline: config.DeclineAny})
+	m.DNS.ECS = true
+	m.VirtualServers[1].Addresses = []netip.Addr{v4(2)}
+	m.Topology = []*config.TopologyRule{{Client: netip.MustParsePrefix("0.0.0.0/0"), Prefer: config.Place{VirtualServer: "b"}}}
+	w := newWorld(t, m)
+	w.board.Mark(map[status.ID]status.Load{"link/link-a": {Shed: 128}})
+	w.table.Ready(w.board.Table(), nil)
+	for _, name := range []string{"p0.example.com", "p1.example.com"} {
+		a, c := v6(1).String(), v6(3).String()
+		seen := map[bool]int{}
+		for i := range 64 {
+			addr := netip.AddrFrom4([4]byte{10, 0, byte(i), 0})
+			got := map[string]bool{}
+			scope := 0
+			for range 8 {
+				msg := w.askECS(name, "AAAA", addr, netip.PrefixFrom(addr, 24))
+				got[short(msg)] = true
+				scope = scopeOf(msg)
+			}
+			if scope < 17 {
+				t.Fatalf("%s, %s: scope /%d holds clients with other answers", name, addr, scope)
+			}
+			if !got["NOERROR "+c] {
+				t.Fatalf("%s, %s: %v", name, addr, got)
+			}
+			seen[got["NOERROR "+a]]++
+		}
+		if seen[true] < 16 || seen[false] < 16 {
+			t.Errorf("%s: link-a serves the other family to %d of 64, is shed by %d", name, seen[true], seen[false])
+		}
 	}
 }

@@ -160,11 +160,17 @@ func (l *Links) metersInterfaces() bool {
 	return false
 }
 
+// deadTime is how long after a change of the answers the rates still show the
+// ones before: until caches have let go, and the window has passed over that.
 func (l *Links) deadTime(k *link) time.Duration {
-	if l.opts.DeadTime == nil {
-		return 0
+	dead := time.Duration(k.spec.Busy.Window)
+	if k.spec.Meter.From == config.MeterSNMP {
+		dead += time.Duration(k.spec.Meter.SNMP.Interval)
 	}
-	return l.opts.DeadTime(k.spec.Name)
+	if l.opts.DeadTime != nil {
+		dead += l.opts.DeadTime(k.spec.Name)
+	}
+	return dead
 }
 
 // gauge gives the numbers of the last tick, and what remains of the rate limit

@@ -91,6 +91,10 @@ func NewGroup(members []*Member, rules Rules, chain ...Slot) *Group {
 // Needs gives every row that the group's choice may depend on.
 func (g *Group) Needs() []status.ID { return g.needs }
 
+// Heeds gives the rows of Needs, nested groups' included, that members leave
+// when they are busy or shed clients. A row may come more than once.
+func (g *Group) Heeds() []status.ID { return g.protected }
+
 // Client is what is known of who asks.
 type Client struct {
 	Addr  netip.Addr // unmapped
