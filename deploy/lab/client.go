@@ -84,12 +84,12 @@ func readAnswer(packet []byte, id uint16) (string, uint32, error) {
 }
 
 // dig asks as a person would.
-func (l *lab) dig(ctx context.Context, from string, args ...string) (out string, err error) {
-	to := l.resolver(clientOf(from).isp)
+func (l *lab) dig(ctx context.Context, v viewer, args ...string) (out string, err error) {
+	to := l.resolver(v.by)
 	args = append([]string{"@" + to.Addr().String(), "-p", fmt.Sprint(to.Port()), "+time=2", "+tries=2"}, args...)
 	cmd := exec.CommandContext(ctx, "dig", args...)
 	var text []byte
-	l.spaces[from].do(func() { text, err = cmd.CombinedOutput() })
+	l.spaces[v.from].do(func() { text, err = cmd.CombinedOutput() })
 	if err != nil {
 		return "", fmt.Errorf("dig %s: %w: %s", strings.Join(args, " "), err, text)
 	}

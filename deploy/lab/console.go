@@ -34,8 +34,17 @@ var verbs = []verb{
 		if err != nil {
 			return err
 		}
-		_, err = s.fill(args[0], rate, longest)
-		return err
+		f, err := s.fill(args[0], rate, longest)
+		if err != nil {
+			return err
+		}
+		s.loads.Go(func() {
+			if err := f.wait(); err != nil {
+				s.say("%v", err)
+			}
+			s.say("the load out by %s is over: %s", args[0], f)
+		})
+		return nil
 	}},
 	{"delay WIRE TIME", "each way from now on: telecom, unicom or peering", func(_ context.Context, s *stage, args []string) error {
 		d, err := time.ParseDuration(args[1])
@@ -53,7 +62,7 @@ var verbs = []verb{
 	}},
 	{"pull LINK", "take the cable out of the gateway", func(_ context.Context, s *stage, args []string) error { return s.pull(args[0], true) }},
 	{"plug LINK", "put it back", func(_ context.Context, s *stage, args []string) error { return s.pull(args[0], false) }},
-	{"scene NAME", "play a scene, or all", func(ctx context.Context, s *stage, args []string) error { return s.perform(ctx, args[0]) }},
+	{"scene NAME", "play a scene, or all; scenes: " + sceneNames(), func(ctx context.Context, s *stage, args []string) error { return s.perform(ctx, args[0]) }},
 }
 
 func (s *stage) onServer(name string, f func(*server) error) error {
@@ -92,6 +101,8 @@ func (l *lab) open(ctx context.Context, in *bufio.Scanner, out io.Writer) error 
 			default:
 				if err := s.obey(ctx, strings.Fields(line)); err != nil {
 					s.say("%v", err)
+				} else {
+					s.say("done")
 				}
 			}
 		}
@@ -111,8 +122,11 @@ func (s *stage) obey(ctx context.Context, words []string) error {
 			return v.do(ctx, s, words[1:])
 		}
 	}
-	s.guide()
-	return nil
+	if words[0] == "help" {
+		s.guide()
+		return nil
+	}
+	return fmt.Errorf("there is no word %s here; help prints all of them", words[0])
 }
 
 // guide prints what there is and what to type.
@@ -134,5 +148,5 @@ func (s *stage) guide() {
 	for _, v := range verbs {
 		fmt.Fprintf(s.out, "  %-20s %s\n", v.usage, v.tell)
 	}
-	fmt.Fprintf(s.out, "  %-20s (scenes: %s)\n  %-20s or Ctrl-C: remove everything\n", "", sceneNames(), "quit")
+	fmt.Fprintf(s.out, "  %-20s what is written above\n  %-20s or Ctrl-C: remove everything\n", "help", "quit")
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -22,6 +23,7 @@ type lab struct {
 	servers map[string]*server // by name of the virtual server
 	gate    *portolan
 	ended   context.Context // ends with the lab
+	loads   sync.WaitGroup  // those that a person started
 }
 
 // within makes a lab, calls f once it answers, and removes all of it again,
@@ -46,6 +48,7 @@ func within(ctx context.Context, o *options, dir string, f func(context.Context,
 	})
 	err = group.Wait()
 	cancel()
+	l.loads.Wait()
 	return errors.Join(err, l.remove())
 }
 

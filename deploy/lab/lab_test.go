@@ -3,6 +3,8 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -90,10 +92,12 @@ func inLab(t *testing.T, f func(ctx context.Context, l *lab)) {
 	}
 }
 
-// TestScenes_Root plays every scene, as lab scene NAME does. Each leaves the
-// lab as it was.
-func TestScenes_Root(t *testing.T) {
+// TestLab_Root holds the network to account, and then plays every scene as lab
+// scene NAME does. Each leaves the lab as it was.
+func TestLab_Root(t *testing.T) {
 	inLab(t, func(ctx context.Context, l *lab) {
+		t.Run("network", func(t *testing.T) { testNetwork(ctx, t, l) })
+		t.Run("load", func(t *testing.T) { testLoad(ctx, t, l) })
 		for _, c := range scenes {
 			t.Run(c.name, func(t *testing.T) {
 				if err := (&stage{l, t.Output()}).perform(ctx, c.name); err != nil {
@@ -104,34 +108,32 @@ func TestScenes_Root(t *testing.T) {
 	})
 }
 
-// TestNetwork_Root: every client reaches every server by both families, and
+// Every client reaches every server by both families, and
 // the way takes as long as its wires say: its own ISP's, or the peering too.
-func TestNetwork_Root(t *testing.T) {
-	inLab(t, func(ctx context.Context, l *lab) {
-		for _, c := range clients {
-			for _, v := range virtualServers(l.options) {
-				want := 2 * l.uplink
-				if v.link != c.isp {
-					want += 2 * l.peering
+func testNetwork(ctx context.Context, t *testing.T, l *lab) {
+	for _, c := range clients {
+		for _, v := range virtualServers(l.options) {
+			want := 2 * l.uplink
+			if v.link != c.isp {
+				want += 2 * l.peering
+			}
+			for _, a := range []string{v.addr4.String(), "[" + v.addr6.String() + "]"} {
+				fastest := time.Hour
+				for range 3 {
+					fastest = min(fastest, connect(t, l, c.name, a+":80"))
 				}
-				for _, a := range []string{v.addr4.String(), "[" + v.addr6.String() + "]"} {
-					fastest := time.Hour
-					for range 3 {
-						fastest = min(fastest, connect(t, l, c.name, a+":80"))
-					}
-					if fastest < want || fastest > want+50*time.Millisecond {
-						t.Errorf("%s to %s (%s): %s there and back, want %s", c.name, v.name, a, fastest, want)
-					}
-				}
-				if said, err := l.fetch(ctx, c.name, v.addr6); err != nil || said != v.name+"\n" {
-					t.Errorf("%s to %s: %q, %v", c.name, v.name, said, err)
+				if fastest < want || fastest > want+50*time.Millisecond {
+					t.Errorf("%s to %s (%s): %s there and back, want %s", c.name, v.name, a, fastest, want)
 				}
 			}
+			if said, err := l.fetch(ctx, c.name, v.addr6); err != nil || said != v.name+"\n" {
+				t.Errorf("%s to %s: %q, %v", c.name, v.name, said, err)
+			}
 		}
-		if drops := l.wires[telecom].dropped.Load() + l.wires[unicom].dropped.Load() + l.wires["peering"].dropped.Load(); drops > 0 {
-			t.Errorf("wires dropped %d frames", drops)
-		}
-	})
+	}
+	if drops := l.wires[telecom].dropped.Load() + l.wires[unicom].dropped.Load() + l.wires["peering"].dropped.Load(); drops > 0 {
+		t.Errorf("wires dropped %d frames", drops)
+	}
 }
 
 // connect gives the time that a TCP handshake takes from a place.
@@ -150,6 +152,54 @@ func connect(t *testing.T, l *lab, from, to string) (took time.Duration) {
 		t.Errorf("%s to %s: %v", from, to, err)
 	}
 	return took
+}
+
+// A load is as heavy as it says, at the interface that the meter
+// looks at, and nothing of it is lost.
+func testLoad(ctx context.Context, t *testing.T, l *lab) {
+	for _, i := range isps {
+		before, began := sentBy(t, l, i.name), time.Now()
+		f, err := l.fill(i.name, l.load, 10*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = until(ctx, 10*time.Second, func() error {
+			if f.sent.Load() < uint64(l.load)/8*3/2 {
+				return fmt.Errorf("%d octets sent", f.sent.Load())
+			}
+			return nil
+		})
+		took := time.Since(began)
+		if err := errors.Join(err, f.stop()); err != nil {
+			t.Fatal(err)
+		}
+		if t.Logf("%s: 1.5 s of load took %s", i.name, took); took < 1450*time.Millisecond { // more, where the machine is busy
+			t.Errorf("it is heavier than %s", l.load)
+		}
+		sent, counted := float64(f.sent.Load()), float64(sentBy(t, l, i.name)-before)
+		if counted < sent || counted > 1.02*sent+50e3 {
+			t.Errorf("%s: %.0f octets sent, the interface counts %.0f", i.name, sent, counted)
+		}
+		if lost := f.sent.Load() - f.received.Load(); lost > uint64(l.load)/8/10 { // what was on its way
+			t.Errorf("%s: %d octets lost", i.name, lost)
+		}
+	}
+}
+
+// sentBy gives what an interface of the gateway has sent, in octets.
+func sentBy(t *testing.T, l *lab, name string) uint64 {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "ip", "-n", l.spaces[gateway].name, "-s", "-j", "link", "show", "dev", name).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []struct {
+		Stats struct{ TX struct{ Bytes uint64 } } `json:"stats64"`
+	}
+	if err := json.Unmarshal(out, &all); err != nil || len(all) != 1 {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return all[0].Stats.TX.Bytes
 }
 
 // Two labs stand side by side; each takes away what it made when it is
@@ -276,6 +326,7 @@ func TestObey(t *testing.T) {
 		"fill telecom 900Mbps 10s": "a load of 900Mbps for 10s: want 1kbps to 50Mbps, for at most 2m0s",
 		"fill moon 1Mbps 10s":      "there is no link moon; there are telecom and unicom",
 		"cost telecom dear":        `"dear" is not a cost`,
+		"fly":                      "there is no word fly here; help prints all of them",
 		"scene moon":               "there is no scene moon; there are " + sceneNames() + " and all",
 	} {
 		got := ""
@@ -303,10 +354,12 @@ func TestOptions(t *testing.T) {
 		"-v4 10.9.0.0/16 -v6 fd00:9::/48":      "",
 		"-v4 10.9.0.0/24":                      "-v4 10.9.0.0/24 is not an IPv4 /16",
 		"-v6 10.9.0.0/16":                      "-v6 10.9.0.0/16 is not an IPv6 /48",
-		"-rate 50%":                            "-recovery 60% and -rate 50%: want 1% <= recovery <= rate",
+		"-rate 50% -recovery 60%":              "-recovery 60% and -rate 50%: want 1% <= recovery <= rate",
 		"-load 15Mbps":                         "-load 15Mbps is not a tenth above 14Mbps, where a link of 20Mbps becomes busy",
 		"-bandwidth 70Mbps -load 60Mbps":       "-load 60Mbps is above 50Mbps, which the lab's wires carry without loss",
-		"-bandwidth 300kbps":                   "-bandwidth 300kbps: a link would never be free again; what the lab's probes and queries need is up to 200kbps",
+		"-bandwidth 600kbps":                   "-bandwidth 600kbps: a link would never be free again; what the lab's probes and queries need is up to 200kbps",
+		"-peering 4ms":                         "-peering 4ms: want at least 10ms, and no less than -uplink 5ms, so that one link is nearer to a client than the other",
+		"-far 40ms":                            "-far 40ms: want at least half as much again as -uplink and -peering together, 35ms, and at most 5s",
 		"-bandwidth 2Mbps -load 3Mbps":         "",
 		"-rate 90% -recovery 90% -load 20Mbps": "",
 	} {

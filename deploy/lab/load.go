@@ -31,8 +31,10 @@ const (
 // load is real traffic: the server of site east sends UDP out by a link to a
 // client network of the link's ISP, as a download does.
 type load struct {
+	rate           atomic.Uint64 // bits a second from now on
 	sent, received atomic.Uint64 // octets of frames
-	stop           func() error  // ends it, and waits for that; may be called again
+	wait           func() error  // until it has ended
+	stop           func() error  // ends it, and waits
 }
 
 // fill sends by a link at a steady rate until it is stopped, longest is over
@@ -54,14 +56,16 @@ func (l *lab) fill(link string, rate config.Bandwidth, longest time.Duration) (*
 		return nil, errors.Join(err, sink.Close())
 	}
 	f := &load{}
+	f.rate.Store(uint64(rate))
 	ctx, cancel := context.WithTimeout(l.ended, longest)
 	var group errgroup.Group
 	group.Go(func() error { f.receive(sink); return nil })
 	group.Go(func() error {
 		defer cancel()
-		err := f.send(ctx, source, sink.LocalAddr().(*net.UDPAddr).AddrPort(), rate)
+		err := f.send(ctx, source, sink.LocalAddr().(*net.UDPAddr).AddrPort())
 		return errors.Join(err, source.Close(), sink.Close())
 	})
+	f.wait = group.Wait
 	f.stop = func() error { cancel(); return group.Wait() }
 	return f, nil
 }
@@ -81,11 +85,10 @@ func (l *lab) udp(place string, address netip.Addr, port uint16) (conn *net.UDPC
 
 // send sends at a steady rate. What could not be sent in time because the
 // machine was busy is made up for, but never more than 20 ms of it at once.
-func (f *load) send(ctx context.Context, conn *net.UDPConn, to netip.AddrPort, rate config.Bandwidth) error {
+func (f *load) send(ctx context.Context, conn *net.UDPConn, to netip.AddrPort) error {
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	packet := make([]byte, payload)
-	perSecond := float64(rate) / 8 / frameOctets
 	due, last := 0.0, time.Now()
 	for {
 		select {
@@ -93,7 +96,7 @@ func (f *load) send(ctx context.Context, conn *net.UDPConn, to netip.AddrPort, r
 			return nil
 		case <-tick.C:
 		}
-		now := time.Now()
+		now, perSecond := time.Now(), float64(f.rate.Load())/8/frameOctets
 		due = min(due+perSecond*now.Sub(last).Seconds(), max(1, perSecond/50))
 		for last = now; due >= 1; due-- {
 			switch _, err := conn.WriteToUDPAddrPort(packet, to); {
@@ -123,6 +126,11 @@ func (f *load) receive(conn *net.UDPConn) {
 		}
 		f.received.Add(uint64(n + frameOctets - payload))
 	}
+}
+
+// String says what became of it.
+func (f *load) String() string {
+	return fmt.Sprintf("%d octets of frames sent, %d arrived", f.sent.Load(), f.received.Load())
 }
 
 // clientBehind gives the first client network of an ISP; the zero one if there

@@ -36,15 +36,15 @@ func (o *options) register(f *flag.FlagSet) {
 	f.TextVar(&o.v6, "v6", netip.MustParsePrefix("2001:db8:1ab::/48"), "IPv6 addresses of the lab, a /48 (RFC 3849)")
 	f.TextVar(&o.bandwidth, "bandwidth", config.Bandwidth(20e6), "maxBandwidth of each link, in and out together")
 	f.TextVar(&o.rate, "rate", config.Percent(70), "a link is busy above this share of it")
-	f.TextVar(&o.recovery, "recovery", config.Percent(60), "and free again below this share")
+	f.TextVar(&o.recovery, "recovery", config.Percent(30), "and free again below this share")
 	f.TextVar(&o.window, "window", config.Duration(time.Second), "over which rates are measured, 1s to 300s")
-	f.TextVar(&o.load, "load", config.Bandwidth(18e6), "what the scenes fill a link with, octets of frames")
+	f.TextVar(&o.load, "load", config.Bandwidth(30e6), "what the scenes fill a link with, octets of frames")
 	f.DurationVar(&o.uplink, "uplink", 5*time.Millisecond, "delay each way between the gateway and each ISP")
 	f.DurationVar(&o.peering, "peering", 30*time.Millisecond, "delay each way between the ISPs")
 	f.DurationVar(&o.far, "far", 80*time.Millisecond, "delay each way that the scene latency moves an uplink to")
 	f.TextVar(&o.warmUp, "warmup", config.Duration(2*time.Second), "an entry of proximity counts so long after it was made, 1s to 1m")
 	f.TextVar(&o.refresh, "refresh", config.Duration(10*time.Second), "proximity measures again what is older, 10s to 24h")
-	f.TextVar(&o.ttl, "ttl", config.Duration(2*time.Second), "of the dynamic names")
+	f.TextVar(&o.ttl, "ttl", config.Duration(5*time.Second), "of the dynamic names")
 }
 
 // check refuses what the scenes cannot work with.
@@ -61,6 +61,10 @@ func (o *options) check() error {
 		return fmt.Errorf("-load %s is not a tenth above %s, where a link of %s becomes busy", o.load, busy, o.bandwidth)
 	case o.load > maxLoad:
 		return fmt.Errorf("-load %s is above %s, which the lab's wires carry without loss", o.load, maxLoad)
+	case o.peering < 10*time.Millisecond || o.peering < o.uplink:
+		return fmt.Errorf("-peering %s: want at least 10ms, and no less than -uplink %s, so that one link is nearer to a client than the other", o.peering, o.uplink)
+	case 2*o.far < 3*(o.uplink+o.peering) || o.far > maxDelay:
+		return fmt.Errorf("-far %s: want at least half as much again as -uplink and -peering together, %s, and at most %s", o.far, o.uplink+o.peering, maxDelay)
 	case free < 200e3:
 		return fmt.Errorf("-bandwidth %s: a link would never be free again; what the lab's probes and queries need is up to 200kbps", o.bandwidth)
 	}

@@ -20,6 +20,9 @@ type scene struct {
 // scenes in the order in which all of them are played.
 var scenes = []scene{
 	{"server", "kill a server; its address leaves the answers, and comes back with it", sceneServer},
+	{"fill", "fill a link past its threshold; new clients get the other one", sceneFill},
+	{"lapse", "fill both links; with nowhere better to go, clients get what they would get without busy protection", sceneLapse},
+	{"pull", "pull the cable of a link; everybody is sent by the other one", scenePull},
 }
 
 // stage is a lab with somebody watching.
@@ -64,7 +67,7 @@ func sceneNames() string {
 // until polls until a condition holds, and says how long that took. The bound
 // is generous: machines are busy. What is true of a fast one is told, not
 // asserted.
-func until(ctx context.Context, bound time.Duration, what string, is func() error) (time.Duration, error) {
+func until(ctx context.Context, bound time.Duration, is func() error) (time.Duration, error) {
 	began := time.Now()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -75,7 +78,7 @@ func until(ctx context.Context, bound time.Duration, what string, is func() erro
 		case err == nil:
 			return took, nil
 		case took > bound:
-			return took, fmt.Errorf("%s: not within %s: %w", what, bound, err)
+			return took, fmt.Errorf("not within %s: %w", bound, err)
 		}
 		select {
 		case <-ctx.Done():
@@ -85,58 +88,126 @@ func until(ctx context.Context, bound time.Duration, what string, is func() erro
 	}
 }
 
-// answers asks for a name some times over the client's own ISP, and gives the
-// virtual servers that it was sent to, in order and once each.
-func (s *stage) answers(ctx context.Context, from, name string) ([]string, error) {
+// viewer is a client network that asks the gateway by a link.
+type viewer struct{ from, by string }
+
+func (v viewer) String() string {
+	if v.by == clientOf(v.from).isp {
+		return v.from
+	}
+	return v.from + " by " + v.by
+}
+
+// viewers ask by the link of their own ISP.
+var (
+	atHome = viewer{home, telecom}
+	atShop = viewer{shop, unicom}
+)
+
+// answers asks for a name some times and gives the virtual servers that the
+// client was sent to, sorted and once each.
+func (s *stage) answers(ctx context.Context, v viewer, name string) ([]string, error) {
 	const times = 8
 	var seen []string
 	for range times {
-		answer, _, err := s.ask(ctx, from, clientOf(from).isp, name)
+		answer, _, err := s.ask(ctx, v.from, v.by, name)
 		if err != nil {
-			return nil, fmt.Errorf("%s asks for %s: %w", from, name, err)
+			return nil, fmt.Errorf("%s asks for %s: %w", v, name, err)
 		}
-		if v := s.behind(answer); !slices.Contains(seen, v) {
-			seen = append(seen, v)
+		if server := s.behind(answer); !slices.Contains(seen, server) {
+			seen = append(seen, server)
 		}
 	}
 	slices.Sort(seen)
 	return seen, nil
 }
 
-// becomes waits until the answers to a client are of the wanted virtual
-// servers only, and says how long that took.
-func (s *stage) becomes(ctx context.Context, bound time.Duration, from, name string, want func(virtual string) bool) (time.Duration, error) {
-	var last []string
-	took, err := until(ctx, bound, from+" asks for "+name, func() (err error) {
-		if last, err = s.answers(ctx, from, name); err != nil {
-			return err
-		}
-		if slices.ContainsFunc(last, func(v string) bool { return !want(v) }) {
-			return fmt.Errorf("it gets %s", strings.Join(last, ", "))
-		}
-		return nil
-	})
-	if err == nil {
-		s.say("%-6s asks for %s: %s", from, name, strings.Join(last, ", "))
-	}
-	return took, err
+// choice is what answers are wanted.
+type choice struct {
+	what string
+	ok   func(server string) bool
 }
 
-// is, isNot and by choose virtual servers.
-func is(name string) func(string) bool { return func(v string) bool { return v == name } }
-func isNot(name string) func(string) bool {
-	return func(v string) bool { return v != name && strings.Contains(v, "-") }
+// by wants servers as they are reached by a link, and without one of them.
+func by(link string) choice {
+	return choice{"servers by " + link, func(server string) bool { return strings.HasSuffix(server, "-"+link) }}
 }
-func by(link string) func(string) bool {
-	return func(v string) bool { return strings.HasSuffix(v, "-"+link) }
+
+func (c choice) without(victim string) choice {
+	return choice{c.what + " but " + victim, func(server string) bool { return server != victim && c.ok(server) }}
+}
+
+// all says whether every answer is wanted.
+func (c choice) all(v viewer, name string, answers []string) error {
+	for _, a := range answers {
+		if !c.ok(a) {
+			return fmt.Errorf("%s asks for %s and gets %s, want %s", v, name, strings.Join(answers, ", "), c.what)
+		}
+	}
+	return nil
+}
+
+// becomes waits until every answer is a wanted one, and says how long it took
+// until the first was.
+func (s *stage) becomes(ctx context.Context, bound time.Duration, v viewer, name string, want choice) (first time.Duration, err error) {
+	began := time.Now()
+	first, err = until(ctx, bound, func() error {
+		answer, _, err := s.ask(ctx, v.from, v.by, name)
+		if err != nil {
+			return fmt.Errorf("%s asks for %s: %w", v, name, err)
+		}
+		return want.all(v, name, []string{s.behind(answer)})
+	})
+	if err != nil {
+		return first, err
+	}
+	var last []string
+	if _, err = until(ctx, bound-time.Since(began), func() (err error) {
+		if last, err = s.answers(ctx, v, name); err != nil {
+			return err
+		}
+		return want.all(v, name, last)
+	}); err != nil {
+		return first, err
+	}
+	s.say("%s asks for %s: %s", v, name, strings.Join(last, ", "))
+	return first, nil
+}
+
+// stays fails as soon as an answer is not a wanted one, for a while.
+func (s *stage) stays(ctx context.Context, while time.Duration, v viewer, name string, want choice) error {
+	for began := time.Now(); time.Since(began) < while; {
+		last, err := s.answers(ctx, v, name)
+		if err == nil {
+			err = want.all(v, name, last)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	s.say("%s asks for %s: still %s", v, name, want.what)
+	return nil
 }
 
 // shows runs dig as a person would, and prints what it says.
-func (s *stage) shows(ctx context.Context, from, name string) error {
-	out, err := s.dig(ctx, from, "+short", name+".lab.example")
+func (s *stage) shows(ctx context.Context, v viewer, name string) error {
+	out, err := s.dig(ctx, v, "+short", name+".lab.example")
 	if err != nil {
 		return err
 	}
-	s.say("%s$ dig +short %s.lab.example: %s", from, name, strings.Join(strings.Fields(out), " "))
+	s.say("%s$ dig @%s +short %s.lab.example: %s", v.from, s.resolver(v.by).Addr(), name, strings.Join(strings.Fields(out), " "))
+	return nil
+}
+
+// prints runs a command of portolan and prints what it says.
+func (s *stage) prints(ctx context.Context, args ...string) error {
+	out, err := s.gate.command(ctx, args...)
+	if err != nil {
+		return err
+	}
+	s.say("$ portolan %s", strings.Join(args, " "))
+	for line := range strings.Lines(out) {
+		s.say("  %s", strings.TrimRight(line, "\n"))
+	}
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 // one leaves by the other a while later, in order. It is our own because netem
 // is not in every kernel.
 //
-//	veth == socket ──> queue, each frame with its time of release ──> socket == veth
+//	veth == socket --> queue, each frame with its time of release --> socket == veth
 //	                   bounded; what does not fit is dropped, and counted
 //
 // One thread does both directions, so nothing is locked; it waits in ppoll for

@@ -130,7 +130,7 @@ func TestWireDelay_Root(t *testing.T) {
 func TestWireLoad_Root(t *testing.T) {
 	r := newRig(t, 100*time.Millisecond)
 	r.crossings(t, 1, 100, 0)
-	const size, seconds = 1400, 2
+	const size, seconds = 1400, 1
 	pace := time.Duration(float64(8*(size+42)) / float64(maxLoad) * 1e9)
 	n := int(seconds * time.Second / pace)
 	took, overtook := r.crossings(t, n, size, pace)
@@ -212,7 +212,7 @@ func TestQueueIsBounded(t *testing.T) {
 func TestWireDrops_Root(t *testing.T) {
 	r := newRig(t, 0)
 	r.crossings(t, 1, 100, 0)
-	if err := r.setDelay(2 * time.Second); err != nil {
+	if err := r.setDelay(time.Second); err != nil {
 		t.Fatal(err)
 	}
 	from, to := udp(t, r.a, "192.0.2.1"), udp(t, r.b, "192.0.2.2")
