@@ -58,25 +58,28 @@ type distance struct {
 	hitch  uint8  // why the last round was none: place in hitches; 0: it was one
 	heard  uint16 // how many samples passive rests on, at most 65535
 
-	triedAt   stamp  // when the last round ended
-	rtt       uint32 // what counts, of active and passive: microseconds; 0: nothing
-	active    uint32 // microseconds, as a method found it; 0: none
-	activeAt  stamp
-	passive   uint32 // microseconds, of clients' own connections; 0: none
-	passiveAt stamp
-	via       [16]byte // who answered
+	triedAt stamp    // when the last round ended
+	rtt     uint32   // what counts, of active and passive: microseconds; 0: nothing
+	active  trail    // as methods found it
+	passive trail    // as clients' own connections showed it
+	via     [16]byte // who answered
 }
 
 // at is when the newest of what counts was found.
-func (d *distance) at() stamp { return max(d.activeAt, d.passiveAt) }
+func (d *distance) at() stamp { return max(d.active.since, d.passive.since) }
 
 // maxMissed is after how many rounds without an answer what was found before
 // does not count any more: the way is broken, not only a packet lost.
 const maxMissed = 3
 
+// broken says that who answered before does not any more. Where nobody ever
+// did, silence says nothing of the way, and what clients' connections showed
+// counts.
+func (d *distance) broken() bool { return d.missed >= maxMissed && d.active.known() }
+
 // counts says whether the distance may be used. maxAge is in seconds.
 func (d *distance) counts(now stamp, maxAge uint32) bool {
-	return d.rtt > 0 && d.missed < maxMissed && age(d.at(), now) <= maxAge
+	return d.rtt > 0 && !d.broken() && age(d.at(), now) <= maxAge
 }
 
 func (d *distance) viaAddr() netip.Addr {

@@ -153,12 +153,12 @@ func (t *Table) distance(v *View, r *Rated) Distance {
 	for i := range v.found {
 		if f := &v.found[i]; f.link == v.in.ids[r.Link] {
 			d.RTT, d.Hops, d.Method, d.Via = time.Duration(f.rtt)*time.Microsecond, int(f.hops), methodNames[f.method], f.viaAddr()
-			d.Active, d.Passive, d.Heard = time.Duration(f.active)*time.Microsecond, time.Duration(f.passive)*time.Microsecond, int(f.heard)
-			if f.active > 0 {
-				d.ActiveAt = t.clock.stampTime(f.activeAt)
+			d.Active, d.Passive, d.Heard = time.Duration(f.active.micros())*time.Microsecond, time.Duration(f.passive.micros())*time.Microsecond, int(f.heard)
+			if f.active.known() {
+				d.ActiveAt = t.clock.stampTime(f.active.since)
 			}
-			if f.passive > 0 {
-				d.PassiveAt = t.clock.stampTime(f.passiveAt)
+			if f.passive.known() {
+				d.PassiveAt = t.clock.stampTime(f.passive.since)
 			}
 		}
 	}

@@ -67,6 +67,9 @@ func Compile(m *config.Model) *Plan {
 // that asks for them (FAQ 1.1.6, 1.2.23).
 func (p *Plan) Measures() bool { return p.asked && p.Config.Measures() }
 
+// refresh is proximity.refresh in seconds.
+func (p *Plan) refresh() uint32 { return secondsOf(time.Duration(p.Config.Refresh)) }
+
 // Link gives the number of a link in this plan, for [View.Rank].
 func (p *Plan) Link(name string) (number int, ok bool) {
 	number, ok = p.index[name]

@@ -218,16 +218,16 @@ func (t *Table) measure(p *Plan, s *shards, e *entry, a Asked, now stamp) {
 }
 
 // due gives the links that are to be measured: those that never were, of which
-// the last round was none, and those that were measured too long ago to be left
+// the last round was none or found something else than those before, and those that were measured too long ago to be left
 // alone. known says that some distance counts.
 func (e *entry) due(p *Plan, now stamp) (known bool, links []string) {
-	found, refresh, in := e.distances(), secondsOf(time.Duration(p.Config.Refresh)), p.inUse.Load()
+	found, refresh, in := e.distances(), p.refresh(), p.inUse.Load()
 	for i, id := range in.ids {
 		fresh := id == 0
 		for j := range found {
 			if d := &found[j]; d.link == id {
 				known = known || d.counts(now, p.maxAge)
-				again := d.missed > 0 && d.missed < maxMissed || d.hitch != 0
+				again := d.missed > 0 && d.missed < maxMissed || d.hitch != 0 || d.active.unsettled()
 				fresh = !again && age(d.triedAt, now) < refresh
 			}
 		}
@@ -250,7 +250,7 @@ func (t *Table) Deliver(r Result) {
 	if r.Err == nil {
 		now = t.clock.stamp(r.Sample.At)
 	}
-	t.update(p, s, r.Prefix.Addr(), r.Link, func(d *distance) { d.result(r, now) })
+	t.update(p, s, r.Prefix.Addr(), r.Link, func(d *distance) { d.result(r, now, p.refresh()) })
 }
 
 // Observe takes what was seen on a client's own connection. It is false, and
@@ -262,7 +262,7 @@ func (t *Table) Observe(client netip.Addr, seen Sample) bool {
 		return false
 	}
 	at := t.clock.stamp(seen.At)
-	ok := t.update(p, s, client, seen.Link, func(d *distance) { d.heardOf(seen.RTT, at) })
+	ok := t.update(p, s, client, seen.Link, func(d *distance) { d.heardOf(seen, at, p.refresh()) })
 	if ok {
 		t.counts.heard.Add(1)
 	}
