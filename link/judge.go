@@ -17,6 +17,7 @@ type judge struct {
 	spec *config.Link
 
 	busy   bool
+	by     busy.Direction // for which it became busy
 	shed   busy.Shed
 	slices int
 	why    string    // of the last change
@@ -42,7 +43,7 @@ func (j *judge) sheds() bool { return j.spec.Busy.Shed == config.ShedSlices }
 // relieved starts afresh.
 func (j *judge) succeed(old *judge) {
 	if j.sheds() == old.sheds() {
-		j.busy, j.shed, j.slices, j.why, j.known = old.busy, old.shed, old.slices, old.why, old.known
+		j.busy, j.by, j.shed, j.slices, j.why, j.known = old.busy, old.by, old.shed, old.slices, old.why, old.known
 	}
 }
 
@@ -85,16 +86,21 @@ func (j *judge) decide(now time.Time, rates busy.Rates, dead func() time.Duratio
 	}
 	c := j.rule.Next(j.busy, rates)
 	if c.Changed {
-		j.busy, j.why = c.Busy, j.sentence(c)
+		j.busy, j.why = c.Busy, j.sentence(c, rates)
+		j.by = c.Direction
 	}
 	return c.Changed
 }
 
 // sentence tells a change with the rate, the bound and the direction (1.2.12):
-// "in 812Mbps is over 700Mbps (70% of 1Gbps)".
-func (j *judge) sentence(c busy.Change) string {
+// "in 812Mbps is over 700Mbps (70% of 1Gbps)". A link that is free again is told
+// by the direction for which it was busy, as long as that counts.
+func (j *judge) sentence(c busy.Change, rates busy.Rates) string {
 	if c.Bound == 0 {
 		return "it has no maxBandwidth any more"
+	}
+	if bounds := j.rule[j.by]; !c.Busy && bounds.Threshold > 0 {
+		c.Direction, c.Rate, c.Bound = j.by, rates[j.by], bounds.Recovery
 	}
 	of := map[busy.Direction]struct {
 		config.Bandwidth

@@ -297,6 +297,18 @@ func TestNeverBusy_T21_T22(t *testing.T) {
 	})
 }
 
+// A link that is free again is told by what made it busy.
+func TestFreeSentence(t *testing.T) {
+	inBubble(t, "  - {name: a, interface: eth1, maxBandwidth: {in: 1Gbps, out: 20Mbps}}\n", func(b *bench) {
+		b.flows(7, 8e6, 16e6)
+		time.Sleep(2 * sec)
+		b.isBusy("out", true, "out 16Mbps is over 14Mbps (70% of 20Mbps)")
+		b.flows(7, 8e6, 8e3)
+		time.Sleep(2 * sec)
+		b.isBusy("neither", false, "out 8kbps is under 12Mbps (60% of 20Mbps)")
+	})
+}
+
 // The mean over a window of 10 s passes the threshold later than the rate does.
 func TestWindow(t *testing.T) {
 	inBubble(t, "  - {name: a, interface: eth1, maxBandwidth: 100Mbps, busy: {window: 10s}}\n", func(b *bench) {
@@ -344,6 +356,10 @@ func TestWant_T60(t *testing.T) {
 		time.Sleep(2 * sec)
 		since := b.board.Table().Row("link/a").LoadSince
 		b.Want(specs(t, "  - {name: other, interface: eth2}\n"+yaml)) // moved down a line
+		time.Sleep(sec)
+		if _, ok := b.board.Gauges().Get("link/other"); !ok {
+			t.Error("a new link has no gauge")
+		}
 		if s := b.States()[1]; s.Rates[busy.In] != 80e6 {
 			t.Errorf("rates of an unchanged link: %v", s.Rates)
 		}
@@ -583,7 +599,7 @@ func TestSource(t *testing.T) {
 			for {
 				select {
 				case <-ctx.Done():
-					next()
+					give(Sample{}, errors.New("too late"))
 					return
 				case err := <-fail:
 					give(Sample{}, err)
@@ -621,6 +637,12 @@ func TestSource(t *testing.T) {
 		b.rates("it came back", nan, nan)
 		if started.Load() != 2 || ended.Load() != 1 {
 			t.Errorf("started %d, ended %d", started.Load(), ended.Load())
+		}
+		b.Want(specs(t, "  - {name: a, meter: {snmp: {address: 192.0.2.1, community: x, index: 2}}}\n"))
+		time.Sleep(sec)
+		b.rates("another counter", nan, nan)
+		if s := b.States()[0]; s.Error != "" || started.Load() != 3 || ended.Load() != 2 {
+			t.Errorf("error %q, started %d, ended %d", s.Error, started.Load(), ended.Load())
 		}
 	}, func(_ *bench, o *Options) {
 		o.Sources = map[string]func(*config.Link) Source{config.MeterSNMP: source}

@@ -108,16 +108,16 @@ const size32 = 1 << 32
 
 // wrapped says how a counter came from was to is: what has to be taken off was
 // for the difference to be right modulo 2^64. Not ok is a counter that was set
-// back: one wrap would make more octets than most. Fields of 64 bits may hold
-// counters of 32 (old drivers), so below 2^32 that wrap is looked at.
+// back: one wrap would make more octets than most. A counter of 0 bits has an
+// unknown width; below 2^32 it may be one of 32.
 func wrapped(was, is uint64, bits int, most float64) (less uint64, ok bool) {
 	switch {
 	case is >= was:
 		return 0, true
-	case was < size32:
+	case was < size32 && bits != 64:
 		return size32, float64(is+size32-was) <= most
 	default:
-		return 0, bits != 32 && float64(is-was) <= most // by itself modulo 2^64
+		return 0, float64(is-was) <= most // by itself modulo 2^64
 	}
 }
 

@@ -13,7 +13,7 @@ type Sample struct {
 	Every time.Duration // the next is due after so long; three that are missing are a gap (T28)
 	In    uint64        // octets received from the line since some beginning
 	Out   uint64        // octets sent into the line since then
-	Bits  int           // what both wrap at: 64, or 32
+	Bits  int           // what both wrap at: 64, 32, or 0 for not known, as old drivers have 32 in fields of 64
 
 	// Series names the beginning: samples of two series are not compared. For
 	// an interface of this machine it is its index, for a router's the index and

@@ -147,7 +147,7 @@ func (l *Links) count() {
 			l.lookSoon()
 			continue
 		}
-		k.meter.count(Sample{At: at, Every: every, In: c.In, Out: c.Out, Bits: 64, Series: uint64(k.nic.Index), Speed: k.nic.Speed})
+		k.meter.count(Sample{At: at, Every: every, In: c.In, Out: c.Out, Series: uint64(k.nic.Index), Speed: k.nic.Speed})
 	}
 }
 
