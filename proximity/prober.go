@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/portolan-lb/portolan/config"
@@ -64,6 +65,11 @@ type Options struct {
 	// be quick.
 	Deliver func(Result)
 
+	// MaxOut bounds the links of networks that are measured at once, in each of
+	// the two lanes; each holds two descriptors at most. The default is 128, or
+	// a 64th of the limit of open files if that is less.
+	MaxOut int
+
 	// Methods takes the place of the functions of the methods that it names:
 	// for tests.
 	Methods map[string]Method
@@ -73,11 +79,12 @@ type Options struct {
 
 // Bounds of what a prober does at once, and how long it waits.
 const (
-	maxRounds = 128                   // networks of a lane that are out
-	maxOut    = 128                   // links of those, of two descriptors at most
-	wait      = time.Second           // for the answer to a packet
-	maxRound  = 30 * time.Second      // for a link of a network, its budget included
-	stagger   = 20 * time.Millisecond // between the links of a network
+	maxRounds      = 128                   // networks of a lane that are out
+	maxOut         = 128                   // links of those, where there are descriptors enough
+	wait           = time.Second           // for the answer to a packet
+	filesPerMethod = 2                     // tcp: its socket, and the raw one beside it
+	maxRound       = 30 * time.Second      // for a link of a network, its budget included
+	stagger        = 20 * time.Millisecond // between the links of a network
 )
 
 // newShare is how much of the budget new networks may take.
@@ -111,14 +118,30 @@ func NewProber(opts Options) *Prober {
 	if opts.Log == nil {
 		opts.Log = slog.Default()
 	}
+	if opts.MaxOut <= 0 {
+		opts.MaxOut = fileShare()
+	}
 	p := &Prober{opts: opts, stats: newCounters(), queue: newQueue()}
 	for i := range p.lanes {
 		p.lanes[i].slots = make(chan struct{}, maxRounds)
-		p.lanes[i].out = make(chan struct{}, maxOut)
+		p.lanes[i].out = make(chan struct{}, opts.MaxOut)
 		p.lanes[i].wake = make(chan struct{}, 1)
 	}
 	return p
 }
+
+// fileShare is how many links may be measured at once: the descriptors of both
+// lanes are a 16th of those that the process may open.
+func fileShare() int {
+	var l syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
+		l.Cur = 1024 // what Linux gives by default
+	}
+	return max(int(min(l.Cur/64, maxOut)), 1)
+}
+
+// Files gives how many descriptors the prober holds at most.
+func (p *Prober) Files() int { return len(p.lanes) * p.opts.MaxOut * filesPerMethod }
 
 // Use has the prober go by another configuration from now on; it is not changed
 // afterwards. Nil, or one that measures nothing, stops it: what waits is dropped
