@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/link"
@@ -12,7 +13,7 @@ import (
 // it we serve, and say so: what interfaces carry is then unknown. The caller
 // calls closeKernel in the end.
 func (d *Daemon) openLinks() (closeKernel func()) {
-	opts := link.Options{Log: d.log, Moved: d.moved}
+	opts := link.Options{Log: d.log, Moved: d.moved, DeadTime: d.deadTime}
 	closeKernel = func() {}
 	if k, err := kernel.Open(); err != nil {
 		d.log.Error("interfaces, next hops and rates of links are unknown", "err", err)
@@ -21,6 +22,14 @@ func (d *Daemon) openLinks() (closeKernel func()) {
 	}
 	d.links = link.New(d.board, opts)
 	return closeKernel
+}
+
+// deadTime is how long caches go on sending clients over a link.
+func (d *Daemon) deadTime(link string) time.Duration {
+	if b := d.running.Load(); b != nil {
+		return b.DNS.DeadTime(link)
+	}
+	return 0
 }
 
 // probeFor has everything probed that a configuration asks for, over the links as
