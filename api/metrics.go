@@ -50,6 +50,7 @@ var (
 
 	poolMembers = gauge("pool_members", "Members of a pool by state.", "pool", "state")
 	poolActive  = gauge("pool_active_members", "Members of a pool that take part in answers now.", "pool")
+	poolLapsed  = gauge("pool_busy_lapsed", "1 if all that take part in a pool are busy, so that busy protection has lapsed.", "pool")
 	poolPanic   = gauge("pool_panic", "1 if a pool ignores health because too few members are usable.", "pool")
 	rowHealth   = gauge("rows", "Virtual servers, links, sites and checks by health.", "kind", "health")
 	holdsNow    = gauge("holds", "Operators' holds in force, by state.", "state")
@@ -69,7 +70,7 @@ var (
 	families = []metric{
 		dnsRequests, dnsReplies, dnsResponses, dnsDuration, dnsTCP, dnsTCPSeen, dnsLimit, dnsReached, dnsDropped, dnsRRL, dnsCookies, dnsDemands, panics, apiPanics,
 		reloadOK, reloadTime, lastGood, configInfo,
-		poolMembers, poolActive, poolPanic, rowHealth, holdsNow, zonesNow, zoneSerial, zoneOK,
+		poolMembers, poolActive, poolLapsed, poolPanic, rowHealth, holdsNow, zonesNow, zoneSerial, zoneOK,
 		probeResults, probeOverruns, probeWaits, probePanics, probeChecks, probeRunning,
 		buildInfo,
 	}
@@ -204,6 +205,7 @@ func (v view) collectPools(emit emitter) {
 		}
 		shown := v.pool(p, nil)
 		emit.put(poolActive, float64(len(shown.Active)), p.Name)
+		emit.put(poolLapsed, one(shown.Lapsed), p.Name)
 		emit.put(poolPanic, one(shown.Panic), p.Name)
 	}
 }

@@ -2,7 +2,9 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/portolan-lb/portolan/status"
 )
@@ -39,9 +41,17 @@ func (d *Daemon) logEvents(ctx context.Context) error {
 func (d *Daemon) notePools(states map[string]string) {
 	var rows *status.Table
 	d.board.Still(func(t *status.Table) { rows = t }) // the hook that woke us runs before its table is there
-	for pool, state := range d.dns.Table().PoolStates(rows) {
+	table := d.dns.Table()
+	for pool, state := range table.PoolStates(rows) {
 		if was := states[pool]; was != state && (was != "" || state != "up") {
-			d.board.Record(status.Event{ID: status.MakeID(status.KindPool, pool), Old: was, New: state, Why: poolWhy[state], By: "daemon"})
+			why := poolWhy[state]
+			switch {
+			case state == "busy":
+				why += ": " + listOf(table.LapsedBy(pool, rows))
+			case was == "busy" && state == "up":
+				why = "busy protection works again: not all are busy any more"
+			}
+			d.board.Record(status.Event{ID: status.MakeID(status.KindPool, pool), Old: was, New: state, Why: why, By: "daemon"})
 		}
 		states[pool] = state
 	}
@@ -52,9 +62,22 @@ var poolWhy = map[string]string{
 	"down":    "no usable member: onDown decides the answers",
 	"held":    "every member is held: NODATA",
 	"full":    "every member is at its limit: onDecline decides the answers",
-	"busy":    "every member is busy: busy protection has lapsed",
+	"busy":    "all that take part are busy, so busy protection has lapsed",
 	"waiting": "a first probe result is still to come: SERVFAIL",
 	"up":      "members take part",
+}
+
+// listOf names rows, the first eight of them.
+func listOf(ids []status.ID) string {
+	const shown = 8
+	var names []string
+	for _, id := range ids[:min(len(ids), shown)] {
+		names = append(names, string(id))
+	}
+	if more := len(ids) - shown; more > 0 {
+		names = append(names, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(names, ", ")
 }
 
 func (d *Daemon) logEvent(e status.Event) {

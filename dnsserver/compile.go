@@ -169,6 +169,15 @@ func (t *Table) PoolStates(rows *status.Table) map[string]string {
 	return states
 }
 
+// LapsedBy gives the rows that are busy behind a pool whose busy protection
+// has lapsed, for all that take part are busy (FAQ 1.2.26); nil if it has not.
+func (t *Table) LapsedBy(pool string, rows *status.Table) []status.ID {
+	if p := t.pools.byName[pool]; p != nil {
+		return p.group.LapsedBy(rows)
+	}
+	return nil
+}
+
 // Waiting names the pools that do not answer yet, for a first probe result of
 // some member is still to come.
 func (t *Table) Waiting(rows *status.Table) []string {

@@ -33,6 +33,29 @@ func (g *Group) Active(t *status.Table) []*Member { return g.active(t).members }
 // (FAQ 1.2.26).
 func (g *Group) Lapsed(t *status.Table) bool { return g.active(t).lapsed }
 
+// LapsedBy gives the rows that are busy, each once, where busy protection
+// lapsed; nil where it did not.
+func (g *Group) LapsedBy(t *status.Table) []status.ID {
+	if !g.Lapsed(t) {
+		return nil
+	}
+	return g.appendBusy(nil, t)
+}
+
+func (g *Group) appendBusy(into []status.ID, t *status.Table) []status.ID {
+	for _, m := range g.Active(t) {
+		for _, id := range m.Needs {
+			if t.Row(id).Busy && !slices.Contains(into, id) {
+				into = append(into, id)
+			}
+		}
+		if m.Group != nil {
+			into = m.Group.appendBusy(into, t)
+		}
+	}
+	return into
+}
+
 // Epoch is what a group's choices rest on for one table, besides the client:
 // as long as it is the same, equal input gets equal shares.
 type Epoch struct {
