@@ -64,7 +64,7 @@ func (c *poolCompiler) costScore(in pick.Input, m *pick.Member) (best int64, fou
 		}
 		return 0, false
 	}
-	for _, inner := range m.Group.Active(in.Table) {
+	for _, inner := range m.Group.ActiveFor(in) {
 		if s, ok := c.costScore(in, inner); ok && (!found || s > best) {
 			best, found = s, true
 		}

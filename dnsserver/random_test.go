@@ -17,13 +17,16 @@ import (
 func randomModel(r *rand.Rand) *config.Model {
 	slot := func() config.Slot {
 		s := config.Slot{Algorithm: []string{"round-robin", "random", "first", "source-hash", "topology", "topology"}[r.IntN(6)]}
+		if r.IntN(3) == 0 {
+			s = liveSlot(r)
+		}
 		if r.IntN(2) == 0 {
 			weighted := r.IntN(2) == 0
 			s.Weighted = &weighted
 		}
 		s.Mask = config.Mask{V4: []int{0, 4, 6, 8, 24}[r.IntN(5)], V6: []int{0, 20, 34, 56}[r.IntN(4)]}
 		if s.Algorithm == "topology" && r.IntN(3) == 0 {
-			s.Tie = []string{"random", "first", "source-hash"}[r.IntN(3)]
+			s.Tie = []string{"random", "first", "source-hash", "bandwidth", "least-connections"}[r.IntN(5)]
 		}
 		return s
 	}
@@ -100,6 +103,7 @@ func (w *world) randomRows(r *rand.Rand) {
 		w.board.Update(status.Row{ID: id, Health: status.Health(r.IntN(3)), Waiting: r.IntN(25) == 0})
 		w.board.Mark(map[status.ID]status.Load{id: {Busy: r.IntN(4) == 0, Full: r.IntN(10) == 0, Shed: uint16(max(0, r.IntN(512)-256))}})
 	}
+	w.randomGauges(r)
 	w.table.Ready(w.board.Table(), nil)
 }
 
@@ -134,7 +138,7 @@ func TestExplainedIsServed(t *testing.T) {
 
 func (w *world) explainAndServe(r *rand.Rand) {
 	q := questions[r.IntN(len(questions))]
-	ask := Ask{Name: q.name, Type: q.qtype, Client: clientIn(r, r.IntN(3) == 0), At: w.now}
+	ask := Ask{Name: q.name, Type: q.qtype, Client: clientIn(r, r.IntN(3) == 0), At: w.now, Gauges: w.board.Gauges()}
 	if r.IntN(2) == 0 {
 		ask.ECS = netip.PrefixFrom(clientIn(r, r.IntN(3) == 0), r.IntN(33)).Masked()
 	}
@@ -167,6 +171,11 @@ func TestScopeAgainstBruteForce(t *testing.T) {
 			for _, p := range w.table.pools.order {
 				shortened += w.checkScopes(r, p)
 			}
+			// Live numbers alone have moved: what was kept for the others is stale.
+			w.randomGauges(r)
+			for _, p := range w.table.pools.order {
+				shortened += w.checkScopes(r, p)
+			}
 		}
 	}
 	if shortened == 0 {
@@ -193,6 +202,7 @@ func (w *world) checkScopes(r *rand.Rand, p *pool) (shortened int) {
 		class, _ := w.table.topology.Lookup(net.Addr())
 		c := &choosing{b: b, q: &question{}, d: &decision{}}
 		c.in.Table, c.in.Client.Addr, c.in.Client.Class = w.board.Table(), net.Addr(), uint32(class)
+		c.in.Gauges = w.board.Gauges()
 		return c
 	}
 	for i, net := range networks {

@@ -154,6 +154,7 @@ func (w *world) askECS(name, qtype string, client netip.Addr, ecs netip.Prefix) 
 		w.t.Fatal(err)
 	}
 	q := parseQuery(msg, client, w.table, true).at(w.now, w.board.Table())
+	q.question.gauges = w.board.Gauges()
 	return answer(w.table, q)
 }
 

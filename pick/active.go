@@ -45,7 +45,7 @@ func (g *Group) LapsedBy(t *status.Table) []status.ID {
 func (g *Group) appendBusy(into []status.ID, t *status.Table) []status.ID {
 	for _, m := range g.Active(t) {
 		for _, id := range m.Needs {
-			if t.Row(id).Busy && !slices.Contains(into, id) {
+			if r := t.Row(id); (r.Busy || r.Shed >= status.Slices) && !slices.Contains(into, id) {
 				into = append(into, id)
 			}
 		}
