@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"syscall"
 )
@@ -17,10 +18,10 @@ func clean(out io.Writer) error {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	ours := regexp.MustCompile(`^plab([0-9]+)-[a-z]+$`)
+	ours := regexp.MustCompile(`^plab([0-9]+)-([a-z]+)$`)
 	for _, e := range entries {
 		m := ours.FindStringSubmatch(e.Name())
-		if m == nil {
+		if m == nil || !slices.ContainsFunc(places, func(p place) bool { return p.name == m[2] }) {
 			continue
 		}
 		pid, err := strconv.Atoi(m[1])

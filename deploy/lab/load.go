@@ -24,8 +24,6 @@ const (
 	frameOctets = payload + 8 + 20 + 14
 	// longestLoad bounds a load, whatever becomes of who asked for it.
 	longestLoad = 2 * time.Minute
-	// portDiscard is where loads go (RFC 863).
-	portDiscard = 9
 )
 
 // load is real traffic: the server of site east sends UDP out by a link to a
@@ -47,11 +45,11 @@ func (l *lab) fill(link string, rate config.Bandwidth, longest time.Duration) (*
 	if from == nil {
 		return nil, fmt.Errorf("there is no link %s; there are %s and %s", link, telecom, unicom)
 	}
-	sink, err := l.udp(to.name, l.addr4(to.net, hostClient), 0)
+	sink, err := l.udp(to.name, l.addr4(to.net, hostClient))
 	if err != nil {
 		return nil, err
 	}
-	source, err := l.udp(east, from.addr4, 0)
+	source, err := l.udp(east, from.addr4)
 	if err != nil {
 		return nil, errors.Join(err, sink.Close())
 	}
@@ -71,8 +69,8 @@ func (l *lab) fill(link string, rate config.Bandwidth, longest time.Duration) (*
 }
 
 // udp opens a socket in a place, with room for what comes while nobody reads.
-func (l *lab) udp(place string, address netip.Addr, port uint16) (conn *net.UDPConn, err error) {
-	l.spaces[place].do(func() { conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(address, port))) })
+func (l *lab) udp(place string, address netip.Addr) (conn *net.UDPConn, err error) {
+	l.spaces[place].do(func() { conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(address, 0))) })
 	if err != nil {
 		return nil, err
 	}
