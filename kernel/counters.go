@@ -17,17 +17,12 @@ type Counter struct {
 // cleared before. It is cheap enough to be called every second: the kernel is
 // asked for the 64-bit counters and nothing else, once for all interfaces.
 func (r *Reader) Counters(into map[int]Counter) error {
-	r.mu.Lock()
-	noStats := r.noStats
-	r.mu.Unlock()
-	if !noStats {
+	if !r.noStats.Load() {
 		err := r.statsOf(into)
 		if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EINVAL) {
 			return wrapped("counters", err)
 		}
-		r.mu.Lock()
-		r.noStats = true // before Linux 4.7
-		r.mu.Unlock()
+		r.noStats.Store(true) // before Linux 4.7
 	}
 	return wrapped("counters", r.linkStats(into))
 }
@@ -43,7 +38,7 @@ func wrapped(what string, err error) error {
 func (r *Reader) statsOf(into map[int]Counter) error {
 	body := make([]byte, sizeofStatsMessage)
 	native.PutUint32(body[8:], 1<<(unix.IFLA_STATS_LINK_64-1))
-	return r.dump(unix.NETLINK_ROUTE, unix.RTM_GETSTATS, body, unix.RTM_NEWSTATS, func() { clear(into) }, func(b []byte) {
+	return dump(r.counts, unix.NETLINK_ROUTE, unix.RTM_GETSTATS, body, unix.RTM_NEWSTATS, func() { clear(into) }, func(b []byte) {
 		if index, c, ok := parseStats(b); ok {
 			into[index] = c
 		}
@@ -53,7 +48,7 @@ func (r *Reader) statsOf(into map[int]Counter) error {
 // linkStats takes the counters from a list of all that is known of interfaces.
 func (r *Reader) linkStats(into map[int]Counter) error {
 	body := make([]byte, unix.SizeofIfInfomsg)
-	return r.dump(unix.NETLINK_ROUTE, unix.RTM_GETLINK, body, unix.RTM_NEWLINK, func() { clear(into) }, func(b []byte) {
+	return dump(r.counts, unix.NETLINK_ROUTE, unix.RTM_GETLINK, body, unix.RTM_NEWLINK, func() { clear(into) }, func(b []byte) {
 		if m, ok := parseLink(b); ok {
 			if c, ok := octets(m.stats); ok {
 				into[m.index] = c

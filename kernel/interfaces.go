@@ -57,7 +57,7 @@ func (r *Reader) Interfaces() ([]Interface, error) {
 
 func (r *Reader) links() (found map[int]*Interface, err error) {
 	body := append(make([]byte, unix.SizeofIfInfomsg), attribute32(unix.IFLA_EXT_MASK, extMaskSkipStats)...)
-	err = r.dump(unix.NETLINK_ROUTE, unix.RTM_GETLINK, body, unix.RTM_NEWLINK, func() { found = map[int]*Interface{} }, func(b []byte) {
+	err = dump(r.sockets, unix.NETLINK_ROUTE, unix.RTM_GETLINK, body, unix.RTM_NEWLINK, func() { found = map[int]*Interface{} }, func(b []byte) {
 		if m, ok := parseLink(b); ok {
 			why := m.down()
 			found[m.index] = &Interface{Index: m.index, Name: m.name, Up: why == "", Why: why, MTU: m.mtu}
@@ -76,7 +76,7 @@ func (r *Reader) addresses(found map[int]*Interface) (peers map[int][]netip.Addr
 		}
 	}
 	body := make([]byte, unix.SizeofIfAddrmsg)
-	err = r.dump(unix.NETLINK_ROUTE, unix.RTM_GETADDR, body, unix.RTM_NEWADDR, start, func(b []byte) {
+	err = dump(r.sockets, unix.NETLINK_ROUTE, unix.RTM_GETADDR, body, unix.RTM_NEWADDR, start, func(b []byte) {
 		m, ok := parseAddress(b)
 		if i := found[m.index]; ok && i != nil {
 			i.Addresses = append(i.Addresses, m.prefix)
@@ -91,7 +91,7 @@ func (r *Reader) addresses(found map[int]*Interface) (peers map[int][]netip.Addr
 // nextHops adds the next hops of default routes.
 func (r *Reader) nextHops(found map[int]*Interface, peers map[int][]netip.Addr) error {
 	var routes []routeMessage
-	err := r.dump(unix.NETLINK_ROUTE, unix.RTM_GETROUTE, make([]byte, unix.SizeofRtMsg), unix.RTM_NEWROUTE, func() { routes = nil }, func(b []byte) {
+	err := dump(r.sockets, unix.NETLINK_ROUTE, unix.RTM_GETROUTE, make([]byte, unix.SizeofRtMsg), unix.RTM_NEWROUTE, func() { routes = nil }, func(b []byte) {
 		if m, ok := parseRoute(b); ok {
 			routes = append(routes, m)
 		}
@@ -126,7 +126,7 @@ func (r *Reader) resolve(routes []routeMessage) error {
 	}
 	var objects map[uint32]objectMessage
 	start := func() { objects = map[uint32]objectMessage{} }
-	err := r.dump(unix.NETLINK_ROUTE, unix.RTM_GETNEXTHOP, make([]byte, unix.SizeofNhmsg), unix.RTM_NEWNEXTHOP, start, func(b []byte) {
+	err := dump(r.sockets, unix.NETLINK_ROUTE, unix.RTM_GETNEXTHOP, make([]byte, unix.SizeofNhmsg), unix.RTM_NEWNEXTHOP, start, func(b []byte) {
 		if m, ok := parseObject(b); ok {
 			objects[m.id] = m
 		}
@@ -185,15 +185,15 @@ func (h *rankedHop) leadsTo(name string, peers []netip.Addr) netip.Addr {
 // speeds adds the speeds of those interfaces whose driver tells one. It is no
 // error if none can be had.
 func (r *Reader) speeds(found map[int]*Interface) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.asking.Lock()
+	defer r.asking.Unlock()
 	if r.noSpeeds {
 		return
 	}
 	if r.ethtool == 0 {
 		name := append([]byte("ethtool"), 0)
 		body := append([]byte{unix.CTRL_CMD_GETFAMILY, 1, 0, 0}, attribute(unix.CTRL_ATTR_FAMILY_NAME, name)...)
-		err := r.ask(unix.NETLINK_GENERIC, unix.GENL_ID_CTRL, 0, body, unix.GENL_ID_CTRL, func(b []byte) { r.ethtool = parseFamily(b) })
+		err := ask(r.sockets, unix.NETLINK_GENERIC, unix.GENL_ID_CTRL, 0, body, unix.GENL_ID_CTRL, func(b []byte) { r.ethtool = parseFamily(b) })
 		if err != nil || r.ethtool == 0 { // before Linux 5.6, or built without it
 			r.noSpeeds = true
 			return
@@ -202,7 +202,7 @@ func (r *Reader) speeds(found map[int]*Interface) {
 	header := attribute(unix.ETHTOOL_A_LINKMODES_HEADER|unix.NLA_F_NESTED, attribute32(unix.ETHTOOL_A_HEADER_FLAGS, unix.ETHTOOL_FLAG_COMPACT_BITSETS))
 	body := append([]byte{unix.ETHTOOL_MSG_LINKMODES_GET, 1, 0, 0}, header...)
 	// An error leaves the rest without a speed, which is what unknown looks like.
-	_ = r.dump(unix.NETLINK_GENERIC, int(r.ethtool), body, r.ethtool, func() {}, func(b []byte) {
+	_ = dump(r.sockets, unix.NETLINK_GENERIC, int(r.ethtool), body, r.ethtool, func() {}, func(b []byte) {
 		if index, speed, ok := parseSpeed(b); ok && found[index] != nil {
 			found[index].Speed = speed
 		}

@@ -264,9 +264,7 @@ func TestCounters_Root(t *testing.T) {
 	index := find(t, r, "eth1").Index
 	for _, noStats := range []bool{false, true} {
 		t.Run("noStats="+strconv.FormatBool(noStats), func(t *testing.T) {
-			r.mu.Lock()
-			r.noStats = noStats
-			r.mu.Unlock()
+			r.noStats.Store(noStats)
 			before, after := map[int]Counter{}, map[int]Counter{99: {}}
 			if err := r.Counters(before); err != nil {
 				t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -14,14 +15,16 @@ import (
 // thread uses it afterwards. Its methods may be called from any goroutine.
 type Reader struct {
 	sockets map[int]*nl.SocketHandle // for questions, by protocol
+	counts  map[int]*nl.SocketHandle // for counters alone: a router's table of routes takes a second
 	changes *os.File                 // notifications arrive here
 
 	watching sync.Mutex
 
-	mu       sync.Mutex
-	noStats  bool   // this kernel has no RTM_GETSTATS: links are asked instead
-	ethtool  uint16 // its family of generic netlink; 0: not asked yet
-	noSpeeds bool   // this kernel tells no speeds
+	noStats atomic.Bool // this kernel has no RTM_GETSTATS: links are asked instead
+
+	asking   sync.Mutex // guards the rest
+	ethtool  uint16     // its family of generic netlink; 0: not asked yet
+	noSpeeds bool       // this kernel tells no speeds
 }
 
 // patience is how long the kernel may take for an answer.
@@ -31,17 +34,17 @@ const patience = 5 // seconds
 // are collected from here on, so whoever looks after Open and then watches
 // misses nothing. It needs no privileges. The caller closes the reader.
 func Open() (*Reader, error) {
-	r := &Reader{sockets: map[int]*nl.SocketHandle{}}
-	for _, protocol := range []int{unix.NETLINK_ROUTE, unix.NETLINK_GENERIC} {
-		s, err := nl.Subscribe(protocol)
+	r := &Reader{sockets: map[int]*nl.SocketHandle{}, counts: map[int]*nl.SocketHandle{}}
+	for _, s := range []struct {
+		of       map[int]*nl.SocketHandle
+		protocol int
+	}{{r.sockets, unix.NETLINK_ROUTE}, {r.sockets, unix.NETLINK_GENERIC}, {r.counts, unix.NETLINK_ROUTE}} {
+		handle, err := open(s.protocol)
 		if err != nil {
 			r.Close()
 			return nil, fmt.Errorf("netlink socket: %w", err)
 		}
-		limit := unix.Timeval{Sec: patience}
-		_ = s.SetSendTimeout(&limit) // they only note the time and return no error
-		_ = s.SetReceiveTimeout(&limit)
-		r.sockets[protocol] = &nl.SocketHandle{Socket: s}
+		s.of[s.protocol] = handle
 	}
 	var err error
 	if r.changes, err = subscribe(); err != nil {
@@ -51,10 +54,24 @@ func Open() (*Reader, error) {
 	return r, nil
 }
 
+// open opens a socket for questions.
+func open(protocol int) (*nl.SocketHandle, error) {
+	s, err := nl.Subscribe(protocol)
+	if err != nil {
+		return nil, err
+	}
+	limit := unix.Timeval{Sec: patience}
+	_ = s.SetSendTimeout(&limit) // they only note the time and return no error
+	_ = s.SetReceiveTimeout(&limit)
+	return &nl.SocketHandle{Socket: s}, nil
+}
+
 // Close ends a reader. What still uses it gets errors.
 func (r *Reader) Close() {
-	for _, s := range r.sockets {
-		s.Close()
+	for _, of := range []map[int]*nl.SocketHandle{r.sockets, r.counts} {
+		for _, s := range of {
+			s.Close()
+		}
 	}
 	if r.changes != nil {
 		_ = r.changes.Close() // nothing was written to it
@@ -67,10 +84,10 @@ const tries = 3
 
 // dump asks for a list and gives each of its entries of type reply to f. Before
 // each try it calls start.
-func (r *Reader) dump(protocol int, kind int, body []byte, reply uint16, start func(), f func(b []byte)) error {
+func dump(sockets map[int]*nl.SocketHandle, protocol, kind int, body []byte, reply uint16, start func(), f func(b []byte)) error {
 	for try := 1; ; try++ {
 		start()
-		err := r.ask(protocol, kind, unix.NLM_F_DUMP, body, reply, f)
+		err := ask(sockets, protocol, kind, unix.NLM_F_DUMP, body, reply, f)
 		switch {
 		case err == nil:
 			return nil
@@ -83,9 +100,9 @@ func (r *Reader) dump(protocol int, kind int, body []byte, reply uint16, start f
 }
 
 // ask sends one question and gives each answer of type reply to f.
-func (r *Reader) ask(protocol int, kind, flags int, body []byte, reply uint16, f func(b []byte)) error {
+func ask(sockets map[int]*nl.SocketHandle, protocol, kind, flags int, body []byte, reply uint16, f func(b []byte)) error {
 	req := nl.NewNetlinkRequest(kind, flags)
-	req.Sockets = r.sockets
+	req.Sockets = sockets
 	req.AddRawData(body)
 	return req.ExecuteIter(protocol, reply, func(b []byte) bool {
 		f(b)

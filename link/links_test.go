@@ -430,7 +430,9 @@ func TestInterfaceRow(t *testing.T) {
 		if n := b.moved.Load(); n != 0 {
 			t.Errorf("moved %d times", n)
 		}
-		b.machine.now(func() { b.interfaces = append(b.interfaces, eth(12, "eth1", hop4("192.0.2.254"))) })
+		b.machine.now(func() {
+			b.interfaces = append(b.interfaces, eth(12, "eth1", hop4("192.0.2.254"), addresses("192.0.2.7/24")))
+		})
 		time.Sleep(sec)
 		b.row("interface/eth1", status.Up, "interface 12 is up")
 		if w, _ := b.Way("a"); w.NextHop != netip.MustParseAddr("192.0.2.254") || w.Lost || b.moved.Load() != 1 {
@@ -439,6 +441,9 @@ func TestInterfaceRow(t *testing.T) {
 		b.machine.now(func() { b.err = errors.New("no memory") })
 		time.Sleep(sec)
 		b.row("interface/eth1", status.Unknown, "no memory")
+		if !b.Own(netip.MustParseAddr("192.0.2.7")) {
+			t.Error("an error took the machine's addresses away")
+		}
 	})
 }
 
@@ -577,6 +582,19 @@ func TestPush(t *testing.T) {
 		if err := b.Push("x", busy.Rates{}); !errors.Is(err, ErrNoLink) {
 			t.Error(err)
 		}
+	})
+}
+
+// What the rule does not judge by may stay unknown for ever.
+func TestPushOneDirection(t *testing.T) {
+	inBubble(t, "  - {name: a, meter: push, maxBandwidth: {in: 100Mbps}}\n", func(b *bench) {
+		for range 2 * int(longest/sec) / 10 {
+			if err := b.Push("a", busy.Rates{nan, 80e6, nan}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(10 * sec)
+		}
+		b.isBusy("in", true, "in 80Mbps is over 70Mbps (70% of 100Mbps)")
 	})
 }
 
