@@ -469,6 +469,8 @@ func TestPlaces(t *testing.T) {
 			ask(t, b, w, nil)
 		}
 		time.Sleep(time.Minute)
+		mu.Lock()
+		defer mu.Unlock()
 		if most != 2*b.opts.MaxOut || b.Files() != 2*most {
 			t.Errorf("%d were measured at once, %d files", most, b.Files())
 		}
