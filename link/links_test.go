@@ -36,9 +36,11 @@ type machine struct {
 	err        error
 	changed    func()
 	looks      atomic.Int32
+	slow       atomic.Int64 // what a look takes
 }
 
 func (m *machine) Interfaces() ([]kernel.Interface, error) {
+	time.Sleep(time.Duration(m.slow.Load())) // fake time
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.looks.Add(1)
@@ -456,7 +458,8 @@ func TestLooksNowAndThen(t *testing.T) {
 	})
 }
 
-// A storm of notifications does not become one of looks.
+// A storm of notifications does not become one of looks; still less where a look
+// takes long.
 func TestStorm(t *testing.T) {
 	inBubble(t, "  - {name: a, interface: eth1}\n", func(b *bench) {
 		before := b.looks.Load()
@@ -466,6 +469,22 @@ func TestStorm(t *testing.T) {
 		}
 		if n := b.looks.Load() - before; n > int32(10*sec/lookLeast)+1 {
 			t.Errorf("%d looks in 10 s", n)
+		}
+		b.slow.Store(int64(sec))
+		time.Sleep(5 * sec)
+		before = b.looks.Load()
+		for range 600 {
+			b.machine.now(func() {})
+			time.Sleep(100 * time.Millisecond)
+		}
+		if n := b.looks.Load() - before; n < 10 || n > 13 {
+			t.Errorf("%d looks of 1 s in 60 s", n)
+		}
+		time.Sleep(5 * sec)
+		before = b.looks.Load()
+		time.Sleep(500 * sec)
+		if n := b.looks.Load() - before; n < 4 || n > 6 {
+			t.Errorf("%d looks of 1 s in 500 s, though nothing was told", n)
 		}
 	})
 }
