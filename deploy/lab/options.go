@@ -22,6 +22,7 @@ type options struct {
 	recovery  config.Percent   // free below
 	window    config.Duration  // of the meter
 	load      config.Bandwidth // what fills a link
+	crossings int              // how often scene fill does
 
 	uplink, peering, far time.Duration // delays each way
 	warmUp, refresh      config.Duration
@@ -39,6 +40,7 @@ func (o *options) register(f *flag.FlagSet) {
 	f.TextVar(&o.recovery, "recovery", config.Percent(30), "and free again below this share")
 	f.TextVar(&o.window, "window", config.Duration(time.Second), "over which rates are measured, 1s to 300s")
 	f.TextVar(&o.load, "load", config.Bandwidth(30e6), "what the scenes fill a link with, octets of frames")
+	f.IntVar(&o.crossings, "crossings", 1, "how often the scene fill does so, 1 to 100, each at a random moment")
 	f.DurationVar(&o.uplink, "uplink", 5*time.Millisecond, "delay each way between the gateway and each ISP")
 	f.DurationVar(&o.peering, "peering", 30*time.Millisecond, "delay each way between the ISPs")
 	f.DurationVar(&o.far, "far", 80*time.Millisecond, "delay each way that the scene latency moves an uplink to")
@@ -59,6 +61,8 @@ func (o *options) check() error {
 		return fmt.Errorf("-recovery %s and -rate %s: want 1%% <= recovery <= rate", o.recovery, o.rate)
 	case float64(o.load) < 1.1*float64(busy):
 		return fmt.Errorf("-load %s is not a tenth above %s, where a link of %s becomes busy", o.load, busy, o.bandwidth)
+	case o.crossings < 1 || o.crossings > 100:
+		return fmt.Errorf("-crossings %d is not between 1 and 100", o.crossings)
 	case o.load > maxLoad:
 		return fmt.Errorf("-load %s is above %s, which the lab's wires carry without loss", o.load, maxLoad)
 	case o.peering < 10*time.Millisecond || o.peering < o.uplink:

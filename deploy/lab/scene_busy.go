@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,50 +18,69 @@ import (
 func (s *stage) metered() time.Duration { return time.Duration(s.window) + 10*time.Second }
 
 // goal is how fast the first changed answer follows a link that is filled past
-// its threshold, with a window of 1 s, on a machine that is not busy.
-const goal = 1500 * time.Millisecond
-
-// crossings are how often a link is filled at most: the best counts, for other
-// programs want the processors too.
-const crossings = 4
+// its threshold, with a window of 1 s, on a machine that is not busy. The best
+// of some crossings counts, for other programs want the processors too.
+const (
+	goal  = 1500 * time.Millisecond
+	tries = 4
+)
 
 // sceneFill fills the link of a client's ISP. Answers move, what flows goes on
 // (T18), and they stay moved between the thresholds (T17).
-func sceneFill(ctx context.Context, s *stage) (err error) {
-	best, judged := time.Hour, s.window == config.Duration(time.Second)
-	for n := 1; n == 1 || judged && n <= crossings && best > goal; n++ {
-		since := s.lastEvent(ctx)
-		if _, err := s.becomes(ctx, s.metered(), atHome, "www", by(telecom)); err != nil {
-			return err
-		}
-		s.say("%s of real traffic out by telecom, which is busy above %s", s.load, s.mark(s.rate))
-		f, err := s.fill(telecom, s.load, time.Minute)
+func sceneFill(ctx context.Context, s *stage) error {
+	judged := s.window == config.Duration(time.Second)
+	var took []time.Duration
+	for n := 0; n < s.crossings || judged && n < tries && slices.Min(took) > goal; n++ {
+		t, err := s.cross(ctx, n == 0)
 		if err != nil {
 			return err
 		}
-		took, err := s.becomes(ctx, s.metered(), atHome, "www", by(unicom))
-		if err == nil {
-			err = s.told(ctx, telecom, since)
-		}
-		if err == nil {
-			s.say("%.2f s after the load began the first answer was another", took.Seconds())
-			best = min(best, took)
-			if n == 1 {
-				err = s.whileBusy(ctx, f)
-			}
-		}
+		took = append(took, t)
+	}
+	slices.Sort(took)
+	if len(took) > 1 {
+		s.say("%d crossings: first answer after %.2f s, median %.2f s, last %.2f s", len(took), took[0].Seconds(), took[len(took)/2].Seconds(), took[len(took)-1].Seconds())
+	}
+	if judged && took[0] > goal {
+		return fmt.Errorf("the first changed answer came after %.2f s at best, want %s", took[0].Seconds(), goal)
+	}
+	return s.free(ctx)
+}
+
+// cross fills the link once, at any moment of the meter's second, and says how
+// long it took until an answer was another.
+func (s *stage) cross(ctx context.Context, look bool) (took time.Duration, err error) {
+	if _, err := s.becomes(ctx, s.metered(), atHome, "www", by(telecom)); err != nil {
+		return 0, err
+	}
+	select {
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	case <-time.After(rand.N(time.Second)):
+	}
+	since := s.lastEvent(ctx)
+	s.say("%s of real traffic out by telecom, which is busy above %s", s.load, s.mark(s.rate))
+	f, err := s.fill(telecom, s.load, longestLoad)
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
 		if err = errors.Join(err, f.stop()); err != nil {
-			return err
+			return
 		}
 		s.say("the load is over: %s", f)
 		if f.received.Load() < f.sent.Load()*95/100 {
-			return fmt.Errorf("what flowed was hindered: %s", f)
+			err = fmt.Errorf("what flowed was hindered: %s", f)
 		}
+	}()
+	if took, err = s.becomes(ctx, s.metered(), atHome, "www", by(unicom)); err != nil {
+		return 0, err
 	}
-	if judged && best > goal {
-		return fmt.Errorf("the first changed answer came after %.2f s at best, want %s", best.Seconds(), goal)
+	s.say("%.2f s after the load began the first answer was another", took.Seconds())
+	if err = s.told(ctx, status.MakeID(status.KindLink, telecom), "busy", since); err == nil && look {
+		err = s.whileBusy(ctx, f)
 	}
-	return s.free(ctx)
+	return took, err
 }
 
 // free waits until no link is busy.
@@ -85,19 +106,23 @@ func (s *stage) lastEvent(ctx context.Context) (seq uint64) {
 	return seq
 }
 
-// told gives what the journal has of a link becoming busy since an event.
-func (s *stage) told(ctx context.Context, link string, since uint64) error {
-	events, err := s.gate.api.Events(ctx, since, 1000)
-	if err != nil {
-		return err
-	}
-	for _, e := range events {
-		if e.ID == status.MakeID(status.KindLink, link) && strings.Contains(e.New, "busy") {
-			s.say("event %d: %s %s -> %s: %s", e.Seq, e.ID, e.Old, e.New, e.Why)
-			return nil
+// told waits for the event, since another one, by which a thing got into a
+// state, and prints it.
+func (s *stage) told(ctx context.Context, id status.ID, state string, since uint64) error {
+	_, err := until(ctx, patience, func() error {
+		events, err := s.gate.api.Events(ctx, since, 1000)
+		if err != nil {
+			return err
 		}
-	}
-	return fmt.Errorf("no event says that link %s became busy", link)
+		for _, e := range events {
+			if e.ID == id && strings.Contains(e.New, state) {
+				s.say("event %d: %s %s -> %s: %s", e.Seq, e.ID, e.Old, e.New, e.Why)
+				return nil
+			}
+		}
+		return fmt.Errorf("no event since number %d says that %s is %s", since, id, state)
+	})
+	return err
 }
 
 // whileBusy looks at what else a busy link means.
@@ -126,6 +151,7 @@ func sceneLapse(ctx context.Context, s *stage) (err error) {
 	if _, err := s.becomes(ctx, s.metered(), atHome, "www", by(telecom)); err != nil {
 		return err
 	}
+	since := s.lastEvent(ctx)
 	var loads []*load
 	defer func() {
 		for _, f := range loads {
@@ -148,6 +174,9 @@ func sceneLapse(ctx context.Context, s *stage) (err error) {
 		}
 	}
 	s.say("both are busy: topology chooses as if neither were")
+	if err := s.told(ctx, status.MakeID(status.KindPool, "web"), "busy", since); err != nil {
+		return err
+	}
 	return s.prints(ctx, "get", "links")
 }
 
