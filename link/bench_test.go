@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/portolan-lb/portolan/busy"
 	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/status"
 )
@@ -34,11 +35,15 @@ func benchTick(b *testing.B, window string, change bool) {
 			m.totals[n] = c
 		}
 		if change {
+			bound := []float64{1, 1e18}[i%2]
 			for _, k := range l.links {
-				k.busy = i%2 == 0
+				k.rule = busy.Rule{busy.Total: {Threshold: bound, Recovery: bound}}
 			}
 		}
 		l.tick()
+	}
+	if n := l.board.Table().Generation(); change != (n > 2) {
+		b.Errorf("%d tables", n)
 	}
 }
 

@@ -21,7 +21,15 @@ type judge struct {
 	shed   busy.Shed
 	slices int
 	why    string    // of the last change
-	known  time.Time // when a rate was last known, since the last change
+	known  time.Time // when all was last known that counts
+
+	marked marked // what the board was told
+}
+
+// marked is what pick reads of a judge.
+type marked struct {
+	busy   bool
+	slices int
 }
 
 // ruleOf gives the bounds of a link: shares of its maxBandwidth (C8).
@@ -39,9 +47,11 @@ func ruleOf(spec *config.Link) busy.Rule {
 
 func (j *judge) sheds() bool { return j.spec.Busy.Shed == config.ShedSlices }
 
-// succeed takes over how the link stood. Who changes the way in which a link is
-// relieved starts afresh.
+// succeed takes over how the link stood. Where the way has changed in which a
+// link is relieved, it is judged afresh.
 func (j *judge) succeed(old *judge) {
+	j.marked = old.marked
+	j.why = "busy.shed was changed: it is judged afresh"
 	if j.sheds() == old.sheds() {
 		j.busy, j.by, j.shed, j.slices, j.why, j.known = old.busy, old.by, old.shed, old.slices, old.why, old.known
 	}
@@ -59,11 +69,13 @@ func (j *judge) next(now time.Time, rates busy.Rates, dead func() time.Duration)
 	}
 	if (j.busy || j.slices > 0) && now.Sub(j.known) > longest {
 		j.busy, j.shed, j.slices = false, busy.Shed{}, 0
-		j.why, changed = fmt.Sprintf("it was not measured for %v: whether it is busy is not known", config.Duration(longest)), true
+		j.why = fmt.Sprintf("it was not measured for %v: whether it is busy is not known", config.Duration(longest))
 	} else {
-		changed = j.decide(now, rates, dead)
+		j.decide(now, rates, dead)
 	}
-	return status.Load{Busy: j.busy, Shed: uint16(j.slices), Why: j.why, By: "link"}, changed
+	was := j.marked
+	j.marked = marked{j.busy, j.slices}
+	return status.Load{Busy: j.busy, Shed: uint16(j.slices), Why: j.why, By: "link"}, j.marked != was
 }
 
 // measured says whether all is known that the rule judges by.
@@ -76,20 +88,18 @@ func (j *judge) measured(rates busy.Rates) bool {
 	return true
 }
 
-func (j *judge) decide(now time.Time, rates busy.Rates, dead func() time.Duration) (changed bool) {
+func (j *judge) decide(now time.Time, rates busy.Rates, dead func() time.Duration) {
 	if j.sheds() {
 		var v busy.Verdict
 		if j.shed, v = j.shed.Next(j.rule, rates, dead(), now); v.Changed {
 			j.slices, j.why = v.Slices, v.Why
 		}
-		return v.Changed
+		return
 	}
-	c := j.rule.Next(j.busy, rates)
-	if c.Changed {
+	if c := j.rule.Next(j.busy, rates); c.Changed {
 		j.busy, j.why = c.Busy, j.sentence(c, rates)
 		j.by = c.Direction
 	}
-	return c.Changed
 }
 
 // sentence tells a change with the rate, the bound and the direction (1.2.12):

@@ -703,6 +703,10 @@ func TestShed(t *testing.T) {
 		if r := b.board.Table().Row("link/a"); !r.Busy || r.Shed != 0 {
 			t.Errorf("all at once: %+v", r)
 		}
+		b.Want(specs(t, "  - {name: a, interface: eth1, maxBandwidth: 100Mbps, busy: {shed: hash-slices}}\n"))
+		b.flows(7, 0, 0)
+		time.Sleep(2 * sec)
+		b.isBusy("slices again, and nothing flows", false, "busy.shed was changed: it is judged afresh")
 	}, func(_ *bench, o *Options) {
 		o.DeadTime = func(link string) time.Duration {
 			if link != "a" {
