@@ -53,6 +53,7 @@ func (q *query) admit(t *Table, g *gate) {
 type gate struct {
 	demand   *demandMeter   // nil where the transport proves the source
 	listener netip.AddrPort // as configured
+	alsoTCP  bool           // the listener serves TCP too
 	limited  *limitedLog
 	outcomes *[rationKinds]atomic.Uint64 // of rate limiting
 }

@@ -38,4 +38,5 @@ type decision struct {
 	scope int    // ECS scope in bits for which this distribution holds
 	ede   uint16 // extended error code; with text "" and code 0: none
 	text  string
+	wants bool // the client's network is to be measured, or kept fresh, after the answer
 }

@@ -150,7 +150,7 @@ func TestObserve_Root(t *testing.T) {
 			t.Errorf("%s to %s takes %v, want %v", test.from, test.to, o.RTT, test.least)
 		}
 	}
-	if got := s.Stats().Sighted; got["taken"] != 6 || got["near"]+got["unsure"]+got["unknown"] != 0 {
+	if got := s.Sighted(); got["taken"] != 6 || got["near"]+got["unsure"]+got["unknown"] != 0 {
 		t.Errorf("counted %v", got)
 	}
 }
@@ -164,7 +164,7 @@ func TestObserve_SYNCookies_Root(t *testing.T) {
 	for range 3 {
 		f.ask(t, "tcp", "198.51.100.2", "198.51.100.1", "ns.example.com.")
 	}
-	if got := s.Stats().Sighted; got["unsure"] != 3 {
+	if got := s.Sighted(); got["unsure"] != 3 {
 		t.Errorf("counted %v", got)
 	}
 }
@@ -186,7 +186,7 @@ func TestObserve_Near_Root(t *testing.T) {
 		}
 		c.Close()
 	})
-	if got := s.Stats().Sighted; got["near"] != 3 || got["taken"] != 0 {
+	if got := s.Sighted(); got["near"] != 3 || got["taken"] != 0 {
 		t.Errorf("counted %v", got)
 	}
 }
@@ -257,7 +257,7 @@ func BenchmarkObserve(b *testing.B) {
 	for b.Loop() {
 		s.look()
 	}
-	if got := server.Stats().Sighted; got["near"] == 0 { // it came by loopback, which is found out last
+	if got := server.Sighted(); got["near"] == 0 { // it came by loopback, which is found out last
 		b.Fatal(got)
 	}
 }

@@ -32,6 +32,10 @@ type Options struct {
 	// goroutine that answers them: it must not wait. May be nil.
 	Observe func(Observation)
 
+	// Solicit says whether a UDP query is answered by nothing but TC, so that its
+	// client comes over TCP and is observed. It must not wait. May be nil.
+	Solicit func(Arrival) bool
+
 	// Record is told of what operators should know, beside the log; may be nil.
 	Record func(status.Event)
 }
@@ -139,11 +143,13 @@ type handler struct {
 	shard  int // of zone counters
 	tcp    bool
 	gate   *gate
+
+	control []byte // that came with the packet at hand, over UDP
 }
 
 func (s *Server) newHandler(tcp bool) *handler {
 	h := &handler{server: s, count: &counters{tcp: tcp}, shard: len(s.counters), tcp: tcp}
-	h.gate = &gate{listener: s.opening, limited: &s.limited, outcomes: &h.count.rations}
+	h.gate = &gate{listener: s.opening, alsoTCP: servesTCP(s.opts.Listeners, s.opening), limited: &s.limited, outcomes: &h.count.rations}
 	if !tcp {
 		h.gate.demand = s.demand.meter()
 	}
@@ -195,6 +201,7 @@ func (h *handler) reply(msg []byte, source netip.Addr, buf []byte, now time.Time
 		h.count.drop(q.why)
 		return nil
 	}
+	h.solicit(q)
 	out, err := q.pack(buf)
 	if err != nil {
 		h.alarm(err, "")

@@ -115,7 +115,6 @@ type Stats struct {
 	Cookies   CookieStats                    // what COOKIE options proved
 	Panics    uint64                         // recovered while answering, and replies that could not be packed
 	Conns     ConnStats                      // TCP connections
-	Sighted   map[string]uint64              // TCP connections whose round trip time was looked at: taken, unsure, unknown, near
 	Limits    map[string]LimitCount          // by key below dns.limits
 	Durations [countBuckets]DurationCount    // of answering, from the socket to the packed reply
 	Total     time.Duration                  // sum of all durations
@@ -173,7 +172,7 @@ func (s *Server) Stats() Stats {
 	}
 	s.countLost()
 	st.Dropped["overload"] = s.lost.total()
-	st.Limits, st.Sighted = s.limitCounts(), s.sighted.counts()
+	st.Limits = s.limitCounts()
 	st.Conns = ConnStats{
 		Open: s.conns.count(), Accepted: s.conns.accepted.Load(),
 		Refused: s.conns.refused.Load(), Displaced: s.conns.displaced.Load(), Failed: s.conns.failed.Load(),

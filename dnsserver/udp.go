@@ -54,6 +54,7 @@ func (u *udpSocket) serve(ctx context.Context) {
 			u.h.count.drop(dropMalformed)
 			continue
 		}
+		u.h.control = control[:nc]
 		u.reply(u.h.handle(in[:n], source, out), replyFrom(control[:nc]), source)
 	}
 }
