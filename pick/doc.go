@@ -9,8 +9,8 @@
 //
 // What members are stays with their owner, who numbers them by [Member.Index].
 //
-// Start reading at [Group], then active.go for who takes part, then
-// algorithms.go.
+// Start reading at [Group], then active.go for who takes part, shed.go
+// for whom a member is busy though it is not for others, then algorithms.go.
 //
 // # To add an algorithm
 //
