@@ -223,7 +223,7 @@ var (
 	up    = between(0.5, 1.6, minutes(20), 4*hour)
 )
 
-// The steps: a load steps to 160 % of the threshold and back; it grows by 100 %
+// The first three: a load steps to 160 % of the threshold and back; it grows by 100 %
 // within a quarter of an hour; it stands at 105 % with a deviation of 10 %.
 var scenes = []scene{
 	{name: "step", load: between(0.5, 1.6, minutes(20), minutes(100)), shares: two, noise: 0.03, steps: twice, length: 4 * hour, turns: 12, calm: true},
@@ -279,9 +279,13 @@ func (s scene) hold(t *testing.T, ttl time.Duration, shed, plain figures) {
 func TestSimulation_DeadTime(t *testing.T) {
 	table := fmt.Sprintf("%-11s %4s | %5s %5s %7s %5s %5s | %5s %5s %7s %5s\n", "load", "TTL",
 		"first", "over", "changes", "turns", "moved", "over", "turns", "moved", "")
+	ttls := []time.Duration{5, 30, 60, 120, 300}
+	if raceEnabled || testing.Short() { // one goroutine, no races: the time is better spent
+		ttls = ttls[2:3]
+	}
 	var most, mostPlain float64
 	for _, s := range scenes {
-		for _, ttl := range []time.Duration{5, 30, 60, 120, 300} {
+		for _, ttl := range ttls {
 			ttl *= time.Second
 			shed, plain := s.play(ttl, false, 1), s.play(ttl, true, 1)
 			s.hold(t, ttl, shed, plain)
@@ -292,7 +296,7 @@ func TestSimulation_DeadTime(t *testing.T) {
 				shed.first*100, shed.over*100, shed.changes, shed.turns, shed.moved, plain.over*100, plain.turns, plain.moved)
 		}
 	}
-	if most > mostPlain {
+	if most > mostPlain && len(ttls) > 1 {
 		t.Errorf("the most over the threshold is %.0f%%, with on/off %.0f%%", most*100, mostPlain*100)
 	}
 	t.Logf("shed is on the left, on/off on the right\n%s", table)

@@ -1,0 +1,5 @@
+//go:build !race
+
+package busy
+
+const raceEnabled = false

@@ -1,0 +1,6 @@
+//go:build race
+
+package busy
+
+// The race detector makes a simulation ten times slower.
+const raceEnabled = true
