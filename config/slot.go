@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"reflect"
 	"slices"
+	"strings"
 )
 
 // Slot names an algorithm. In YAML it is a bare name or
@@ -184,15 +185,30 @@ func (p *Pool) warnSlot(c *checker, s *Slot) {
 	if s.ranks() && s.Algorithm != "cost" {
 		field, what, looks = &s.Tie, "has no effect", s.Tie
 	}
+	meant, lacks := func(*Link) bool { return true }, "a link"
 	switch looks {
 	case "bandwidth", "max-bandwidth":
-		if !p.hasLink(c, map[*Pool]bool{}, func(l *Link) bool { return l.RateLimit.of(s.Direction) > 0 }) {
-			c.warn(field, "%s: no member is on a link with a rateLimit, direction %s", what, s.Direction)
-		}
+		meant = func(l *Link) bool { return l.RateLimit.of(s.Direction) > 0 }
+		lacks = "a link with a rateLimit, direction " + s.Direction
 	case "cost":
-		if !p.hasLink(c, map[*Pool]bool{}, func(*Link) bool { return true }) {
-			c.warn(field, "%s: no member is on a link", what)
+	default:
+		return
+	}
+	if !p.hasLink(c, map[*Pool]bool{}, meant) {
+		c.warn(field, "%s: no member is on %s", what, lacks)
+		return
+	}
+	if looks == "bandwidth" { // counts them with the mean of the others
+		return
+	}
+	var out []string
+	for _, m := range p.Members {
+		if m.Pool == "" && !m.onLink(c, meant) {
+			out = append(out, m.Target())
 		}
+	}
+	if len(out) > 0 {
+		c.warn(field, "%s never chooses %s: not on %s", looks, strings.Join(out, ", "), lacks)
 	}
 }
 
@@ -215,7 +231,12 @@ func (p *Pool) hasLink(c *checker, seen map[*Pool]bool, meant func(*Link) bool) 
 		if inner := c.pools[m.Pool]; inner != nil {
 			return !seen[inner] && inner.hasLink(c, seen, meant)
 		}
-		v := c.hosts[m.VirtualServer]
-		return v != nil && v.Link != "" && slices.ContainsFunc(c.m.Links, func(l *Link) bool { return l != nil && l.Name == v.Link && meant(l) })
+		return m.onLink(c, meant)
 	})
+}
+
+// onLink says whether a member is a virtual server on a link that is meant.
+func (m *Member) onLink(c *checker, meant func(*Link) bool) bool {
+	v := c.hosts[m.VirtualServer]
+	return v != nil && v.Link != "" && slices.ContainsFunc(c.m.Links, func(l *Link) bool { return l != nil && l.Name == v.Link && meant(l) })
 }
