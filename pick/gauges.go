@@ -20,6 +20,11 @@ import (
 //	max-bandwidth   is left out                       the limit lapses: the least over it
 //	least-...       is left out                       -
 
+// liveBits bounds shares that come of live numbers, to a millionth or two of the
+// largest. Few then have a turn at the same step of a round, and the draw is
+// quick.
+const liveBits = 20
+
 // live is an algorithm that reads gauges.
 type live struct{ Algorithm }
 
@@ -77,7 +82,7 @@ func Bandwidth(d busy.Direction, weighted bool) Algorithm {
 				dist.add(m, 1, weighted)
 			}
 		}
-		dist.reduce()
+		dist.reduceTo(liveBits)
 		return dist, true
 	}))
 }
@@ -221,7 +226,7 @@ func levelling(d busy.Direction, debit float64) Algorithm {
 				dist.Shares = append(dist.Shares, Share{m, max(uint64(v*scale), 1)})
 			}
 		}
-		dist.reduce()
+		dist.reduceTo(liveBits)
 		return dist, true
 	})
 }

@@ -176,12 +176,15 @@ func total(shares []Share) (sum uint64) {
 // reduce divides the weights by what they have in common, so that equal
 // distributions have equal numbers, and rounds what nesting made too large for
 // drawSmooth to tell apart.
-func (d Distribution) reduce() {
+func (d Distribution) reduce() { d.reduceTo(stepBits) }
+
+// reduceTo is reduce to at most so many bits.
+func (d Distribution) reduceTo(n int) {
 	common, largest := uint64(0), uint64(0)
 	for _, s := range d.Shares {
 		common, largest = gcd(common, s.Weight), max(largest, s.Weight)
 	}
-	shift := max(bits.Len64(largest/max(common, 1))-stepBits, 0)
+	shift := max(bits.Len64(largest/max(common, 1))-n, 0)
 	if common > 1 || shift > 0 {
 		for i, s := range d.Shares {
 			d.Shares[i].Weight = max(s.Weight/common>>shift, 1)
