@@ -16,6 +16,8 @@ type judge struct {
 	rule busy.Rule
 	spec *config.Link
 
+	changes uint64 // how often it said something else than before
+
 	busy   bool
 	by     busy.Direction // for which it became busy
 	shed   busy.Shed
@@ -50,7 +52,7 @@ func (j *judge) sheds() bool { return j.spec.Busy.Shed == config.ShedSlices }
 // succeed takes over how the link stood. Where the way has changed in which a
 // link is relieved, it is judged afresh.
 func (j *judge) succeed(old *judge) {
-	j.marked = old.marked
+	j.marked, j.changes = old.marked, old.changes
 	j.why = "busy.shed was changed: it is judged afresh"
 	if j.sheds() == old.sheds() {
 		j.busy, j.by, j.shed, j.slices, j.why, j.known = old.busy, old.by, old.shed, old.slices, old.why, old.known

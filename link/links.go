@@ -3,9 +3,7 @@ package link
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"math"
 	"reflect"
 	"sync"
 	"sync/atomic"
@@ -189,24 +187,3 @@ var (
 	ErrNoLink    = errors.New("there is no link")
 	ErrNotPushed = errors.New("is not metered by pushed values (meter: push)")
 )
-
-// Push gives the meter of a link a rate that somebody else has measured, in bits
-// a second; NaN is not known. Total is in and out together where it is not
-// given. It counts until the next one, and no longer than the link's
-// meter.maxAge.
-func (l *Links) Push(name string, rates busy.Rates) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	k := l.byName[name]
-	if k == nil {
-		return fmt.Errorf("%w %q", ErrNoLink, name)
-	}
-	if k.spec.Meter.From != config.MeterPush {
-		return fmt.Errorf("link %q %w", name, ErrNotPushed)
-	}
-	if math.IsNaN(rates[busy.Total]) {
-		rates[busy.Total] = rates[busy.In] + rates[busy.Out]
-	}
-	k.meter.push(rates, time.Now(), time.Duration(k.spec.Meter.MaxAge))
-	return nil
-}

@@ -34,7 +34,8 @@ type State struct {
 	Rule         busy.Rule     // thresholds and recoveries, bits a second; 0: none
 	MaxBandwidth config.Bandwidths
 	RateLimit    config.Bandwidths
-	Sheds        bool // it sheds slices of clients instead of being busy
+	Changes      uint64 // how often it became busy or free, or shed another number of slices
+	Sheds        bool   // it sheds slices of clients instead of being busy
 }
 
 // States gives how all links stand, in the order of the configuration.
@@ -49,7 +50,7 @@ func (l *Links) States() []State {
 			Name: k.spec.Name, Row: table.Row(k.id), Way: ways[k.spec.Name], Cost: k.spec.Cost, Site: k.spec.Site,
 			Interface: k.spec.Interface,
 			Meter:     k.spec.Meter.From, Window: time.Duration(k.spec.Busy.Window), Measured: k.meter.last(),
-			Error: k.failed, Rates: k.rates, Rule: k.rule, MaxBandwidth: k.spec.MaxBandwidth, RateLimit: k.spec.RateLimit, Sheds: k.sheds(),
+			Error: k.failed, Rates: k.rates, Rule: k.rule, MaxBandwidth: k.spec.MaxBandwidth, RateLimit: k.spec.RateLimit, Sheds: k.sheds(), Changes: k.changes,
 		}
 		switch {
 		case s.Interface == "":

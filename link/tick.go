@@ -119,6 +119,7 @@ func (l *Links) tick() {
 				marks = map[status.ID]status.Load{}
 			}
 			marks[k.id] = load
+			k.changes++
 		}
 	}
 	if len(l.gauges) > 0 {
