@@ -40,7 +40,7 @@ func TestGet(t *testing.T) {
 			`"row":{"id":"virtualServer/a","health":"up","since":"2026-01-02T03:04:05Z","why":"200 OK"}},` +
 			`{"name":"b","addresses":["192.0.2.2"],"port":80,"link":"north","pools":["web"],` +
 			`"row":{"id":"virtualServer/b","health":"down","waiting":true,"since":"2026-01-02T03:04:05Z","why":"refused"}}]`: func() (any, error) { return c.VirtualServers(ctx) },
-		`[{"name":"north","row":{"id":"link/north","health":"up","since":"2026-01-02T03:04:05Z"}}]`: func() (any, error) { return c.Links(ctx) },
+		`[{"name":"north","load":{},"affects":{"virtualServers":["b"],"pools":["web","outer"],"names":["www.example.com."]},"row":{"id":"link/north","health":"up","since":"2026-01-02T03:04:05Z"}}]`: func() (any, error) { return c.Links(ctx) },
 		`[{"name":"north","virtualServers":["a"],"row":{"id":"site/north","health":"unknown","since":"2026-01-02T03:04:05Z"}},` +
 			`{"name":"south","row":{"id":"site/south","health":"unknown","since":"2026-01-02T03:04:05Z"}}]`: func() (any, error) { return c.Sites(ctx) },
 		`[{"name":"example.com.","file":"example.com.zone","origin":"configuration","serial":7,"records":12,"state":"ok",` +

@@ -96,7 +96,7 @@ func (v view) describeLink(name string) *Description {
 	if c == nil {
 		return nil
 	}
-	return v.withRow("link", name, c, v.link(c))
+	return v.withRow("link", name, c, v.linkOf(c, v.linkStates(), v.affected()))
 }
 
 func (v view) describeSite(name string) *Description {

@@ -14,7 +14,9 @@ import (
 
 	"github.com/portolan-lb/portolan/api"
 	"github.com/portolan-lb/portolan/api/client"
+	"github.com/portolan-lb/portolan/busy"
 	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/link"
 	"github.com/portolan-lb/portolan/pick"
 	"github.com/portolan-lb/portolan/probe"
 	"github.com/portolan-lb/portolan/status"
@@ -26,12 +28,14 @@ type daemon struct {
 	model  *config.Model
 	groups map[string]*pick.Group
 	checks []probe.History
+	links  []link.State
 
 	mu      sync.Mutex
 	missing []api.NotReady
 	changes []api.Change
 	asked   []api.ExplainQuery
 	saved   []map[status.ID]status.Hold
+	reports []any
 	fails   error // what Apply, Reload, Explain and SaveHolds say
 	enter   func()
 }
@@ -83,6 +87,21 @@ func (d *daemon) Explain(_ context.Context, q api.ExplainQuery) (any, error) {
 
 func (d *daemon) saveHolds(holds map[status.ID]status.Hold) error {
 	d.saved = append(d.saved, holds)
+	return d.fails
+}
+
+func (d *daemon) ReportServer(name string, r api.ServerReport) (api.ServerReported, error) {
+	d.reports = append(d.reports, name, r)
+	return api.ServerReported{ID: status.MakeID(status.KindVirtualServer, name), Until: start.Add(r.For)}, d.fails
+}
+
+func (d *daemon) ReportRates(link string, rates busy.Rates) error {
+	d.reports = append(d.reports, link, rates)
+	return d.fails
+}
+
+func (d *daemon) ReportOctets(link string, o api.Octets) error {
+	d.reports = append(d.reports, link, o)
 	return d.fails
 }
 
@@ -164,7 +183,8 @@ func (d *daemon) options() api.Options {
 			defer d.mu.Unlock()
 			return d.missing
 		},
-		Pools: d, Probes: d, Apply: d, Explain: d,
+		Pools: d, Probes: d, Apply: d, Explain: d, Reports: d,
+		Links:     func() []link.State { return d.links },
 		SaveHolds: d.saveHolds,
 		Log:       slog.New(slog.DiscardHandler),
 	}

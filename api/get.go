@@ -193,15 +193,6 @@ func (v view) poolsByServer() map[string][]string {
 	return pools
 }
 
-func (s *Server) links(*http.Request) (any, error) {
-	v := s.view()
-	return list(v.model.Links, v.link), nil
-}
-
-func (v view) link(c *config.Link) Link {
-	return Link{c.Name, c.NextHop, c.Site, v.row(status.KindLink, c.Name)}
-}
-
 func (s *Server) sites(*http.Request) (any, error) {
 	v := s.view()
 	servers := map[string][]string{}

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -99,7 +100,7 @@ type collector struct{ *Server }
 
 // Describe implements [prometheus.Collector].
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, m := range families {
+	for _, m := range slices.Concat(families, linkFamilies) {
 		ch <- m.desc
 	}
 }
@@ -112,6 +113,8 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	v := c.view()
 	v.collectPools(emit)
 	v.collectRows(emit)
+	v.collectLinks(emit)
+	v.collectReports(emit)
 	v.collectZones(emit)
 	c.collectProbes(emit)
 	emit.put(apiPanics, float64(c.panics.Load()))

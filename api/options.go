@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/link"
 	"github.com/portolan-lb/portolan/pick"
 	"github.com/portolan-lb/portolan/probe"
 	"github.com/portolan-lb/portolan/status"
@@ -23,6 +24,8 @@ type Options struct {
 	Ready   func() []NotReady
 	Pools   Pools
 	Probes  Probes
+	Links   func() []link.State // in the order of the configuration
+	Reports Reporter
 	Apply   Applier
 	Explain Explainer
 

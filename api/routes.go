@@ -22,6 +22,7 @@ func (s *Server) routes() http.Handler {
 		"GET /v1/members":                   s.members,
 		"GET /v1/virtualservers":            s.virtualServers,
 		"GET /v1/links":                     s.links,
+		"GET /v1/links/{name}":              s.link,
 		"GET /v1/sites":                     s.sites,
 		"GET /v1/probes":                    s.probes,
 		"GET /v1/zones":                     s.zones,
@@ -36,6 +37,9 @@ func (s *Server) routes() http.Handler {
 		"POST /v1/zones/{name...}":          s.changeZone(AddZone),
 		"PUT /v1/zones/{name...}":           s.changeZone(ReplaceZone),
 		"DELETE /v1/zones/{name...}":        s.changeZone(RemoveZone),
+
+		"PUT /v1/links/{name}/rate":            s.reportRate,
+		"PUT /v1/virtualservers/{name}/report": s.reportServer,
 	} {
 		mux.Handle(pattern, s.serve(e))
 	}

@@ -46,14 +46,6 @@ type VirtualServer struct {
 	Row       status.Row   `json:"row"`
 }
 
-// Link is an ISP line and its row.
-type Link struct {
-	Name    string     `json:"name"`
-	NextHop netip.Addr `json:"nextHop,omitzero"`
-	Site    string     `json:"site,omitempty"`
-	Row     status.Row `json:"row"`
-}
-
 // Site is a site and its row.
 type Site struct {
 	Name           string     `json:"name"`

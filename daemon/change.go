@@ -34,6 +34,7 @@ func (d *Daemon) use(b *Built) config.Errors {
 	})
 	d.probeFor(b)
 	d.wanting.Unlock()
+	d.report.want(b.Model.VirtualServers)
 	errs := d.keepConfig(b)
 	b.forget()
 	return errs

@@ -50,6 +50,7 @@ type Daemon struct {
 	prober *probe.Prober
 	links  *link.Links
 	dns    *dnsserver.Server
+	report *reports
 	store  *store.Store // nil: nothing is kept
 
 	monitor monitorDoor // written before anybody can ask for a change
@@ -73,6 +74,7 @@ func New(opts Options) *Daemon {
 		return d.running.Load().Model.Source().ReadFile(ref) // relative to the configuration
 	}})
 	d.state.Store(&api.ConfigState{})
+	d.report = newReports(d.board)
 	return d
 }
 
@@ -114,6 +116,7 @@ func (d *Daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.dns.Run(ctx) })
 	g.Go(func() error { return d.prober.Run(ctx) })
+	g.Go(func() error { return d.report.run(ctx) })
 	g.Go(func() error { return d.links.Run(ctx) })
 	if err := d.openDoors(ctx, g); err != nil {
 		g.Go(func() error { return err })

@@ -24,6 +24,8 @@ func (d *Daemon) apiOptions() api.Options {
 		Ready:   d.NotReady,
 		Pools:   d,
 		Probes:  d.prober,
+		Links:   d.links.States,
+		Reports: reporter{d.report, d.links},
 		Apply:   d,
 		Explain: d,
 

@@ -59,6 +59,25 @@ func (c *Client) Links(ctx context.Context) ([]api.Link, error) {
 	return get[[]api.Link](ctx, c, nil, "v1", "links")
 }
 
+// Link tells of one link.
+func (c *Client) Link(ctx context.Context, name string) (api.Link, error) {
+	return get[api.Link](ctx, c, nil, "v1", "links", name)
+}
+
+// ReportServer reports of a virtual server.
+func (c *Client) ReportServer(ctx context.Context, name string, r api.ServerReportRequest) (api.ServerReported, error) {
+	var done api.ServerReported
+	err := c.call(ctx, http.MethodPut, nil, r, &done, "v1", "virtualservers", name, "report")
+	return done, err
+}
+
+// ReportRate reports what a link carries.
+func (c *Client) ReportRate(ctx context.Context, name string, r api.RateReport) (api.RateReported, error) {
+	var done api.RateReported
+	err := c.call(ctx, http.MethodPut, nil, r, &done, "v1", "links", name, "rate")
+	return done, err
+}
+
 // Sites lists the sites.
 func (c *Client) Sites(ctx context.Context) ([]api.Site, error) {
 	return get[[]api.Site](ctx, c, nil, "v1", "sites")

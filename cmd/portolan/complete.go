@@ -34,6 +34,17 @@ func completeDescribe(cmd *cobra.Command, args []string, _ string) ([]string, co
 	return nil, noFiles
 }
 
+// completeWatch completes a kind as get has it, then the names of that kind.
+func completeWatch(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	switch len(args) {
+	case 0:
+		return kindWords(), noFiles
+	case 1:
+		return namesOf(cmd, args[0]), noFiles
+	}
+	return nil, noFiles
+}
+
 // completeHoldable completes the rows that can be held.
 func completeHoldable(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {

@@ -54,7 +54,7 @@ var listings = []listing{
 		func(ctx context.Context, c *client.Client, _ getOptions) ([]api.VirtualServer, error) {
 			return c.VirtualServers(ctx)
 		}, virtualServerRow)},
-	{"link", []int{0}, []string{"links", "link"}, []string{"LINK", "STATE", "FOR", "NEXT HOP", "SITE", "EVIDENCE"}, of(
+	{"link", []int{0}, []string{"links", "link"}, linkHeader, of(
 		func(ctx context.Context, c *client.Client, _ getOptions) ([]api.Link, error) { return c.Links(ctx) }, linkRow)},
 	{"site", []int{0}, []string{"sites", "site"}, []string{"SITE", "STATE", "FOR", "VIRTUAL SERVERS", "EVIDENCE"}, of(
 		func(ctx context.Context, c *client.Client, _ getOptions) ([]api.Site, error) { return c.Sites(ctx) }, siteRow)},
@@ -78,7 +78,12 @@ const getManual = `List things of a kind as they stand now. KIND is one of:
                   takes part, slots, and the dynamic names that it answers
   members         of every pool, or of --pool: state, whether it takes part, why not
   virtualservers  health with its age, addresses, and the evidence
-  links, sites    the same for those
+  links           health with its age; whether it is busy, or how many of 256
+                  slices of clients it sheds, and since when; what it carries
+                  in each direction (? is not known), the share of its
+                  maxBandwidth, and above and below which share it is busy and
+                  free; where that is measured; whom it affects; the evidence
+  sites           health with its age, and the evidence
   probes          every target that is probed, and what was seen last
   zones           state (ok; last good: the file is bad now, an older version is
                   served; failed: not served), serial, where it comes from

@@ -85,8 +85,8 @@ Environment: PORTOLAN_SOCKET, PORTOLAN_CONFIG and PORTOLAN_STATE stand in for
 		SilenceUsage:  true,
 	}
 	root.PersistentFlags().String("socket", envOr("PORTOLAN_SOCKET", defaultSocket), "the server's API socket [PORTOLAN_SOCKET]")
-	root.AddCommand(serveCommand(), checkCommand(), explainCommand(), applyCommand(), reloadCommand(), getCommand(),
-		describeCommand(), zoneCommand(), holdCommand(), releaseCommand(), convertCommand(), demoCommand(), versionCommand())
+	root.AddCommand(serveCommand(), checkCommand(), explainCommand(), applyCommand(), reloadCommand(), getCommand(), watchCommand(),
+		describeCommand(), zoneCommand(), holdCommand(), releaseCommand(), reportCommand(), convertCommand(), demoCommand(), versionCommand())
 	sayHowToUse(root)
 	return root
 }

@@ -42,14 +42,6 @@ func virtualServerRow(v api.VirtualServer, o getOptions) []string {
 	return []string{v.Name, stateOf(v.Row), age(v.Row.Since, o.now), strings.Join(addrs, " "), v.Site, v.Link, evidence(v.Row)}
 }
 
-func linkRow(l api.Link, o getOptions) []string {
-	hop := ""
-	if l.NextHop.IsValid() {
-		hop = l.NextHop.String()
-	}
-	return []string{l.Name, stateOf(l.Row), age(l.Row.Since, o.now), hop, l.Site, evidence(l.Row)}
-}
-
 func siteRow(s api.Site, o getOptions) []string {
 	return []string{s.Name, stateOf(s.Row), age(s.Row.Since, o.now), strings.Join(s.VirtualServers, " "), evidence(s.Row)}
 }
@@ -84,12 +76,7 @@ func stateOf(r status.Row) string {
 	if r.Waiting {
 		state = "waiting"
 	}
-	if r.Busy {
-		state += " busy"
-	}
-	if r.Full {
-		state += " full"
-	}
+	state += before(" ", r.Load())
 	if r.Hold != nil {
 		state += " (held " + r.Hold.State.String() + ")"
 	}
@@ -97,8 +84,11 @@ func stateOf(r status.Row) string {
 }
 
 func evidence(r status.Row) string {
-	if r.Hold != nil {
+	switch {
+	case r.Hold != nil:
 		return "held by " + r.Hold.By + ": " + r.Hold.Reason
+	case r.Load() != "":
+		return r.LoadWhy + before("; ", r.Why)
 	}
 	return r.Why
 }
