@@ -51,15 +51,13 @@ var built = sync.OnceValues(func() (string, error) {
 	return p.program, p.make(context.Background())
 })
 
-// optionsOf are the flags of a test: the defaults, those given, and at last
-// those in PORTOLAN_LAB, so that everything can be tested with other addresses,
-// thresholds and loads: PORTOLAN_LAB="-v4 10.9.0.0/16 -bandwidth 8Mbps -load 7Mbps".
+// optionsOf gives the options of flags.
 func optionsOf(t *testing.T, args ...string) *options {
 	t.Helper()
 	var o options
 	flags := flag.NewFlagSet("lab", flag.ContinueOnError)
 	o.register(flags)
-	if err := flags.Parse(append(args, strings.Fields(os.Getenv("PORTOLAN_LAB"))...)); err != nil {
+	if err := flags.Parse(args); err != nil {
 		t.Fatal(err)
 	}
 	return &o
@@ -82,10 +80,12 @@ func needLab(t *testing.T) (program string) {
 }
 
 // inLab calls f in a lab. There is one at a time in a process: they are named
-// after it.
+// after it. PORTOLAN_LAB has flags for it, so that everything can be tested with
+// other addresses, thresholds and loads:
+// PORTOLAN_LAB="-v4 10.9.0.0/16 -bandwidth 8Mbps -load 9Mbps".
 func inLab(t *testing.T, f func(ctx context.Context, l *lab)) {
 	t.Helper()
-	o := optionsOf(t, "-portolan", needLab(t))
+	o := optionsOf(t, append([]string{"-portolan", needLab(t)}, strings.Fields(os.Getenv("PORTOLAN_LAB"))...)...)
 	err := within(t.Context(), o, t.TempDir(), func(ctx context.Context, l *lab) error { f(ctx, l); return nil })
 	if err != nil {
 		t.Fatal(err)
@@ -119,10 +119,10 @@ func testNetwork(ctx context.Context, t *testing.T, l *lab) {
 			}
 			for _, a := range []string{v.addr4.String(), "[" + v.addr6.String() + "]"} {
 				fastest := time.Hour
-				for range 2 {
+				for n := 0; n < 20 && fastest > want+20*time.Millisecond; n++ { // the neighbours have to be found first, and machines are busy
 					fastest = min(fastest, connect(t, l, c.name, a+":80"))
 				}
-				if fastest < want || fastest > want+50*time.Millisecond {
+				if fastest < want || fastest > want+20*time.Millisecond {
 					t.Errorf("%s to %s (%s): %s there and back, want %s", c.name, v.name, a, fastest, want)
 				}
 			}
@@ -173,7 +173,7 @@ func connect(t *testing.T, l *lab, from, to string) (took time.Duration) {
 // looks at, and nothing of it is lost.
 func testLoad(ctx context.Context, t *testing.T, l *lab) {
 	for _, i := range isps {
-		before, began := sentBy(t, l, i.name), time.Now()
+		before, began := carriedBy(t, l, i.name), time.Now()
 		f, err := l.fill(i.name, l.load, 10*time.Second)
 		if err != nil {
 			t.Fatal(err)
@@ -191,9 +191,9 @@ func testLoad(ctx context.Context, t *testing.T, l *lab) {
 		if t.Logf("%s: 1.5 s of load took %s", i.name, took); took < 1450*time.Millisecond { // more, where the machine is busy
 			t.Errorf("it is heavier than %s", l.load)
 		}
-		sent, counted := float64(f.sent.Load()), float64(sentBy(t, l, i.name)-before)
-		if counted < sent || counted > 1.02*sent+50e3 {
-			t.Errorf("%s: %.0f octets sent, the interface counts %.0f", i.name, sent, counted)
+		sent, counted := float64(f.sent.Load()), float64(carriedBy(t, l, i.name)-before)
+		if counted < float64(f.received.Load()) || counted > 1.02*sent+50e3 {
+			t.Errorf("%s: %s; the interface counts %.0f", i.name, f, counted)
 		}
 		if lost := f.sent.Load() - f.received.Load(); lost > uint64(l.load)/8/10 { // what was on its way
 			t.Errorf("%s: %d octets lost", i.name, lost)
@@ -201,18 +201,22 @@ func testLoad(ctx context.Context, t *testing.T, l *lab) {
 	}
 }
 
-// sentBy gives what an interface of the gateway has sent, in octets.
-func sentBy(t *testing.T, l *lab, name string) uint64 {
+// carriedBy gives what an interface of the gateway has sent, or received where
+// loads come in, in octets.
+func carriedBy(t *testing.T, l *lab, name string) uint64 {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "ip", "-n", l.spaces[gateway].name, "-s", "-j", "link", "show", "dev", name).Output()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var all []struct {
-		Stats struct{ TX struct{ Bytes uint64 } } `json:"stats64"`
+		Stats struct{ RX, TX struct{ Bytes uint64 } } `json:"stats64"`
 	}
 	if err := json.Unmarshal(out, &all); err != nil || len(all) != 1 {
 		t.Fatalf("%v: %s", err, out)
+	}
+	if l.direction == "in" {
+		return all[0].Stats.RX.Bytes
 	}
 	return all[0].Stats.TX.Bytes
 }
@@ -375,6 +379,8 @@ func TestOptions(t *testing.T) {
 		"-bandwidth 600kbps":                   "-bandwidth 600kbps: a link would never be free again; what the lab's probes and queries need is up to 200kbps",
 		"-peering 4ms":                         "-peering 4ms: want at least 10ms, and no less than -uplink 5ms, so that one link is nearer to a client than the other",
 		"-far 40ms":                            "-far 40ms: want at least half as much again as -uplink and -peering together, 35ms, and at most 5s",
+		"-direction up":                        "-direction up is not total, in or out",
+		"-crossings 0":                         "-crossings 0 is not between 1 and 100",
 		"-bandwidth 2Mbps -load 3Mbps":         "",
 		"-rate 90% -recovery 90% -load 20Mbps": "",
 	} {

@@ -26,8 +26,9 @@ const (
 	longestLoad = 2 * time.Minute
 )
 
-// load is real traffic: the server of site east sends UDP out by a link to a
-// client network of the link's ISP, as a download does.
+// load is real traffic over a link: UDP from the server of site east to a client
+// network of the link's ISP, as a download is; or, with -direction in, the other
+// way.
 type load struct {
 	rate           atomic.Uint64 // bits a second from now on
 	sent, received atomic.Uint64 // octets of frames
@@ -41,17 +42,20 @@ func (l *lab) fill(link string, rate config.Bandwidth, longest time.Duration) (*
 	if rate < 1000 || rate > maxLoad || longest <= 0 || longest > longestLoad {
 		return nil, fmt.Errorf("a load of %s for %s: want 1kbps to %s, for at most %s", rate, longest, maxLoad, longestLoad)
 	}
-	from, to := l.servers[east+"-"+link], clientBehind(link)
-	if from == nil {
+	server, client := l.servers[east+"-"+link], clientBehind(link)
+	if server == nil {
 		return nil, fmt.Errorf("there is no link %s; there are %s and %s", link, telecom, unicom)
 	}
-	sink, err := l.udp(to.name, l.addr4(to.net, hostClient))
+	source, err := l.udp(east, server.addr4)
 	if err != nil {
 		return nil, err
 	}
-	source, err := l.udp(east, from.addr4)
+	sink, err := l.udp(client.name, l.addr4(client.net, hostClient))
 	if err != nil {
-		return nil, errors.Join(err, sink.Close())
+		return nil, errors.Join(err, source.Close())
+	}
+	if l.direction == "in" {
+		source, sink = sink, source
 	}
 	f := &load{}
 	f.rate.Store(uint64(rate))

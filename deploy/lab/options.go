@@ -17,7 +17,8 @@ type options struct {
 
 	v4, v6 netip.Prefix // all addresses of the lab are of these
 
-	bandwidth config.Bandwidth // maxBandwidth of each link, in and out together
+	bandwidth config.Bandwidth // maxBandwidth of each link
+	direction string           // that it is of, and that loads take: total (they go out), in, out
 	rate      config.Percent   // busy above
 	recovery  config.Percent   // free below
 	window    config.Duration  // of the meter
@@ -35,7 +36,8 @@ func (o *options) register(f *flag.FlagSet) {
 	f.IntVar(&o.dns, "port", 53, "of DNS in the gateway")
 	f.TextVar(&o.v4, "v4", netip.MustParsePrefix("198.18.0.0/16"), "IPv4 addresses of the lab, a /16 (RFC 2544)")
 	f.TextVar(&o.v6, "v6", netip.MustParsePrefix("2001:db8:1ab::/48"), "IPv6 addresses of the lab, a /48 (RFC 3849)")
-	f.TextVar(&o.bandwidth, "bandwidth", config.Bandwidth(20e6), "maxBandwidth of each link, in and out together")
+	f.TextVar(&o.bandwidth, "bandwidth", config.Bandwidth(20e6), "maxBandwidth of each link")
+	f.StringVar(&o.direction, "direction", "total", "that it is of and that loads take: total (they go out), in, out")
 	f.TextVar(&o.rate, "rate", config.Percent(70), "a link is busy above this share of it")
 	f.TextVar(&o.recovery, "recovery", config.Percent(30), "and free again below this share")
 	f.TextVar(&o.window, "window", config.Duration(time.Second), "over which rates are measured, 1s to 300s")
@@ -57,6 +59,8 @@ func (o *options) check() error {
 		return fmt.Errorf("-v4 %s is not an IPv4 /16", o.v4)
 	case !o.v6.Addr().Is6() || o.v6.Bits() != 48:
 		return fmt.Errorf("-v6 %s is not an IPv6 /48", o.v6)
+	case o.direction != "total" && o.direction != "in" && o.direction != "out":
+		return fmt.Errorf("-direction %s is not total, in or out", o.direction)
 	case o.rate < 1 || o.recovery < 1 || o.recovery > o.rate:
 		return fmt.Errorf("-recovery %s and -rate %s: want 1%% <= recovery <= rate", o.recovery, o.rate)
 	case float64(o.load) < 1.1*float64(busy):

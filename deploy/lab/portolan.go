@@ -96,15 +96,15 @@ func (p *portolan) write() error {
 	}
 	data := struct {
 		*options
-		Listeners                    []netip.AddrPort
-		Servers                      []string
-		VirtualServers               []virtual
-		Links                        []link
-		Clients                      []network
-		TTL, Window, WarmUp, Refresh string
-		Bandwidth, Rate, Recovery    string
+		Listeners                            []netip.AddrPort
+		Servers                              []string
+		VirtualServers                       []virtual
+		Links                                []link
+		Clients                              []network
+		TTL, Window, WarmUp, Refresh         string
+		Bandwidth, Rate, Recovery, Direction string
 	}{options: p.options, TTL: p.ttl.String(), Window: p.window.String(), WarmUp: p.warmUp.String(), Refresh: p.refresh.String(),
-		Bandwidth: p.bandwidth.String(), Rate: p.rate.String(), Recovery: p.recovery.String()}
+		Direction: p.direction, Bandwidth: p.bandwidth.String(), Rate: p.rate.String(), Recovery: p.recovery.String()}
 	for _, i := range isps {
 		for _, a := range []netip.Addr{p.addr4(i.public, hostDNS), p.addr6(i.public, hostDNS)} {
 			data.Listeners = append(data.Listeners, netip.AddrPortFrom(a, uint16(p.dns)))
