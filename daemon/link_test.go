@@ -4,9 +4,12 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -74,18 +77,52 @@ func newLines(t *testing.T) *lines {
 	return l
 }
 
+// writeLinks puts linksConfig into a folder and gives its path.
+func writeLinks(t *testing.T) (path string) {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{"portolan.yaml": linksConfig, "example.com.zone": zoneText} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return filepath.Join(dir, "portolan.yaml")
+}
+
+// An interface may be taken as down in a question, offline too.
+func TestExplainInterfaceDown(t *testing.T) {
+	src, err := SourceOf(writeLinks(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, errs := Build(src, nil, nil)
+	if errs.Failed() {
+		t.Fatal(errs)
+	}
+	for down, want := range map[status.ID]string{"interface/eth1": "203.0.113.2", "interface/eth2": "203.0.113.1"} {
+		e, err := b.Explain(b.Rows(), nil, Query{Name: "www.example.com.", Type: "A", Client: netip.MustParseAddr("192.0.2.7"), Down: []status.ID{down}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var text strings.Builder
+		if err := e.WriteText(&text, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		if !regexp.MustCompile(`\sA\s+` + regexp.QuoteMeta(want) + `\s`).MatchString(text.String()) {
+			t.Errorf("%s is down: want %s:\n%s", down, want, text.String())
+		}
+	}
+	if _, err := b.Explain(b.Rows(), nil, Query{Name: "www.example.com.", Type: "A", Down: []status.ID{"interface/eth9"}}); err == nil {
+		t.Error("an interface that no link has was taken as down")
+	}
+}
+
 // serve starts the server as a process of its own in the namespace.
 func (l *lines) serve() {
 	l.t.Helper()
-	dir := l.t.TempDir()
-	for name, text := range map[string]string{"portolan.yaml": linksConfig, "example.com.zone": zoneText} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			l.t.Fatal(err)
-		}
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^"+l.t.Name()+"$")
-	cmd.Env = append(os.Environ(), "PORTOLAN_TEST_LINKS="+filepath.Join(dir, "portolan.yaml"), "PORTOLAN_TEST_SOCKET="+l.socket)
+	cmd.Env = append(os.Environ(), "PORTOLAN_TEST_LINKS="+writeLinks(l.t), "PORTOLAN_TEST_SOCKET="+l.socket)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		l.t.Fatal(err)
