@@ -59,7 +59,7 @@ type Links struct {
 	launch func(*link) // starts a link's source; nil unless Run is running
 	rows   map[status.ID]bool
 
-	counters map[int]kernel.Counter     // of the last tick
+	counters map[int]kernel.Counter     // of the last tick; Run's alone
 	gauges   map[status.ID]status.Gauge // to be written; kept for its memory
 	failing  map[string]string          // what cannot be read now, and why: told once
 }
@@ -122,6 +122,7 @@ func (l *Links) Want(specs []*config.Link) {
 	gone := make([]status.ID, 0, len(old))
 	for _, k := range old {
 		k.end()
+		delete(l.failing, meterOf(k))
 		gone = append(gone, k.id)
 	}
 	if len(gone) > 0 {

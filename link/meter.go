@@ -57,11 +57,13 @@ func (m *meter) push(r busy.Rates, at time.Time, maxAge time.Duration) {
 
 // trim drops samples from before the window. Of two on either side of its edge
 // it keeps the nearer one, so that a tick that comes a little early or late
-// does not make the window a whole tick longer.
+// does not make the window a whole tick longer. But two ticks in a row, after
+// a late one, are not taken for a window: what is left spans half of it.
 func (m *meter) trim() {
 	last := m.ring[len(m.ring)-1].At
+	age := func(i int) time.Duration { return last.Sub(m.ring[i].At) }
 	drop := 0
-	for drop+2 < len(m.ring) && off(last.Sub(m.ring[drop+1].At), m.window) <= off(last.Sub(m.ring[drop].At), m.window) {
+	for drop+2 < len(m.ring) && 2*age(drop+1) >= m.window && off(age(drop+1), m.window) <= off(age(drop), m.window) {
 		drop++
 	}
 	m.ring = m.ring[drop:]

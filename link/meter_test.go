@@ -163,6 +163,19 @@ func TestMeterWindow(t *testing.T) {
 	}
 }
 
+// A tick that came late is followed by one that is on time: the few octets between
+// them are no rate.
+func TestMeterLateTick(t *testing.T) {
+	m := meter{window: time.Second}
+	m.count(tick(0, 0, 0))
+	m.count(tick(1, 1000, 0))
+	m.count(tick(2.99, 2990, 0))
+	m.count(tick(3, 4000, 0)) // a burst of 1,010 octets in 10 ms
+	wantRates(t, "late", m.rates(at(3)), 8*3000/2.0, 0)
+	m.count(tick(4, 5000, 0))
+	wantRates(t, "on time", m.rates(at(4)), 8*1000, 0)
+}
+
 // A source that is asked less often than the window is long gives the mean
 // since it was asked last, and its gap is three questions without an answer.
 func TestMeterSlowSource_T28(t *testing.T) {
@@ -214,7 +227,7 @@ func TestMeterTwin(t *testing.T) {
 			all = append(all, s)
 			best := 0
 			for i := range all[:len(all)-1] {
-				if off(s.At.Sub(all[i].At), window) <= off(s.At.Sub(all[best].At), window) {
+				if 2*s.At.Sub(all[i].At) >= window && off(s.At.Sub(all[i].At), window) <= off(s.At.Sub(all[best].At), window) {
 					best = i
 				}
 			}

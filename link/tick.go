@@ -78,12 +78,11 @@ func (l *Links) start(ctx context.Context, k *link, spawn func(func())) {
 
 // take takes what a source gave. The caller holds l.mu.
 func (l *Links) take(k *link, s Sample, err error) {
+	l.fails(meterOf(k), err)
 	if err != nil {
-		l.fails("meter of link "+k.spec.Name, err)
 		k.failed = err.Error()
 		return
 	}
-	l.fails("meter of link "+k.spec.Name, nil)
 	k.failed = ""
 	k.meter.count(s)
 }
@@ -95,19 +94,25 @@ func (l *Links) fails(what string, err error) {
 	switch {
 	case err == nil && was != "":
 		delete(l.failing, what)
-		l.opts.Log.Info(what + ": works again")
+		l.opts.Log.Info("can be read again", "what", what)
 	case err != nil && err.Error() != was:
 		l.failing[what] = err.Error()
-		l.opts.Log.Warn(what+": rates will be unknown", "err", err)
+		l.opts.Log.Warn("cannot be read", "what", what, "err", err)
 	}
 }
 
 // tick reads the counters of interfaces, and judges all links by the rates that
-// their meters have now.
+// their meters have now. Nobody waits for the kernel but Run.
 func (l *Links) tick() {
+	at, asked, err := l.readCounters()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.count()
+	if asked {
+		l.fails(readingCounters, err)
+	}
+	if asked && err == nil {
+		l.count(at)
+	}
 	now := time.Now()
 	var marks map[status.ID]status.Load
 	clear(l.gauges)
@@ -130,19 +135,22 @@ func (l *Links) tick() {
 	}
 }
 
-// count gives the counters of interfaces to the meters, read in one go for all.
-// The caller holds l.mu.
-func (l *Links) count() {
-	if l.opts.Kernel == nil || !l.metersInterfaces() {
-		return
+// readCounters reads the counters of interfaces in one go for all, if any link is
+// metered by them, and says when that was. Only Run calls it.
+func (l *Links) readCounters() (at time.Time, asked bool, err error) {
+	l.mu.Lock()
+	asked = l.opts.Kernel != nil && l.metersInterfaces()
+	l.mu.Unlock()
+	if !asked {
+		return at, false, nil
 	}
 	before := time.Now()
-	err := l.opts.Kernel.Counters(l.counters)
-	at := before.Add(time.Since(before) / 2)
-	l.fails(readingCounters, err)
-	if err != nil {
-		return
-	}
+	err = l.opts.Kernel.Counters(l.counters)
+	return before.Add(time.Since(before) / 2), true, err
+}
+
+// count gives the counters that were read to the meters. The caller holds l.mu.
+func (l *Links) count(at time.Time) {
 	for _, k := range l.links {
 		if k.spec.Meter.From != config.MeterInterface || k.gone != "" {
 			continue
@@ -265,6 +273,9 @@ func (l *Links) lookNow() (moved bool) {
 	l.fails("interfaces", err)
 	return l.saw(list, err)
 }
+
+// meterOf names the meter of a link in logs.
+func meterOf(k *link) string { return "meter of link " + k.spec.Name }
 
 // readingCounters names the reading of the counters of interfaces in logs.
 const readingCounters = "counters of interfaces"
