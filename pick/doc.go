@@ -10,12 +10,14 @@
 // What members are stays with their owner, who numbers them by [Member.Index].
 //
 // Start reading at [Group], then active.go for who takes part, shed.go
-// for whom a member is busy though it is not for others, then algorithms.go.
+// for whom a member is busy though it is not for others, then algorithms.go
+// and, for what looks at live numbers, gauges.go.
 //
 // # To add an algorithm
 //
-// Write one function in algorithms.go that gives an [Algorithm]; its word in
-// config/words.go; one case with that word in dnsserver/pools.go, func
-// algorithm; and a row in TestWeights_1_1_15_T27. A test holds the words and the
-// cases together.
+// Write one function in algorithms.go that gives an [Algorithm], marked [Live] if
+// it reads gauges; its word in config/words.go, and in config/slot.go, func
+// looksAt, if it may decline; one case with that word in dnsserver/pools.go, func
+// algorithm, or live.go; and a row in TestWeights_1_1_15_T27. A test holds the
+// words and the cases together.
 package pick
