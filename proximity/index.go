@@ -73,9 +73,13 @@ type shard struct {
 // slots is a hash table with open addressing and linear probing. Its length is
 // a power of two and one slot at least is empty, so that a search ends. A tag
 // spares the look at entries of other keys.
-type slots struct {
-	tags    []atomic.Uint32
-	entries []atomic.Pointer[entry]
+type slots []slot
+
+// slot is a quarter of a cache line, so that a search that finds its tag has the
+// entry at hand.
+type slot struct {
+	entry atomic.Pointer[entry]
+	tag   atomic.Uint32
 }
 
 // What a tag says besides part of a hash.
@@ -95,7 +99,8 @@ func newShards(mask config.Mask, era uint64) *shards {
 }
 
 func newSlots(n int) *slots {
-	return &slots{make([]atomic.Uint32, n), make([]atomic.Pointer[entry], n)}
+	t := make(slots, n)
+	return &t
 }
 
 // hash is seeded, so that nobody can aim at one chain.
@@ -112,12 +117,12 @@ func (s *shards) find(k key) *entry {
 	return e
 }
 
-func (t *slots) find(hash uint64, k key) (e *entry, slot int) {
-	tag, mask := tagOf(hash), len(t.tags)-1
+func (t slots) find(hash uint64, k key) (e *entry, slot int) {
+	tag, mask := tagOf(hash), len(t)-1
 	for i := int(hash/numShards) & mask; ; i = (i + 1) & mask {
-		switch t.tags[i].Load() {
+		switch t[i].tag.Load() {
 		case tag:
-			if e := t.entries[i].Load(); e != nil && e.key == k {
+			if e := t[i].entry.Load(); e != nil && e.key == k {
 				return e, i
 			}
 		case tagEmpty:
@@ -142,7 +147,7 @@ func (s *shards) insert(e *entry, most int, aged func(*entry) bool) (there *entr
 		return nil, false
 	}
 	sh.reserve(s)
-	t := sh.slots.Load()
+	t := *sh.slots.Load()
 	_, i := t.find(hash, e.key)
 	t.put(i, hash, e)
 	sh.live++
@@ -150,19 +155,19 @@ func (s *shards) insert(e *entry, most int, aged func(*entry) bool) (there *entr
 }
 
 // put fills a slot: the tag last, for it is what readers go by.
-func (t *slots) put(i int, hash uint64, e *entry) {
-	t.entries[i].Store(e)
-	t.tags[i].Store(tagOf(hash))
+func (t slots) put(i int, hash uint64, e *entry) {
+	t[i].entry.Store(e)
+	t[i].tag.Store(tagOf(hash))
 }
 
 // maxEvict bounds how many slots are searched for an entry to give way.
 const maxEvict = 64
 
 func (s *shards) evict(sh *shard, hash uint64, may func(*entry) bool) bool {
-	t := sh.slots.Load()
-	for n := range min(maxEvict, len(t.tags)) {
-		i := (int(hash/numShards) + n) & (len(t.tags) - 1)
-		if e := t.entries[i].Load(); e != nil && may(e) {
+	t := *sh.slots.Load()
+	for n := range min(maxEvict, len(t)) {
+		i := (int(hash/numShards) + n) & (len(t) - 1)
+		if e := t[i].entry.Load(); e != nil && may(e) {
 			s.drop(sh, t, i)
 			return true
 		}
@@ -171,9 +176,9 @@ func (s *shards) evict(sh *shard, hash uint64, may func(*entry) bool) bool {
 }
 
 // drop empties a slot. The caller holds sh.mu.
-func (s *shards) drop(sh *shard, t *slots, i int) {
-	t.tags[i].Store(tagDead)
-	t.entries[i].Store(nil)
+func (s *shards) drop(sh *shard, t slots, i int) {
+	t[i].tag.Store(tagDead)
+	t[i].entry.Store(nil)
 	sh.live--
 	sh.dead++
 	s.count.Add(-1)
@@ -182,8 +187,8 @@ func (s *shards) drop(sh *shard, t *slots, i int) {
 // reserve makes room for one more, so that at most three slots of four are in
 // use. The caller holds sh.mu.
 func (sh *shard) reserve(s *shards) {
-	t := sh.slots.Load()
-	if n := len(t.tags); 4*(sh.live+sh.dead+1) > 3*n {
+	t := *sh.slots.Load()
+	if n := len(t); 4*(sh.live+sh.dead+1) > 3*n {
 		if 2*(sh.live+1) > n {
 			n *= 2
 		}
@@ -194,9 +199,9 @@ func (sh *shard) reserve(s *shards) {
 // rebuild moves the entries into n slots. Readers go on with the old ones,
 // which miss nothing but what comes from now on.
 func (sh *shard) rebuild(s *shards, n int) {
-	old, next := sh.slots.Load(), newSlots(n)
-	for i := range old.entries {
-		if e := old.entries[i].Load(); e != nil {
+	old, next := *sh.slots.Load(), newSlots(n)
+	for i := range old {
+		if e := old[i].entry.Load(); e != nil {
 			hash := s.hash(e.key)
 			_, j := next.find(hash, e.key)
 			next.put(j, hash, e)
@@ -212,7 +217,7 @@ func (s *shards) remove(k key, may func(*entry) bool) bool {
 	sh := s.shard(hash)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	t := sh.slots.Load()
+	t := *sh.slots.Load()
 	e, i := t.find(hash, k)
 	if e == nil || !may(e) {
 		return false
@@ -241,17 +246,17 @@ func (s *shards) sweep(number, from, n int, visit func(*entry) (drop bool)) (nex
 	sh := &s.all[number]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	t := sh.slots.Load()
-	end := min(from+n, len(t.tags))
+	t := *sh.slots.Load()
+	end := min(from+n, len(t))
 	for i := from; i < end; i++ {
-		if e := t.entries[i].Load(); e != nil && visit(e) {
+		if e := t[i].entry.Load(); e != nil && visit(e) {
 			s.drop(sh, t, i)
 		}
 	}
-	if end < len(t.tags) {
+	if end < len(t) {
 		return end
 	}
-	if size := len(t.tags); size > minSlots && 8*sh.live < size {
+	if size := len(t); size > minSlots && 8*sh.live < size {
 		sh.rebuild(s, max(size/4, minSlots))
 	}
 	return 0

@@ -106,9 +106,9 @@ func compareKeys(a, b key) int { return cmp.Or(cmp.Compare(a.hi, b.hi), cmp.Comp
 
 // entries gives those of a shard as they stand. It waits for nobody.
 func (sh *shard) entries() (list []*entry) {
-	t := sh.slots.Load()
-	for i := range t.entries {
-		if e := t.entries[i].Load(); e != nil {
+	t := *sh.slots.Load()
+	for i := range t {
+		if e := t[i].entry.Load(); e != nil {
 			list = append(list, e)
 		}
 	}
@@ -123,7 +123,7 @@ func (t *Table) describe(p *Plan, s *shards, e *entry, gauges *status.Gauges, no
 		Network: network, State: e.state(p, t.clock.nano(now)).String(), Made: t.clock.time(e.made),
 		Counts: t.clock.time(e.made + int64(p.Config.WarmUp)), Asked: t.clock.stampTime(e.asked.Load()), Links: []Distance{},
 	}
-	v := View{State: Ready, plan: p, in: in, static: p.static.of(network.Addr()), entry: e, found: e.distances(), now: t.clock.stamp(now)}
+	v := View{State: Ready, plan: p, in: in, static: p.static.of(network.Addr()), entry: e, now: t.clock.stamp(now)}
 	if v.static != noLink {
 		d.Static = p.Links[v.static].Name
 	}
@@ -150,8 +150,9 @@ func (t *Table) distance(v *View, r *Rated) Distance {
 			d.Parts[f.String()] = r.Parts[f]
 		}
 	}
-	for i := range v.found {
-		if f := &v.found[i]; f.link == v.in.ids[r.Link] {
+	found := v.entry.distances()
+	for i := range found {
+		if f := &found[i]; f.link == v.in.ids[r.Link] {
 			d.RTT, d.Hops, d.Method, d.Via = time.Duration(f.rtt)*time.Microsecond, int(f.hops), methodNames[f.method], f.viaAddr()
 			d.Active, d.Passive, d.Heard = time.Duration(f.active.micros())*time.Microsecond, time.Duration(f.passive.micros())*time.Microsecond, int(f.heard)
 			if f.active.known() {

@@ -74,8 +74,12 @@ type Rated struct {
 // and noise would decide (T16).
 func (v *View) Rank(circle uint16, links []int, gauges *status.Gauges, into []Rated) (rated []Rated, best int, lapsed bool) {
 	start := len(into)
+	var found []distance // loaded once: a block never changes
+	if v.State == Ready {
+		found = v.entry.distances()
+	}
 	for _, l := range links {
-		into = append(into, v.rate(l, gauges))
+		into = append(into, v.rate(l, found, gauges))
 	}
 	rated = into[start:]
 	open := false
@@ -100,13 +104,11 @@ func (r *Rated) chooseable() bool {
 }
 
 // rate finds what is known of a candidate.
-func (v *View) rate(link int, gauges *status.Gauges) Rated {
+func (v *View) rate(link int, found []distance, gauges *status.Gauges) Rated {
 	r := Rated{Link: link, Standing: Unmeasured, Static: link == v.static}
 	l, unknown := v.plan.Links[link], math.NaN()
 	r.Raw = [Factors]float64{unknown, unknown, float64(l.Cost), 0, 0}
-	if v.State == Ready {
-		v.distanceOf(&r)
-	}
+	v.distanceOf(&r, found)
 	if l.RateLimit != (config.Bandwidths{}) {
 		if v.plan.load(link, gauges, &r) && (r.Standing == Measured || r.Static) {
 			r.Standing = Capped
@@ -116,10 +118,9 @@ func (v *View) rate(link int, gauges *status.Gauges) Rated {
 }
 
 // distanceOf fills in what was measured of a candidate.
-func (v *View) distanceOf(r *Rated) {
-	id := v.in.ids[r.Link]
-	for i := range v.found {
-		d := &v.found[i]
+func (v *View) distanceOf(r *Rated, found []distance) {
+	for i := range found {
+		d, id := &found[i], v.in.ids[r.Link]
 		if d.link != id || id == 0 {
 			continue
 		}

@@ -39,7 +39,7 @@ func (t *Table) sweep(now time.Time) {
 				l.freed = append(l.freed, id)
 			}
 		}
-		n := min(left, len(s.all[l.shard].slots.Load().tags)-l.slot)
+		n := min(left, len(*s.all[l.shard].slots.Load())-l.slot)
 		l.slot = s.sweep(l.shard, l.slot, max(n, 1), t.visitor(p, now))
 		left -= max(n, 1)
 		if l.slot == 0 {

@@ -36,14 +36,13 @@ type View struct {
 	in     *inUse
 	static int // link that is configured for the client, or noLink
 	entry  *entry
-	found  []distance
 	now    stamp
 }
 
 // Look gives what is known of a client's network. It waits for nobody and
 // changes nothing.
 func (p *Plan) Look(client netip.Addr, now time.Time) (v View) {
-	v = View{plan: p, in: p.inUse.Load(), static: noLink}
+	v.plan, v.in, v.static = p, p.inUse.Load(), noLink
 	switch {
 	case !p.Config.Enabled:
 		v.State = Off
@@ -52,39 +51,42 @@ func (p *Plan) Look(client netip.Addr, now time.Time) (v View) {
 		v.State = Unasked
 		return v
 	}
-	network := p.network(client)
-	if !network.IsValid() {
+	k, ok := keyOf(client, p.Config.Mask)
+	if !ok {
 		v.State = Absent
 		return v
 	}
+	width := p.Config.Mask.V4
+	if !client.Is4() {
+		width = p.Config.Mask.V6
+	}
 	if len(p.static.links) > 0 {
 		v.static = p.static.of(client)
-		v.Width = max(network.Bits(), p.static.finer[network])
+		v.Width = max(width, p.static.finer[p.network(client)])
 	}
 	if !p.Measures() {
 		v.State = NoMethods
 		return v
 	}
-	v.Width = max(v.Width, network.Bits())
+	v.Width = max(v.Width, width)
 	if v.in == nil {
 		v.State = Offline
 		return v
 	}
 	v.Wants = true
-	v.in.table.look(&v, network, now)
+	v.in.table.look(&v, k, now)
 	return v
 }
 
 // look finds the entry of a network.
-func (t *Table) look(v *View, network netip.Prefix, now time.Time) {
+func (t *Table) look(v *View, k key, now time.Time) {
 	s := t.shards.Load()
 	nano := t.clock.nano(now)
 	v.now = t.clock.ofNano(nano)
 	v.State = Absent
 	if s.mask == v.plan.Config.Mask { // else another plan is just coming into force
-		k, _ := keyOf(network.Addr(), s.mask)
 		if e := s.find(k); e != nil && !e.aged(v.now, v.plan.timeout) {
-			v.entry, v.found = e, e.distances()
+			v.entry = e
 		}
 	}
 	warmUp := int64(v.plan.Config.WarmUp)
