@@ -113,7 +113,7 @@ probes:
 	want := []string{
 		`c.yaml:2:16: dns.udpSize: 100 is out of range 512 to 1232`,
 		`c.yaml:2:26: dns.ecs: is "maybe"; true or false belongs here`,
-		`c.yaml:5:16: pools[0].preferred: "topolgy" is not one of: round-robin, random, first, source-hash, topology, bandwidth, max-bandwidth, least-connections, weighted-least-connections, least-time, cost`,
+		`c.yaml:5:16: pools[0].preferred: "topolgy" is not one of: round-robin, random, first, source-hash, topology, bandwidth, max-bandwidth, least-connections, weighted-least-connections, least-time, cost, proximity`,
 		`c.yaml:6:5: pools[0].wight: unknown key "wight"; known here: name, preferred, alternate, fallback, min, max, spill, answers, busyProtection, onDecline, onDown, panic, quorum, probes, criteria, members`,
 		`c.yaml:7:12: pools[0].panic: "70" has no unit; write 70%`,
 		`c.yaml:8:25: pools[0].members[0].address: "192.0.2.300" is not an IPv4 or IPv6 address`,

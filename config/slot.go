@@ -13,7 +13,7 @@ type Slot struct {
 	Algorithm string    `yaml:"algorithm" json:"algorithm,omitempty" words:"algorithm"` // empty: the slot is not set
 	Weighted  *bool     `yaml:"weighted" json:"weighted,omitempty"`                     // do weights count? of the tie, where there is one; default: for round-robin and bandwidth, but not in a tie under least-connections, least-time or cost (FAQ 1.1.15)
 	Mask      Mask      `yaml:"mask" json:"mask,omitzero"`                              // source-hash: network bits that count (default 32 and 128)
-	Tie       string    `yaml:"tie" json:"tie,omitempty" words:"tie"`                   // topology, least-connections, weighted-least-connections, least-time, cost: who chooses among those that are equally good (default round-robin); where it knows nothing, round-robin does
+	Tie       string    `yaml:"tie" json:"tie,omitempty" words:"tie"`                   // topology, least-connections, weighted-least-connections, least-time, cost, proximity: who chooses among those that are equally good (default round-robin); where it knows nothing, round-robin does
 	Direction string    `yaml:"direction" json:"direction,omitempty" words:"direction"` // bandwidth, max-bandwidth: of which traffic (default total)
 	From      string    `yaml:"from" json:"from,omitempty" words:"from"`                // bandwidth, max-bandwidth: who counts it (default meter)
 	Debit     Bandwidth `yaml:"debit" json:"debit,omitzero"`                            // max-bandwidth: the load that is expected to come between two measurements; it is spread so that what then remains is level, instead of all going to one member (default 0)
@@ -53,6 +53,8 @@ func (s *Slot) looksAt() string {
 		return "time"
 	case "cost":
 		return "cost"
+	case "proximity":
+		return "distance"
 	}
 	return ""
 }
@@ -119,7 +121,7 @@ func (s *Slot) check(c *checker) {
 	case c.given(&s.Tie) && s.Algorithm == "max-bandwidth":
 		c.bad(&s.Tie, "has no place here: the earlier member in the file has what is equal (FAQ 1.2.15)")
 	case c.given(&s.Tie) && !s.ranks():
-		c.bad(&s.Tie, "belongs to topology, least-connections, weighted-least-connections, least-time and cost, not to %s", s.Algorithm)
+		c.bad(&s.Tie, "belongs to topology, least-connections, weighted-least-connections, least-time, cost and proximity, not to %s", s.Algorithm)
 	case s.Tie == s.Algorithm:
 		c.bad(&s.Tie, "%s has said all that it can before", s.Tie)
 	case s.ranks():
@@ -182,7 +184,7 @@ func (p *Pool) warnSlot(c *checker, s *Slot) {
 	}
 	field, what := any(s), "always declines"
 	looks := s.Algorithm
-	if s.ranks() && s.Algorithm != "cost" {
+	if s.ranks() && s.Algorithm != "cost" && s.Algorithm != "proximity" {
 		field, what, looks = &s.Tie, "has no effect", s.Tie
 	}
 	meant, lacks := func(*Link) bool { return true }, "a link"
@@ -190,6 +192,11 @@ func (p *Pool) warnSlot(c *checker, s *Slot) {
 	case "bandwidth", "max-bandwidth":
 		meant = func(l *Link) bool { return l.RateLimit.of(s.Direction) > 0 }
 		lacks = "a link with a rateLimit, direction " + s.Direction
+	case "proximity":
+		if x := &c.m.Proximity; !x.Measures() && (!x.Enabled || len(x.Static) == 0) {
+			c.warn(field, "%s: proximity measures nothing, for it has no methods or is switched off (FAQ 1.1.6)", what)
+			return
+		}
 	case "cost":
 	default:
 		return

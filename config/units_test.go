@@ -97,7 +97,7 @@ pools:
     preferred: topolgy
     members: [{address: 192.0.2.1}]
 `))
-	want := `c.yaml:4:16: pools[0].preferred: "topolgy" is not one of: round-robin, random, first, source-hash, topology, bandwidth, max-bandwidth, least-connections, weighted-least-connections, least-time, cost
+	want := `c.yaml:4:16: pools[0].preferred: "topolgy" is not one of: round-robin, random, first, source-hash, topology, bandwidth, max-bandwidth, least-connections, weighted-least-connections, least-time, cost, proximity
    3 |   - name: web
 >  4 |     preferred: topolgy
                       ^ did you mean "topology"?

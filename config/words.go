@@ -21,11 +21,11 @@ var vocabularies = map[string]vocabulary{
 	// least-connections: the member that reports the fewest connections; chooses nobody if none reports them
 	// weighted-least-connections: the fewest for its weight
 	// least-time: the member that reports the shortest time to a first byte; chooses nobody if none reports it
+	// proximity: the members on the link that is nearest to the client's network, as measured; chooses nobody before the network's warm-up is over, nor where nothing is measured
 	// cost: the member whose link has the lowest cost; chooses nobody if none has a link
 	"algorithm": {
 		built: []string{"round-robin", "random", "first", "source-hash", "topology", "bandwidth", "max-bandwidth",
-			"least-connections", "weighted-least-connections", "least-time", "cost"},
-		later: map[string]string{"proximity": "proximity"},
+			"least-connections", "weighted-least-connections", "least-time", "cost", "proximity"},
 	},
 	"tie": {built: []string{"round-robin", "random", "first", "source-hash", "bandwidth", "max-bandwidth",
 		"least-connections", "weighted-least-connections", "least-time", "cost"}},

@@ -81,8 +81,9 @@ func (d *decision) addAddrs(addrs ...netip.Addr) {
 
 // setTTL applies the TTL law: the name's upper bound, but no longer than the
 // time to the next change that is known beforehand, and the lower bound on
-// degraded answers (T6); never outside the bounds.
-func (c *choosing) setTTL() {
+// degraded answers; never outside the bounds, but for what rests on a warm-up:
+// that ends when it ends (T6).
+func (c *choosing) setTTL(o outcome) {
 	low, high := time.Duration(c.b.ttl.Min), time.Duration(c.b.ttl.Max)
 	ttl, why := high, "upper bound"
 	if low == high {
@@ -95,6 +96,9 @@ func (c *choosing) setTTL() {
 		if left := max(s.next.Sub(c.q.now), low); left < ttl {
 			ttl, why = left, s.why
 		}
+	}
+	if left := c.untilNext(o.shares.Next); left > 0 && left < ttl {
+		ttl, why = left, "the measuring of the client's network counts then"
 	}
 	c.d.ttl = uint32(ttl / time.Second)
 	c.trace.ttl(c.d.ttl, why)

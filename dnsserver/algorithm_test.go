@@ -20,7 +20,7 @@ func TestAlgorithmsAreThoseOfConfig(t *testing.T) {
 	if !ok || len(words) < 5 {
 		t.Fatalf("no list of algorithms in %q", errs[0].Text)
 	}
-	c := &poolCompiler{}
+	c := &poolCompiler{pools: &pools{}}
 	for _, word := range words {
 		if c.algorithm(config.Slot{Algorithm: word}) == nil {
 			t.Errorf("config knows the algorithm %q, pools cannot make it", word)

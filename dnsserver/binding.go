@@ -69,9 +69,14 @@ func (b *binding) decide(q *question, qtype uint16) *decision {
 		Answers: b.pool.Answers,
 	}
 	c.trace = q.trace.decision(c)
+	if !q.peek {
+		c.in.Notes = &q.notes
+	}
 	o := b.pool.outcome(c.in, c.trace)
+	c.in.Notes = nil // what follows only compares
+	c.d.wants = o.shares.Wants
 	c.say(o)
-	c.setTTL()
+	c.setTTL(o)
 	if q.client.ecs {
 		c.d.scope = c.scope(o, leaf)
 	}

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/portolan-lb/portolan/pick"
 	"github.com/portolan-lb/portolan/status"
 )
 
@@ -21,6 +22,7 @@ type question struct {
 	client client
 	rows   *status.Table
 	gauges *status.Gauges // nil: no live numbers
+	notes  pick.Notes     // of choices that are served
 	now    time.Time
 	peek   bool   // explain: do not advance the draw number
 	trace  *Trace // nil when nobody asks why

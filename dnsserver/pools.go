@@ -9,6 +9,7 @@ import (
 
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/pick"
+	"github.com/portolan-lb/portolan/proximity"
 	"github.com/portolan-lb/portolan/status"
 	"github.com/portolan-lb/portolan/topology"
 )
@@ -20,6 +21,7 @@ type target struct {
 	cname  string     // canonical; then there are no addresses
 	site   string
 	link   *config.Link    // that its address is reached by; nil: none
+	way    []int           // the number of link in the proximity plan; empty: none
 	place  *topology.Place // what topology rules see in it; nil: what they see in its members
 }
 
@@ -56,13 +58,14 @@ type poolState struct {
 
 // pools is every pool of a configuration.
 type pools struct {
-	byName map[string]*pool
-	order  []*pool // nested ones before those that hold them
-	needs  map[status.ID][]*pool
-	memo   *memo
-	counts map[string]*atomic.Uint64   // the next draw number, by group of names
-	bound  map[string]int              // names bound so far, by group
-	dead   map[status.ID]time.Duration // dead times of links
+	byName    map[string]*pool
+	order     []*pool // nested ones before those that hold them
+	needs     map[status.ID][]*pool
+	memo      *memo
+	counts    map[string]*atomic.Uint64   // the next draw number, by group of names
+	bound     map[string]int              // names bound so far, by group
+	dead      map[status.ID]time.Duration // dead times of links
+	proximity *proximity.Plan
 }
 
 // poolCompiler makes pools of a validated model.
@@ -82,7 +85,7 @@ type poolCompiler struct {
 func compilePools(m *config.Model, topo *topology.Table, before *pools) (*pools, error) {
 	c := &poolCompiler{
 		model: m, topology: topo, before: before,
-		pools:   &pools{byName: map[string]*pool{}, needs: map[status.ID][]*pool{}, memo: newMemo(), counts: map[string]*atomic.Uint64{}, bound: map[string]int{}},
+		pools:   &pools{byName: map[string]*pool{}, needs: map[status.ID][]*pool{}, memo: newMemo(), counts: map[string]*atomic.Uint64{}, bound: map[string]int{}, proximity: proximity.Compile(m)},
 		servers: map[string]*config.VirtualServer{}, links: map[string]*config.Link{},
 		configs: map[string]*config.Pool{},
 	}
@@ -234,6 +237,9 @@ func (c *poolCompiler) member(p *pool, m *config.Member, above []string) (*pick.
 		made.Needs = append(made.Needs, needsOf(v, c.links[v.Link])...)
 		made.Self, made.Link = status.MakeID(status.KindVirtualServer, v.Name), linkID(v)
 		t.link = c.links[v.Link]
+		if number, ok := c.pools.proximity.Link(v.Link); ok {
+			t.way = []int{number}
+		}
 		t.site = v.Site
 		t.setAddrs(v.Addresses)
 		t.place = c.topology.Place(v.Name, v.Site, v.Link, v.Addresses)
@@ -297,6 +303,8 @@ func (c *poolCompiler) algorithm(s config.Slot) pick.Algorithm {
 		return pick.SourceHash(weighted, s.Mask.V4, s.Mask.V6)
 	case "topology":
 		return pick.Best(c.topologyScore, c.tie(s, true))
+	case "proximity":
+		return pick.Live(&proximitySlot{compiler: c, plan: c.pools.proximity, tie: c.tie(s, true)})
 	}
 	return c.liveAlgorithm(s)
 }

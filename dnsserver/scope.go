@@ -34,7 +34,14 @@ func (c *choosing) scope(want outcome, leaf int) int {
 	if s.want.width() == 0 && s.cache.uniform(&s) {
 		bits = 0
 	}
-	for bits > 0 && s.same(sibling(addr, bits)) {
+	// A network that is measured is answered for by itself: a wider answer would
+	// keep the queries back that its neighbours are measured by, and what is known
+	// of two networks does not age together.
+	floor := 0
+	if s.want.shares.Wants {
+		floor = s.want.width()
+	}
+	for bits > floor && s.same(sibling(addr, bits)) {
 		bits--
 	}
 	c.trace.scope(bits, leaf, s.want.width())

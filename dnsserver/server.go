@@ -194,6 +194,7 @@ func (h *handler) reply(msg []byte, source netip.Addr, buf []byte, now time.Time
 		return nil
 	}
 	answered := answer(t, q) != nil
+	q.want()
 	for met := q.reached; met != 0; met &= met - 1 {
 		h.server.reach(limit(bits.TrailingZeros32(met)))
 	}

@@ -110,6 +110,7 @@ type Input struct {
 	Client  Client
 	Draw    uint64 // round robin advances with it by one place, random draws anew
 	Answers int    // how many distinct members are wanted; 0 is 1
+	Notes   *Notes // takes what is to be remembered once this is served; nil: it is not served
 
 	scratch *scratch
 	trace   *SlotTrace

@@ -65,7 +65,7 @@ func BenchmarkLook100k(b *testing.B) {
 // With the choice among four links.
 func BenchmarkRank100k(b *testing.B) {
 	_, p := filled(b, manyEntries)
-	now, circle := time.Now(), p.Circle([]int{0, 1, 2, 3})
+	now, circle := time.Now(), p.circle([]int{0, 1, 2, 3})
 	b.ReportAllocs()
 	i := 0
 	for b.Loop() {
@@ -73,7 +73,7 @@ func BenchmarkRank100k(b *testing.B) {
 		var room [8]Rated
 		links := [4]int{0, 1, 2, 3}
 		v := p.Look(addrOf(i), now)
-		if _, best, _ := v.Rank(circle, links[:], nil, room[:0]); best != 0 {
+		if _, best, _ := v.rank(circle, links[:], nil, room[:0]); best != 0 {
 			b.Fatal(best)
 		}
 	}
@@ -87,7 +87,7 @@ func BenchmarkWant100k(b *testing.B) {
 			e.tried.Store(table.clock.stamp(time.Now()))
 		}
 	}
-	now, circle := time.Now(), p.Circle([]int{0, 1, 2, 3})
+	now, circle := time.Now(), p.circle([]int{0, 1, 2, 3})
 	chose := []Chosen{{circle, 0}}
 	b.ReportAllocs()
 	i := 0
@@ -111,13 +111,13 @@ func TestNoAllocations(t *testing.T) {
 		t.Skip("the race detector allocates")
 	}
 	_, p := filled(t, 1000)
-	now, circle := time.Now(), p.Circle([]int{0, 1})
+	now, circle := time.Now(), p.circle([]int{0, 1})
 	chose := []Chosen{{circle, 0}}
 	if n := testing.AllocsPerRun(1000, func() {
 		var room [8]Rated
 		links := [4]int{0, 1, 2, 3}
 		v := p.Look(addrOf(7), now)
-		v.Rank(circle, links[:], nil, room[:0])
+		v.rank(circle, links[:], nil, room[:0])
 		p.Want(Asked{Client: addrOf(7), Target: addrOf(7), Now: now, Chose: chose})
 	}); n != 0 {
 		t.Errorf("%v allocations", n)

@@ -131,7 +131,7 @@ func (t *Table) describe(p *Plan, s *shards, e *entry, gauges *status.Gauges, no
 	for i := range numbers {
 		numbers[i] = i
 	}
-	rated, best, _ := v.Rank(p.Circle(numbers), numbers, gauges, nil)
+	rated, best, _ := v.rank(p.circle(numbers), numbers, gauges, nil)
 	for i := range rated {
 		l := t.distance(&v, &rated[i])
 		l.Best = i == best

@@ -23,9 +23,11 @@ type Plan struct {
 	rows    []status.ID // of Links
 	static  statics
 	weights [Factors]float64
-	margin  float64 // 0 to 1
-	maxAge  uint32  // seconds for which a measurement counts
-	timeout uint32  // seconds for which an entry that nobody asks for stays
+	margin  float64  // 0 to 1
+	maxAge  uint32   // seconds for which a measurement counts
+	timeout uint32   // seconds for which an entry that nobody asks for stays
+	seed    uint64   // names weights and margin
+	names   []uint64 // of Links
 
 	inUse atomic.Pointer[inUse] // nil: was never in force
 }
@@ -48,6 +50,7 @@ func Compile(m *config.Model) *Plan {
 	for f, w := range [Factors]int{RTT: c.Weights.RTT, TTL: c.Weights.TTL, Cost: c.Weights.Cost, In: c.Weights.In, Out: c.Weights.Out} {
 		p.weights[f] = float64(w)
 	}
+	p.seed = hashOf(p.weights, p.margin)
 	reached := reachedLinks(m)
 	for _, pool := range m.Pools {
 		p.asked = p.asked || asks(pool)
@@ -56,6 +59,7 @@ func Compile(m *config.Model) *Plan {
 		if reached[l.Name] {
 			p.index[l.Name] = len(p.Links)
 			p.Links = append(p.Links, l)
+			p.names = append(p.names, hashOf("link ", l.Name))
 			p.rows = append(p.rows, status.MakeID(status.KindLink, l.Name))
 		}
 	}
@@ -70,7 +74,8 @@ func (p *Plan) Measures() bool { return p.asked && p.Config.Measures() }
 // refresh is proximity.refresh in seconds.
 func (p *Plan) refresh() uint32 { return secondsOf(time.Duration(p.Config.Refresh)) }
 
-// Link gives the number of a link in this plan, for [View.Rank].
+// Link gives the number of a link in this plan, for [View.Rank] and
+// [Chosen].
 func (p *Plan) Link(name string) (number int, ok bool) {
 	number, ok = p.index[name]
 	return number, ok
@@ -182,19 +187,18 @@ func (s *statics) of(client netip.Addr) int {
 	return noLink
 }
 
-// Circle names the links that a slot chooses among, and how they are weighed:
-// whoever was the best among others, or by other weights, has no margin here.
-func (p *Plan) Circle(links []int) uint16 {
-	h := fnv.New64a()
-	_, _ = fmt.Fprint(h, p.weights, p.margin)
-	names := make([]string, len(links))
-	for i, l := range links {
-		names[i] = p.Links[l].Name
+// circle names links that are chosen among, in whatever order, and how they are
+// weighed: who was the best among others, or by other weights, has no margin.
+func (p *Plan) circle(links []int) uint16 {
+	sum := p.seed
+	for _, l := range links {
+		sum += p.names[l]
 	}
-	slices.Sort(names)
-	for _, n := range slices.Compact(names) {
-		_, _ = fmt.Fprintf(h, " %q", n)
-	}
-	sum := h.Sum64()
 	return uint16(sum ^ sum>>16 ^ sum>>32 ^ sum>>48)
+}
+
+func hashOf(what ...any) uint64 {
+	h := fnv.New64a()
+	_, _ = fmt.Fprint(h, what...)
+	return h.Sum64()
 }

@@ -3,14 +3,14 @@ package proximity
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"testing/fstest"
 
 	"github.com/portolan-lb/portolan/config"
 )
 
-// load reads a configuration whose pools the config package may not yet take;
-// the links and virtual servers are those of world.
+// load reads a configuration.
 func load(t testing.TB, text string) *config.Model {
 	t.Helper()
 	src := config.Source{FS: fstest.MapFS{}, Dir: ".", Name: "p.yaml"}
@@ -42,13 +42,7 @@ pools:
 // asking gives a model whose pool "web" prefers proximity.
 func asking(t testing.TB, text string) *config.Model {
 	t.Helper()
-	m := load(t, world+text)
-	for _, p := range m.Pools {
-		if p.Name == "web" {
-			p.Preferred.Algorithm = "proximity"
-		}
-	}
-	return m
+	return load(t, strings.Replace(world, "name: web\n", "name: web\n    preferred: proximity\n", 1)+text)
 }
 
 // Only links that a slot for proximity may choose among are measured.

@@ -54,11 +54,16 @@ type Rated struct {
 	missed   uint8
 }
 
-// Rank rates candidates, numbers of links of the plan, in the order of the
-// caller, appended to into. best is the place in rated of the one to choose, -1
-// if none of them was measured or configured. circle, see [Plan.Circle], names
-// among whom the best was chosen before. lapsed says that all are at their rate
-// limits, so that none was passed over.
+// Ranking is what became of candidates.
+type Ranking struct {
+	Rated  []Rated // in the order of the candidates
+	Best   int     // place in Rated of the one to choose; -1: none was measured or configured
+	Circle uint16  // names the candidates, for [Chosen]
+	Lapsed bool    // all are at their rate limits, so none is passed over
+}
+
+// Rank rates candidates, different links by their numbers in the plan, appended
+// to into. It allocates nothing if into has room.
 //
 //	score = sum over factors of weight * part
 //	  rtt, ttl, cost   raw / the largest of the candidates
@@ -72,7 +77,14 @@ type Rated struct {
 // Used shares are not divided by the largest: between two links that are used by
 // 1 % and 2 % that would make a difference as large as between idle and full,
 // and noise would decide (T16).
-func (v *View) Rank(circle uint16, links []int, gauges *status.Gauges, into []Rated) (rated []Rated, best int, lapsed bool) {
+func (v *View) Rank(links []int, gauges *status.Gauges, into []Rated) (r Ranking) {
+	r.Circle = v.plan.circle(links)
+	r.Rated, r.Best, r.Lapsed = v.rank(r.Circle, links, gauges, into)
+	return r
+}
+
+// rank is Rank in a circle.
+func (v *View) rank(circle uint16, links []int, gauges *status.Gauges, into []Rated) (rated []Rated, best int, lapsed bool) {
 	start := len(into)
 	var found []distance // loaded once: a block never changes
 	if v.State == Ready {

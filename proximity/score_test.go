@@ -129,12 +129,12 @@ func TestNoOscillation_T16(t *testing.T) {
 			b.measured("203.0.113.7", alike)
 			random := rand.New(rand.NewPCG(1, 2))
 			noise := func() float64 { return (50 + 6*random.Float64()) * mbps } // of 100 used
-			client, last, circle := netip.MustParseAddr("203.0.113.7"), -1, b.plan.Circle([]int{0, 1})
+			client, last, circle := netip.MustParseAddr("203.0.113.7"), -1, b.plan.circle([]int{0, 1})
 			for range 2000 {
 				time.Sleep(time.Second)
 				gauges := gauge(map[string][3]float64{"telecom": {math.NaN(), noise(), noise()}, "unicom": {math.NaN(), noise(), noise()}})
 				v := b.plan.Look(client, time.Now())
-				rated, best, _ := v.Rank(circle, []int{0, 1}, gauges, nil)
+				rated, best, _ := v.rank(circle, []int{0, 1}, gauges, nil)
 				if best < 0 {
 					t.Fatal("none")
 				}
@@ -167,7 +167,7 @@ func TestRerank_1_2_22(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newDesk(t, "proximity: {methods: [icmp], weights: {ttl: 0, cost: 0, in: 0, out: 0}}\n")
 		b.learn("203.0.113.7", map[string]time.Duration{"telecom": 20 * time.Millisecond, "unicom": 30 * time.Millisecond})
-		circle := b.plan.Circle([]int{0, 1})
+		circle := b.plan.circle([]int{0, 1})
 		for _, c := range []struct {
 			unicom time.Duration
 			want   string
@@ -230,7 +230,7 @@ func TestStaticOutranks(t *testing.T) {
 			t.Errorf("width %d, want 25: the other half of the network is answered otherwise", w)
 		}
 		v := b.look("203.0.113.7")
-		if rated, best, _ := v.Rank(1, []int{0}, nil, nil); best != 0 || rated[0].Link != 0 {
+		if rated, best, _ := v.rank(1, []int{0}, nil, nil); best != 0 || rated[0].Link != 0 {
 			t.Errorf("without unicom: %+v", rated)
 		}
 		full := gauge(map[string][3]float64{"telecom": {math.NaN(), 0, 0}})
@@ -272,7 +272,7 @@ func TestTexts(t *testing.T) {
 		b.table.Deliver(Result{Prefix: w.Prefix, Link: "unicom", Tag: w.Tag, Err: errSilent})
 		time.Sleep(10 * time.Second)
 		v := b.look("203.0.113.7")
-		rated, _, _ := v.Rank(1, []int{0, 1}, nil, nil)
+		rated, _, _ := v.rank(1, []int{0, 1}, nil, nil)
 		for i, want := range []string{"not measured: the link is busy: it is not measured", "nobody answered over it, 1 rounds in a row"} {
 			if got := rated[i].Text(); got != want {
 				t.Errorf("%s, want %s", got, want)
@@ -280,7 +280,7 @@ func TestTexts(t *testing.T) {
 		}
 		b.deliver(w, map[string]time.Duration{"telecom": 10 * time.Millisecond, "unicom": 20 * time.Millisecond})
 		v = b.look("203.0.113.7")
-		rated, _, _ = v.Rank(1, []int{0, 1}, nil, nil)
+		rated, _, _ = v.rank(1, []int{0, 1}, nil, nil)
 		want := "score 200.0 = rtt 50.0 (10ms) + ttl 100.0 (5 hops) + cost 50.0 (10) + in 0.0 (not known) + out 0.0 (not known)"
 		if got := fmt.Sprint(rated[0].Text()); got != want {
 			t.Errorf("%s\nwant %s", got, want)

@@ -128,10 +128,10 @@ type Asked struct {
 	Chose  []Chosen
 }
 
-// Chosen is the link that was best in a circle.
+// Chosen is the link that was chosen.
 type Chosen struct {
-	Circle uint16
-	Link   int // number in the plan
+	Circle uint16 // among whom, as [View.Rank] says
+	Link   int    // number in the plan
 }
 
 // Want has the network of a query measured or kept fresh, after the answer. It

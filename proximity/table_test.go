@@ -98,7 +98,7 @@ func (b *desk) bestOf(v *View, gauges *status.Gauges, circle uint16) string {
 	for i := range v.plan.Links {
 		numbers = append(numbers, i)
 	}
-	rated, best, _ := v.Rank(circle, numbers, gauges, nil)
+	rated, best, _ := v.rank(circle, numbers, gauges, nil)
 	if best < 0 {
 		return ""
 	}

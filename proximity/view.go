@@ -104,6 +104,11 @@ func (t *Table) look(v *View, k key, now time.Time) {
 // is as good as gone.
 func (e *entry) aged(now stamp, timeout uint32) bool { return age(e.asked.Load(), now) > timeout }
 
+// Chooses says whether there may be a best link for the client.
+func (v *View) Chooses() bool {
+	return v.State == Ready || v.static != noLink
+}
+
 // Why says in a sentence what state the client's network is in (T15).
 func (v *View) Why(now time.Time) string {
 	switch v.State {
