@@ -38,6 +38,8 @@ type daemon struct {
 	reports []any
 	fails   error // what Apply, Reload, Explain and SaveHolds say
 	enter   func()
+
+	distances distances
 }
 
 func (d *daemon) Standing(pool string, t *status.Table) (*pick.Trace, bool) {
@@ -183,7 +185,7 @@ func (d *daemon) options() api.Options {
 			defer d.mu.Unlock()
 			return d.missing
 		},
-		Pools: d, Probes: d, Apply: d, Explain: d, Reports: d,
+		Pools: d, Probes: d, Apply: d, Explain: d, Reports: d, Proximity: &d.distances,
 		Links:     func() []link.State { return d.links },
 		SaveHolds: d.saveHolds,
 		Log:       slog.New(slog.DiscardHandler),

@@ -73,6 +73,7 @@ var (
 		reloadOK, reloadTime, lastGood, configInfo,
 		poolMembers, poolActive, poolLapsed, poolPanic, rowHealth, holdsNow, zonesNow, zoneSerial, zoneOK,
 		probeResults, probeOverruns, probeWaits, probePanics, probeChecks, probeRunning,
+		proximityEntries, proximityMost, proximityMade, proximityRefused, proximityProbes, proximityPackets, proximityDropped, proximitySamples, proximitySolicited,
 		buildInfo,
 	}
 )
@@ -117,6 +118,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	v.collectReports(emit)
 	v.collectZones(emit)
 	c.collectProbes(emit)
+	c.collectProximity(emit)
 	emit.put(apiPanics, float64(c.panics.Load()))
 	version, revision := build()
 	emit.put(buildInfo, 1, version, revision, runtime.Version())

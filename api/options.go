@@ -30,6 +30,7 @@ type Options struct {
 	Explain Explainer
 
 	ZoneChanger ZoneChanger
+	Proximity   Proximity
 
 	// SaveHolds keeps all holds over a restart; nil: there is no store. One
 	// call at a time, each with what is in force at that moment.

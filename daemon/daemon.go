@@ -22,6 +22,7 @@ import (
 	"github.com/portolan-lb/portolan/dnsserver"
 	"github.com/portolan-lb/portolan/link"
 	"github.com/portolan-lb/portolan/probe"
+	"github.com/portolan-lb/portolan/proximity"
 	"github.com/portolan-lb/portolan/status"
 	"github.com/portolan-lb/portolan/store"
 )
@@ -52,6 +53,10 @@ type Daemon struct {
 	dns    *dnsserver.Server
 	report *reports
 	store  *store.Store // nil: nothing is kept
+
+	proximity *proximity.Table
+	measurer  *proximity.Prober
+	passive   *proximity.Passive
 
 	monitor monitorDoor // written before anybody can ask for a change
 
@@ -97,8 +102,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	d.restore(built)
 	defer d.openLinks()()
+	d.openProximity()
 	d.dns = dnsserver.New(dnsserver.Options{Listeners: built.Model.DNS.Listeners, Sockets: built.Model.DNS.UDPSockets, Rows: d.board.Table, Gauges: d.board.Gauges, Log: d.log,
-		Others: func() int { return d.prober.Stats().Needed }, Record: d.board.Record})
+		Others: func() int { return d.prober.Stats().Needed + d.measurer.Files() }, Record: d.board.Record, Observe: d.observe, Solicit: d.solicit})
 	cancel := d.board.Prepare(func(next *status.Table, changed []status.ID) { d.dns.Table().Ready(next, changed) })
 	defer cancel()
 	if err := d.dns.Listen(); err != nil {
@@ -118,6 +124,8 @@ func (d *Daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	g.Go(func() error { return d.prober.Run(ctx) })
 	g.Go(func() error { return d.report.run(ctx) })
 	g.Go(func() error { return d.links.Run(ctx) })
+	g.Go(func() error { return d.proximity.Run(ctx) })
+	g.Go(func() error { return d.measurer.Run(ctx) })
 	if err := d.openDoors(ctx, g); err != nil {
 		g.Go(func() error { return err })
 		return g.Wait()

@@ -30,6 +30,7 @@ func (d *Daemon) apiOptions() api.Options {
 		Explain: d,
 
 		ZoneChanger: d,
+		Proximity:   distances{d},
 
 		Log: d.log,
 	}

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/portolan-lb/portolan/api"
 	"github.com/portolan-lb/portolan/probe"
+	"github.com/portolan-lb/portolan/proximity"
 	"github.com/portolan-lb/portolan/status"
 )
 
@@ -165,6 +167,37 @@ func (c *Client) ChangeZone(ctx context.Context, z api.ZoneChange) (api.ZoneChan
 	method := map[api.ZoneVerb]string{api.AddZone: http.MethodPost, api.ReplaceZone: http.MethodPut, api.RemoveZone: http.MethodDelete}[z.Verb]
 	var done api.ZoneChanged
 	err := c.send(ctx, method, url.Values{"file": {z.From}}, "text/dns", z.Text, &done, "v1", "zones", z.Name)
+	return done, err
+}
+
+// Proximity lists entries of the table of measured distances.
+func (c *Client) Proximity(ctx context.Context, q proximity.Query) (api.ProximityList, error) {
+	v := url.Values{"state": {q.State}, "limit": {strconv.Itoa(max(q.Limit, 0))}}
+	if q.Client.IsValid() {
+		v.Set("client", q.Client.String())
+	}
+	if q.After.IsValid() {
+		v.Set("after", q.After.String())
+	}
+	return get[api.ProximityList](ctx, c, v, "v1", "proximity")
+}
+
+// ProximityStats gives the counters of proximity.
+func (c *Client) ProximityStats(ctx context.Context) (api.ProximityStats, error) {
+	return get[api.ProximityStats](ctx, c, nil, "v1", "proximity", "stats")
+}
+
+// ClearProximity forgets the entries inside a network, or all with the zero
+// Prefix.
+func (c *Client) ClearProximity(ctx context.Context, network netip.Prefix, reason string) (api.ProximityCleared, error) {
+	v := url.Values{"reason": {reason}}
+	if network.IsValid() {
+		v.Set("network", network.String())
+	} else {
+		v.Set("all", "true")
+	}
+	var done api.ProximityCleared
+	err := c.call(ctx, http.MethodDelete, v, nil, &done, "v1", "proximity")
 	return done, err
 }
 

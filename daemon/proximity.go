@@ -1,0 +1,61 @@
+package daemon
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/portolan-lb/portolan/api"
+	"github.com/portolan-lb/portolan/dnsserver"
+	"github.com/portolan-lb/portolan/proximity"
+)
+
+// openProximity makes the table of measured distances, and who measures. The
+// links are open already.
+func (d *Daemon) openProximity() {
+	d.measurer = proximity.NewProber(proximity.Options{Board: d.board, Pin: d.links.Pin, Own: d.links.Own, Log: d.log,
+		Deliver: func(r proximity.Result) { d.proximity.Deliver(r) }})
+	d.proximity = proximity.NewTable(proximity.TableOptions{Ask: d.measurer.Ask, Record: d.board.Record})
+	d.passive = proximity.NewPassive(d.proximity, d.links.Owner)
+}
+
+// measureFor has distances measured as a configuration asks for.
+func (d *Daemon) measureFor(b *Built) {
+	plan := proximity.Compile(b.Model)
+	d.proximity.Use(plan)
+	if plan.Measures() {
+		d.measurer.Use(plan.Config)
+	} else {
+		d.measurer.Use(nil) // no pool asks (FAQ 1.2.23)
+	}
+}
+
+// observe takes the round trip of a client's TCP connection.
+func (d *Daemon) observe(o dnsserver.Observation) {
+	d.passive.Observe(proximity.Trip{Client: o.Client, Local: o.Local, Index: o.Interface, RTT: o.RTT, TTL: o.TTL, At: time.Now()})
+}
+
+// solicit says whether a client is to come over TCP.
+func (d *Daemon) solicit(a dnsserver.Arrival) bool {
+	return d.passive.Solicit(a.Client, a.Local, a.Interface, a.At)
+}
+
+// distances opens the table of measured distances to the API.
+type distances struct{ *Daemon }
+
+// List implements [api.Proximity].
+func (d distances) List(q proximity.Query) ([]proximity.Entry, netip.Prefix) {
+	return d.proximity.List(q, d.board.Gauges(), time.Now())
+}
+
+// Why implements [api.Proximity].
+func (d distances) Why(client netip.Addr) string { return d.proximity.Why(client, time.Now()) }
+
+// Clear implements [api.Proximity].
+func (d distances) Clear(network netip.Prefix, who, why string) int {
+	return d.proximity.Clear(network, who, why)
+}
+
+// Stats implements [api.Proximity].
+func (d distances) Stats() api.ProximityStats {
+	return api.ProximityStats{Why: d.Why(netip.Addr{}), Table: d.proximity.Stats(), Probes: d.measurer.Stats(), Passive: d.passive.Stats(), Connections: d.dns.Sighted()}
+}
