@@ -240,6 +240,10 @@ func (s *SNMP) check(c *checker) {
 	between(c, &s.Timeout, Duration(100*time.Millisecond), s.Interval)
 }
 
+// maxCommunity is how long a community may be: longer ones are not put into
+// packets rightly.
+const maxCommunity = 127
+
 // checkAccess checks who we say we are.
 func (s *SNMP) checkAccess(c *checker) {
 	if !c.given(&s.Version) {
@@ -248,6 +252,9 @@ func (s *SNMP) checkAccess(c *checker) {
 	three := s.Version == "3"
 	if !three {
 		c.need(&s.Community, "community")
+	}
+	if len(s.Community) > maxCommunity {
+		c.bad(&s.Community, "community has %d characters, more than %d", len(s.Community), maxCommunity)
 	}
 	for _, f := range []struct {
 		field *string

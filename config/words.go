@@ -33,7 +33,7 @@ var vocabularies = map[string]vocabulary{
 	// meter: the meter of the link
 	"from": {built: []string{"meter"}, later: map[string]string{"traffic": "outbound"}},
 	// interface: the interface of the link, each second
-	// push: whoever knows says so (portolan link report)
+	// push: whoever knows says so (portolan report)
 	"meter": {built: []string{"interface", "push"}},
 	// all: no client is sent to it until it is free again
 	// hash-slices: as few clients as need be, always the same ones, with the TTL of answers in mind
