@@ -308,7 +308,25 @@ func newBench(t *testing.T) *bench {
 		b.IP("route add default dev " + device + " metric " + metric)
 		b.IP("-6 route add default dev " + device + " metric " + metric)
 	}
+	b.settle()
 	return b
+}
+
+// settle waits until packets come back in both families: Linux takes an IPv6
+// address into use some time after the interface is up.
+func (b *bench) settle() {
+	b.links[1].set(func(n *internet) { n.host = host{echo: true} })
+	for _, target := range both {
+		err := errSilent
+		for try := 0; try < 100 && err != nil; try++ {
+			_, _, err = b.run(measureICMP, target, 50*time.Millisecond)
+		}
+		if err != nil {
+			b.t.Fatalf("no packet comes back from %s: %v", target, err)
+		}
+		b.links[1].sent(target)
+	}
+	b.links[1].set(func(n *internet) { n.host, n.got = host{}, nil })
 }
 
 // routersTo are the routers on the way to a target; the last stands in its
