@@ -108,6 +108,7 @@ var hitches = []struct {
 	{ErrOwn, "the address is one of this machine"},
 	{ErrWaited, "it waited too long for the budget of packets"},
 	{ErrOff, "measuring was switched off"},
+	{ErrVoid, "this machine lacks what it takes to measure: a capability, or descriptors"},
 }
 
 // distances gives what was found; the slice is not to be changed.

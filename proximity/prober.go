@@ -31,6 +31,7 @@ var (
 	ErrBusy    = errors.New("the link is busy")
 	ErrFamily  = errors.New("the link has no source address of that family")
 	ErrOwn     = errors.New("the address is one of this machine")
+	ErrVoid    = errors.New("this machine lacks what it takes to measure")
 )
 
 // Want is a network to be measured.
@@ -327,7 +328,10 @@ func (p *Prober) measure(ctx context.Context, w Want, link string, spend func(co
 			}
 		}
 	}
-	if isLinks(r.Err) {
+	if r.Err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		r.Err = ErrWaited // for its turn in the budget; methods end sooner
+	}
+	if isLinks(r.Err) || r.Err == ErrWaited {
 		p.stats.refused(r.Err)
 	}
 	if ctx.Err() == nil || r.Err == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -376,6 +380,9 @@ func (p *Prober) try(ctx context.Context, w Want, path Path, name string) (s Sam
 		return err
 	}
 	s, err = run(ctx, path, w.Target)
+	if err != nil && probe.Ours(err) {
+		err = fmt.Errorf("%w: %w", ErrVoid, err) // it says nothing of the distance
+	}
 	s.Link, s.Method, s.At = path.Link, name, time.Now()
 	return s, err
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -476,6 +477,36 @@ func TestPlaces(t *testing.T) {
 		}
 		if n := len(b.take()); n != 1200 {
 			t.Errorf("%d results of 1200", n)
+		}
+	})
+}
+
+// Our own lack of something, and a budget that is too small for all that is out,
+// are told as such: they say nothing of the distance.
+func TestOurOwnLack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := conf("icmp")
+		b := newProberBench(c)
+		defer b.stop()
+		b.answer = func(string, Path, netip.Addr) (int, time.Duration, error) { return 1, 0, syscall.EMFILE }
+		ask(t, b, client("192.0.2.7", "one"), nil)
+		time.Sleep(time.Second)
+		if r := b.take(); len(r) != 1 || !errors.Is(r[0].Err, ErrVoid) || !errors.Is(r[0].Err, syscall.EMFILE) {
+			t.Errorf("%+v", r)
+		}
+		if s := b.Stats(); s.Methods["icmp"].Void != 1 {
+			t.Errorf("%+v", s)
+		}
+		b.mu.Lock()
+		b.answer = func(string, Path, netip.Addr) (int, time.Duration, error) { return 1000, 0, nil }
+		b.mu.Unlock()
+		c = conf("icmp")
+		c.ProbesPerSecond = 10
+		b.Use(c)
+		ask(t, b, client("203.0.113.7", "one"), nil)
+		time.Sleep(time.Minute)
+		if r := b.take(); len(r) != 1 || r[0].Err != ErrWaited {
+			t.Errorf("%+v", r)
 		}
 	})
 }
