@@ -20,7 +20,7 @@ func (d *Daemon) openProximity() {
 
 // measureFor has distances measured as a configuration asks for.
 func (d *Daemon) measureFor(b *Built) {
-	plan := proximity.Compile(b.Model)
+	plan := b.DNS.Proximity()
 	d.proximity.Use(plan)
 	if plan.Measures() {
 		d.measurer.Use(plan.Config)
