@@ -300,6 +300,66 @@ func send(t *testing.T, to string, count, size int) {
 	}
 }
 
+// What Interfaces tells differently is told, and a route to some network is not:
+// a router may learn thousands a second.
+func TestTold_Root(t *testing.T) {
+	here, there := nettest.New(t), nettest.New(t)
+	here.Set("ipv4/nexthop_compat_mode", "0") // else routes are told with their object
+	here.Set("ipv6/conf/default/disable_ipv6", "0")
+	_, w := openIn(t, here)
+	here.Cable("eth1", there, "peer")
+	here.IP("addr add 192.0.2.1/24 dev eth1")
+	here.IP("addr add 2001:db8::1/64 dev eth1 nodad")
+	here.IP("nexthop add id 5 via 192.0.2.50 dev eth1")
+	w.until("the link-local address is no longer checked", "eth1", func(i *Interface) bool {
+		return slices.ContainsFunc(i.Addresses, func(p netip.Prefix) bool { return p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() })
+	})
+	for _, c := range []struct {
+		command string
+		told    bool
+	}{
+		{"addr add 198.51.100.1/32 dev lo", true},
+		{"addr add 2001:db8:1::1/128 dev lo nodad", true},
+		{"addr del 198.51.100.1/32 dev lo", true},
+		{"route add default via 192.0.2.20", true},
+		{"route del default", true},
+		{"-6 route add default via 2001:db8::20", true},
+		{"-6 route del default", true},
+		{"route add default nhid 5 table 7", true},
+		{"nexthop replace id 5 via 192.0.2.51 dev eth1", true},
+		{"route add 203.0.113.0/24 via 192.0.2.20", false},
+		{"-6 route add 2001:db8:2::/48 via 2001:db8::20", false},
+		{"link set lo mtu 60000", true},
+	} {
+		w.quiet()
+		here.IP(c.command)
+		patience := 200 * time.Millisecond
+		if c.told {
+			patience = longEnough
+		}
+		told := false
+		select {
+		case <-w.told:
+			told = true
+		case <-time.After(patience):
+		}
+		if told != c.told {
+			t.Errorf("ip %s: told is %v", c.command, told)
+		}
+	}
+}
+
+// quiet waits until nothing is told any more.
+func (w *watched) quiet() {
+	for {
+		select {
+		case <-w.told:
+		case <-time.After(200 * time.Millisecond):
+			return
+		}
+	}
+}
+
 // A reader belongs to the namespace in which it was opened, whoever asks it.
 func TestReaderStaysHome_Root(t *testing.T) {
 	here, there := nettest.New(t), nettest.New(t)

@@ -127,7 +127,7 @@ func parseAddress(b []byte) (m addressMessage, ok bool) {
 	if len(b) < unix.SizeofIfAddrmsg {
 		return m, false
 	}
-	bits, flags := int(b[1]), uint64(b[2])
+	bits, flags := int(b[1]), b[2] // of more flags than eight, those that matter are here
 	m.index = int(int32(native.Uint32(b[4:])))
 	var local, other netip.Addr
 	for kind, v := range attributes(b[unix.SizeofIfAddrmsg:]) {
@@ -136,8 +136,6 @@ func parseAddress(b []byte) (m addressMessage, ok bool) {
 			local = address(v)
 		case unix.IFA_ADDRESS:
 			other = address(v)
-		case unix.IFA_FLAGS:
-			flags = number(v)
 		}
 	}
 	switch {
