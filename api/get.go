@@ -178,7 +178,11 @@ func (s *Server) virtualServers(*http.Request) (any, error) {
 }
 
 func (v view) virtualServer(c *config.VirtualServer, pools []string) VirtualServer {
-	return VirtualServer{c.Name, c.Addresses, c.Port, c.Link, c.Site, pools, v.row(status.KindVirtualServer, c.Name)}
+	shown := VirtualServer{Name: c.Name, Addresses: c.Addresses, Port: c.Port, Link: c.Link, Site: c.Site, Pools: pools, Row: v.row(status.KindVirtualServer, c.Name)}
+	if g, ok := v.opts.Board.Gauges().Get(shown.Row.ID); ok {
+		shown.Reported = &Reported{known(g.Connections), known(g.Latency), g.At}
+	}
+	return shown
 }
 
 func (v view) poolsByServer() map[string][]string {

@@ -140,26 +140,28 @@ func (v view) linkOf(c *config.Link, states map[string]link.State, affected map[
 func directionOf(rate float64, bounds busy.Limit, most, limit config.Bandwidth) *Direction {
 	var d Direction
 	if most > 0 {
-		d.MaxBandwidth, d.BusyAbove, d.FreeBelow = known(float64(most)), known(bounds.Threshold), known(bounds.Recovery)
-		d.Share = known(100 * rate / float64(most))
+		d.MaxBandwidth, d.BusyAbove, d.FreeBelow = known(float64(most)), tenths(bounds.Threshold), tenths(bounds.Recovery)
+		d.Share = tenths(100 * rate / float64(most))
 	}
 	if limit > 0 {
-		d.RateLimit, d.Remaining = known(float64(limit)), known(float64(limit)-rate)
+		d.RateLimit, d.Remaining = known(float64(limit)), tenths(float64(limit)-rate)
 	}
-	if d.Rate = known(rate); d == (Direction{}) {
+	if d.Rate = tenths(rate); d == (Direction{}) {
 		return nil
 	}
 	return &d
 }
 
-// known is a number to a tenth, or nil for NaN.
+// known is a number, or nil for NaN.
 func known(n float64) *float64 {
 	if math.IsNaN(n) {
 		return nil
 	}
-	n = math.Round(10*n) / 10
 	return &n
 }
+
+// tenths is known for what nobody reads to the last digit.
+func tenths(n float64) *float64 { return known(math.Round(10*n) / 10) }
 
 // affected gives who uses each link, in the order of the configuration.
 func (v view) affected() map[string]Affected {

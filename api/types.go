@@ -43,7 +43,16 @@ type VirtualServer struct {
 	Link      string       `json:"link,omitempty"`
 	Site      string       `json:"site,omitempty"`
 	Pools     []string     `json:"pools,omitempty"`
+	Reported  *Reported    `json:"reported,omitempty"` // none: nobody reported of late
 	Row       status.Row   `json:"row"`
+}
+
+// Reported is what a virtual server reports, as long as it counts. What is not
+// known is not there.
+type Reported struct {
+	Connections *float64  `json:"connections,omitempty"`
+	Latency     *float64  `json:"latency,omitempty"` // seconds
+	At          time.Time `json:"at"`
 }
 
 // Site is a site and its row.

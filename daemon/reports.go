@@ -22,9 +22,10 @@ import (
 type reports struct {
 	board *status.Board
 
-	mu    sync.Mutex
-	bound map[string]int // maxConnections, of every virtual server there is
-	kept  map[string]report
+	mu     sync.Mutex
+	bound  map[string]int // maxConnections, of every virtual server there is
+	kept   map[string]report
+	marked map[string]bool // of which the board was told whether they are full
 }
 
 // report is the last one of a virtual server.
@@ -36,7 +37,7 @@ type report struct {
 }
 
 func newReports(board *status.Board) *reports {
-	return &reports{board: board, kept: map[string]report{}}
+	return &reports{board: board, kept: map[string]report{}, marked: map[string]bool{}}
 }
 
 // want says which virtual servers there are. What those that stay have reported
@@ -48,20 +49,24 @@ func (r *reports) want(servers []*config.VirtualServer) {
 	for _, v := range servers {
 		r.bound[v.Name] = v.MaxConnections
 	}
+	for name := range r.marked {
+		if r.bound[name] == 0 {
+			delete(r.marked, name)
+			r.board.Unmark("config", serverID(name))
+		}
+	}
 	for name, kept := range r.kept {
-		id := status.MakeID(status.KindVirtualServer, name)
-		max, there := r.bound[name]
-		if !there {
+		switch max, there := r.bound[name]; {
+		case !there:
 			delete(r.kept, name)
-			r.board.Unmeasure(id)
+			r.board.Unmeasure(serverID(name))
+		case max > 0:
+			r.judge(name, kept, max)
 		}
-		if max == 0 {
-			r.board.Unmark("config", id)
-			continue
-		}
-		r.judge(id, kept, max)
 	}
 }
+
+func serverID(name string) status.ID { return status.MakeID(status.KindVirtualServer, name) }
 
 // reporter implements [api.Reporter].
 type reporter struct {
@@ -91,7 +96,7 @@ func conflict(err error) error {
 func (r *reports) ReportServer(name string, in api.ServerReport) (api.ServerReported, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	id := status.MakeID(status.KindVirtualServer, name)
+	id := serverID(name)
 	max, there := r.bound[name]
 	if !there { // the caller has looked, so a reload came between
 		return api.ServerReported{}, api.Errorf(api.NotFound, "there is no virtual server %q", name)
@@ -108,13 +113,13 @@ func (r *reports) ReportServer(name string, in api.ServerReport) (api.ServerRepo
 	r.board.Measure(map[status.ID]status.Gauge{id: kept.Gauge})
 	done := api.ServerReported{ID: id, Until: kept.until}
 	if max > 0 {
-		done.Full, done.Why = r.judge(id, kept, max)
+		done.Full, done.Why = r.judge(name, kept, max)
 	}
 	return done, nil
 }
 
 // judge says on the board whether a server is full.
-func (r *reports) judge(id status.ID, kept report, max int) (full bool, why string) {
+func (r *reports) judge(name string, kept report, max int) (full bool, why string) {
 	switch {
 	case kept.Connections >= float64(max):
 		full, why = true, fmt.Sprintf("%.0f connections, and maxConnections is %d", kept.Connections, max)
@@ -123,12 +128,13 @@ func (r *reports) judge(id status.ID, kept report, max int) (full bool, why stri
 	default: // NaN
 		why = "its last report does not tell its connections"
 	}
-	r.mark(id, full, why, kept.by)
+	r.mark(name, full, why, kept.by)
 	return full, why
 }
 
-func (r *reports) mark(id status.ID, full bool, why, by string) {
-	r.board.Mark(map[status.ID]status.Load{id: {Full: full, Why: why, By: by}})
+func (r *reports) mark(name string, full bool, why, by string) {
+	r.marked[name] = true
+	r.board.Mark(map[status.ID]status.Load{serverID(name): {Full: full, Why: why, By: by}})
 }
 
 // run lets reports age until ctx ends.
@@ -154,10 +160,9 @@ func (r *reports) age(now time.Time) {
 			continue
 		}
 		delete(r.kept, name)
-		id := status.MakeID(status.KindVirtualServer, name)
-		r.board.Unmeasure(id)
+		r.board.Unmeasure(serverID(name))
 		if r.bound[name] > 0 {
-			r.mark(id, false, fmt.Sprintf("its last report is older than %s: how many connections it has is unknown", config.Duration(kept.length)), "clock")
+			r.mark(name, false, fmt.Sprintf("its last report is older than %s: how many connections it has is unknown", config.Duration(kept.length)), "clock")
 		}
 	}
 }

@@ -66,6 +66,11 @@ func TestReports_T28(t *testing.T) {
 		time.Sleep(1500 * time.Millisecond)
 		synctest.Wait()
 		check("a is old", "a", unknown, unknown, false)
+		r.want([]*config.VirtualServer{{Name: "b"}})
+		if _, ok := board.Table().Lookup("virtualServer/a"); ok {
+			t.Error("a row is left of a server that went after its report")
+		}
+		r.want([]*config.VirtualServer{{Name: "a", MaxConnections: 100}})
 
 		send("a", 150, 0, time.Minute)
 		r.want([]*config.VirtualServer{{Name: "a", MaxConnections: 200}})

@@ -134,9 +134,12 @@ func numberAt(vars map[string]gosnmp.SnmpPDU, name string, kind gosnmp.Asn1BER) 
 	return 0, false
 }
 
-func textAt(vars map[string]gosnmp.SnmpPDU, name string) (string, bool) {
-	text, ok := vars[name].Value.([]byte)
-	return string(text), ok && vars[name].Type == gosnmp.OctetString
+func textAt(vars map[string]gosnmp.SnmpPDU, name string) (string, bool) { return textOf(vars[name]) }
+
+// textOf reads a text without what some agents fill it up with.
+func textOf(v gosnmp.SnmpPDU) (string, bool) {
+	text, ok := v.Value.([]byte)
+	return strings.TrimRight(string(text), "\x00 "), ok && v.Type == gosnmp.OctetString
 }
 
 // Bounds of a search through a router's tables.
@@ -181,7 +184,7 @@ func (p *poller) search(ctx context.Context, r router, column string) (found []i
 			if !ok || index <= last {
 				return found, nil // past the column's end
 			}
-			if text, ok := v.Value.([]byte); ok && string(text) == p.spec.Interface {
+			if text, ok := textOf(v); ok && text == p.spec.Interface {
 				found = append(found, index)
 			}
 			next, last = v.Name, index

@@ -27,7 +27,9 @@ func TestSNMPFindsInterface(t *testing.T) {
 		a.put(10*i+1, fmt.Sprintf("Gi0/%d", i), fmt.Sprintf("GigabitEthernet0/%d", i), "uplink "+strconv.Itoa(i/2))
 	}
 	a.put(900, "shared", "Gi0/7", "GigabitEthernet0/9") // names of others, in later columns
+	a.put(901, "padded\x00", "", "")
 	for name, want := range map[string]place{
+		"padded":             {901, ifName},
 		"Gi0/7":              {71, ifName},
 		"Gi0/49":             {491, ifName},
 		"GigabitEthernet0/9": {91, ifDescr},
