@@ -209,6 +209,20 @@ func TestMembersFollowTheMeter_T25(t *testing.T) {
 	}
 }
 
+// A lapse is a degraded answer, which nobody keeps longer than need be (T6).
+func TestLapseHasTheLowerTTL(t *testing.T) {
+	w := newWorld(t, pooled(&config.Pool{Name: "www", BusyProtection: true, Members: servers("a", "b")}))
+	for _, step := range []struct {
+		load string
+		want uint32
+	}{{"", 30}, {"a:busy", 30}, {"b:busy", 5}, {"a:free", 30}} {
+		w.load(step.load)
+		if got := w.ask("www.example.com", "A", asker).Answer[0].Header().Ttl; got != step.want {
+			t.Errorf("%q: TTL %d, want %d", step.load, got, step.want)
+		}
+	}
+}
+
 // T28 after a start: nothing is measured, so the slot declines and the next one
 // answers; with the first measurement it chooses.
 func TestUnknownAfterStart_T28(t *testing.T) {
