@@ -45,6 +45,20 @@ func startAgent(t *testing.T, user *gosnmp.UsmSecurityParameters) *agent {
 	return a
 }
 
+// says has the agent answer otherwise from now on.
+func (a *agent) says(answer func(request, reply *gosnmp.SnmpPacket) [][]byte) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.answer, a.asked = answer, 0
+}
+
+// questions is how many there were since says.
+func (a *agent) questions() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.asked
+}
+
 func (a *agent) set(name string, kind gosnmp.Asn1BER, value any) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -22,8 +22,7 @@ func TestSNMPMakesLinkBusy_1_2_12(t *testing.T) {
 	a := startAgent(t, nil)
 	a.put(7, "Gi0/1", "", "uplink")
 	began := time.Now()
-	a.mu.Lock()
-	a.answer = func(_, p *gosnmp.SnmpPacket) [][]byte {
+	a.says(func(_, p *gosnmp.SnmpPacket) [][]byte {
 		for i, v := range p.Variables {
 			switch v.Name {
 			case sysUpTime:
@@ -33,10 +32,9 @@ func TestSNMPMakesLinkBusy_1_2_12(t *testing.T) {
 			}
 		}
 		return [][]byte{packed(p)}
-	}
-	a.mu.Unlock()
+	})
 	silent := startAgent(t, nil)
-	silent.answer = func(_, _ *gosnmp.SnmpPacket) [][]byte { return nil }
+	silent.says(func(_, _ *gosnmp.SnmpPacket) [][]byte { return nil })
 
 	linkOf := func(name string, a *agent) *config.Link {
 		return &config.Link{Name: name, MaxBandwidth: config.Bandwidths{In: 10e6}, RateLimit: config.Bandwidths{In: 20e6},

@@ -127,9 +127,7 @@ func TestSNMPHostileAnswers(t *testing.T) {
 			a.put(7, "Gi0/1", "", "")
 			p, r := a.open(t, "Gi0/1")
 			p.where = place{7, ifName}
-			a.mu.Lock()
-			a.answer = c.answer
-			a.mu.Unlock()
+			a.says(c.answer)
 			if c.set != nil {
 				c.set(a)
 			}
@@ -168,14 +166,12 @@ func TestSNMPSearchEnds(t *testing.T) {
 		}
 	}
 	for step, most := range map[int]int{1: mostInterfaces/100 + 1, 0: 2} {
-		a.mu.Lock()
-		a.answer, a.asked = endless(step), 0
-		a.mu.Unlock()
+		a.says(endless(step))
 		if found, err := p.search(t.Context(), r, ifName); err != nil || len(found) != 0 {
 			t.Errorf("%v, %v", found, err)
 		}
-		if a.asked > most {
-			t.Errorf("step %d: %d questions, want at most %d", step, a.asked, most)
+		if n := a.questions(); n > most {
+			t.Errorf("step %d: %d questions, want at most %d", step, n, most)
 		}
 	}
 }
@@ -185,7 +181,7 @@ func TestSNMPSearchEnds(t *testing.T) {
 func TestSNMPEndsWithContext(t *testing.T) {
 	a := startAgent(t, nil)
 	arrived := make(chan struct{}, 10)
-	a.answer = func(_, _ *gosnmp.SnmpPacket) [][]byte { arrived <- struct{}{}; return nil }
+	a.says(func(_, _ *gosnmp.SnmpPacket) [][]byte { arrived <- struct{}{}; return nil })
 	spec := a.spec("Gi0/1")
 	spec.Timeout = config.Duration(time.Minute)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -201,6 +197,15 @@ func TestSNMPEndsWithContext(t *testing.T) {
 // line is a router under fake time: its counters are what flowed until its last
 // refresh.
 type line struct {
+	*lineNow
+	mu sync.Mutex // of lineNow; never held while time passes
+}
+
+// newLine gives a line that stands so.
+func newLine(now lineNow) *line { return &line{lineNow: &now} }
+
+// lineNow is how a line stands.
+type lineNow struct {
 	refresh time.Duration // 0: always fresh
 	delay   time.Duration // of an answer
 	rate    float64       // octets a second, in; out is half of it
@@ -215,9 +220,14 @@ type line struct {
 }
 
 func (l *line) Get(oids []string) (*gosnmp.SnmpPacket, error) {
+	l.mu.Lock()
 	l.asked++
-	time.Sleep(l.delay / 2) // a bubble's
-	defer time.Sleep(l.delay - l.delay/2)
+	delay := l.delay
+	l.mu.Unlock()
+	time.Sleep(delay / 2) // a bubble's
+	defer time.Sleep(delay - delay/2)
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.silent || l.lossy > 0 && l.asked%l.lossy == 0 {
 		return nil, fmt.Errorf("request timeout (after 1 retries): %w", gosnmp.ErrMaxRetriesExceeded)
 	}
@@ -250,8 +260,10 @@ func (l *line) Get(oids []string) (*gosnmp.SnmpPacket, error) {
 }
 
 func (l *line) GetBulk(oids []string, _ uint8, _ uint32) (*gosnmp.SnmpPacket, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.silent {
-		return l.Get(nil)
+		return nil, gosnmp.ErrMaxRetriesExceeded
 	}
 	p := &gosnmp.SnmpPacket{PDUType: gosnmp.GetResponse, RequestID: 1}
 	if oids[0] == strings.TrimSuffix(ifName, ".") {
@@ -279,7 +291,9 @@ func watch(t *testing.T, l *line, interval, length time.Duration, then func()) (
 		time.Sleep(length)
 		synctest.Wait()
 		if then != nil {
+			l.mu.Lock()
 			then()
+			l.mu.Unlock()
 			time.Sleep(length)
 		}
 		cancel()
@@ -293,7 +307,7 @@ func watch(t *testing.T, l *line, interval, length time.Duration, then func()) (
 func TestSNMPCountersAge(t *testing.T) {
 	for _, refresh := range []time.Duration{0, 900 * time.Millisecond, 3 * time.Second, 4900 * time.Millisecond, 5 * time.Second, 5100 * time.Millisecond, 10 * time.Second, 14 * time.Second} {
 		for _, interval := range []time.Duration{time.Second, 5 * time.Second, time.Minute} {
-			l := &line{refresh: refresh, delay: 20 * time.Millisecond, rate: 1e6, index: 3}
+			l := newLine(lineNow{refresh: refresh, delay: 20 * time.Millisecond, rate: 1e6, index: 3})
 			all := watch(t, l, interval, 10*time.Minute, nil)
 			most := 2 + int(10*time.Minute/max(interval, refresh))
 			if len(all) < most/2-2 || len(all) > most {
@@ -323,7 +337,7 @@ func TestSNMPCountersAge(t *testing.T) {
 // counters. One that stands still does no harm.
 func TestSNMPAnswersAreLate(t *testing.T) {
 	for _, coarse := range []bool{false, true} {
-		l := &line{rate: 1e6, index: 3, delay: 100 * time.Millisecond, coarse: coarse}
+		l := newLine(lineNow{rate: 1e6, index: 3, delay: 100 * time.Millisecond, coarse: coarse})
 		all := watch(t, l, time.Second, time.Minute, func() { l.delay = 400 * time.Millisecond })
 		for i := 1; i < len(all); i++ {
 			took := all[i].At.Sub(all[i-1].At)
@@ -342,7 +356,7 @@ func TestSNMPAnswersAreLate(t *testing.T) {
 // After a question that was not answered, the time of the last refresh is not
 // known either.
 func TestSNMPCountersAgeWithLoss(t *testing.T) {
-	l := &line{refresh: 3 * time.Second, rate: 1e6, index: 3, lossy: 10}
+	l := newLine(lineNow{refresh: 3 * time.Second, rate: 1e6, index: 3, lossy: 10})
 	var last Sample
 	n := 0
 	for _, g := range watch(t, l, 5*time.Second, 10*time.Minute, nil) {
@@ -362,7 +376,7 @@ func TestSNMPCountersAgeWithLoss(t *testing.T) {
 
 // Nothing flows: that is believed after a while, and then told at each interval.
 func TestSNMPIdleLine(t *testing.T) {
-	l := &line{index: 3}
+	l := newLine(lineNow{index: 3})
 	all := watch(t, l, 5*time.Second, time.Minute, nil)
 	if len(all) < 9 || slices.ContainsFunc(all, func(g given) bool { return g.err != nil || g.In != 0 }) {
 		t.Errorf("%d: %+v", len(all), all)
@@ -379,7 +393,7 @@ func TestSNMPGaps_T28(t *testing.T) {
 		"counters set back":      func(l *line) { l.discon, l.begun = 360000, time.Now() },
 		"renumbered":             func(l *line) { l.index = 12 },
 	} {
-		l := &line{rate: 1e6, index: 3}
+		l := newLine(lineNow{rate: 1e6, index: 3})
 		var changed time.Time
 		all := watch(t, l, time.Second, time.Minute, func() { change(l); changed = time.Now() })
 		after := slices.IndexFunc(all, func(g given) bool { return g.err == nil && g.At.After(changed) })
@@ -390,7 +404,7 @@ func TestSNMPGaps_T28(t *testing.T) {
 			t.Errorf("%s: not one new series: %+v", name, last)
 		}
 	}
-	l := &line{rate: 1e6, index: 3}
+	l := newLine(lineNow{rate: 1e6, index: 3})
 	all := watch(t, l, time.Second, time.Minute, func() { l.silent = true })
 	if last := all[len(all)-1]; last.err == nil || !strings.Contains(last.err.Error(), "does not answer") {
 		t.Errorf("silence: %+v", last)
@@ -416,7 +430,7 @@ func TestSNMPUptimeWraps(t *testing.T) {
 func TestSNMPReopens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		opened := 0
-		l := &line{silent: true, index: 3}
+		l := newLine(lineNow{silent: true, index: 3})
 		p := &poller{spec: config.SNMP{Index: 3, Interval: config.Duration(time.Second)}, give: func(Sample, error) {},
 			open: func(context.Context) (router, func(), error) {
 				if opened++; opened == 1 {
