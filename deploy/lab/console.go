@@ -141,7 +141,7 @@ func (s *stage) guide() {
 		fmt.Fprintf(s.out, "  ip netns exec %s%s dig @%s -p %d www.lab.example +short\n", s.prefix, c.name, at, s.dns)
 	}
 	fmt.Fprintf(s.out, "\nAsk why:\n  export PORTOLAN_SOCKET=%s\n", s.file("portolan.sock"))
-	for _, line := range []string{"get links", "get virtualservers", "get events", fmt.Sprintf("explain www.lab.example A --client %s", s.addr4(netHome, hostClient))} {
+	for _, line := range []string{"get links", "watch links", "get virtualservers", "get events", "proximity list", fmt.Sprintf("explain www.lab.example A --client %s", s.addr4(netHome, hostClient))} {
 		fmt.Fprintf(s.out, "  %s %s\n", s.gate.program, line)
 	}
 	fmt.Fprintf(s.out, "\nChange something, here:\n")

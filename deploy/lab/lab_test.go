@@ -119,7 +119,7 @@ func testNetwork(ctx context.Context, t *testing.T, l *lab) {
 			}
 			for _, a := range []string{v.addr4.String(), "[" + v.addr6.String() + "]"} {
 				fastest := time.Hour
-				for n := 0; n < 20 && fastest > want+20*time.Millisecond; n++ { // the neighbours have to be found first, and machines are busy
+				for n := 0; n < 20 && fastest > want+20*time.Millisecond; n++ { // machines are busy
 					fastest = min(fastest, connect(t, l, c.name, a+":80"))
 				}
 				if fastest < want || fastest > want+20*time.Millisecond {

@@ -134,14 +134,21 @@ func (l lines) plug(o *options, prefix string, c cable) {
 		l.add(c.a, "link add name %s type veth peer name %s netns %s%s", c.b, c.a, prefix, c.b)
 	}
 	for _, end := range []struct {
-		at, to string
-		host   int
-	}{{c.a, c.b, c.hostA}, {c.b, c.a, c.hostB}} {
+		at, to     string
+		host, peer int
+	}{{c.a, c.b, c.hostA, c.hostB}, {c.b, c.a, c.hostB, c.hostA}} {
+		l.add(end.at, "link set dev %s address %s up", end.to, ethernet(c.network, end.host))
 		l.add(end.at, "addr add %s/24 dev %s", o.addr4(c.network, end.host), end.to)
 		l.add(end.at, "addr add %s/56 dev %s nodad", o.addr6(c.network, end.host), end.to)
-		l.add(end.at, "link set dev %s up", end.to)
+		for _, peer := range []netip.Addr{o.addr4(c.network, end.peer), o.addr6(c.network, end.peer)} {
+			l.add(end.at, "neigh replace %s lladdr %s dev %s nud permanent", peer, ethernet(c.network, end.peer), end.to)
+		}
 	}
 }
+
+// ethernet gives the address of an interface. Neighbours know each other from
+// the start, so that no first packet waits for an answer to ARP.
+func ethernet(network, host int) string { return fmt.Sprintf("02:00:00:00:%02x:%02x", network, host) }
 
 // route adds a route of both families: a network by a host of another network.
 func (l lines) route(o *options, place string, network, via, host int, more string) {

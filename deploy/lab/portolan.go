@@ -103,7 +103,8 @@ func (p *portolan) write() error {
 		Clients                              []network
 		TTL, Window, WarmUp, Refresh         string
 		Bandwidth, Rate, Recovery, Direction string
-	}{options: p.options, TTL: p.ttl.String(), Window: p.window.String(), WarmUp: p.warmUp.String(), Refresh: p.refresh.String(),
+		Silent4, Silent6                     netip.Prefix
+	}{options: p.options, Silent4: p.net4(netSchool), Silent6: p.net6(netSchool), TTL: p.ttl.String(), Window: p.window.String(), WarmUp: p.warmUp.String(), Refresh: p.refresh.String(),
 		Direction: p.direction, Bandwidth: p.bandwidth.String(), Rate: p.rate.String(), Recovery: p.recovery.String()}
 	for _, i := range isps {
 		for _, a := range []netip.Addr{p.addr4(i.public, hostDNS), p.addr6(i.public, hostDNS)} {

@@ -23,6 +23,10 @@ var scenes = []scene{
 	{"fill", "fill a link past its threshold; new clients get the other one", sceneFill},
 	{"lapse", "fill both links; with nowhere better to go, clients get what they would get without busy protection", sceneLapse},
 	{"pull", "pull the cable of a link; everybody is sent by the other one", scenePull},
+	{"near", "a first query, the warm-up, and the answer by measured distance", sceneNear},
+	{"cost", "change the cost of a link; what was measured is cleared, and the answers follow", sceneCost},
+	{"latency", "move a link far away; the answers follow as networks are measured again", sceneLatency},
+	{"passive", "a network that nothing is sent to; its distance shows when it asks over TCP", scenePassive},
 }
 
 // stage is a lab with somebody watching.
@@ -100,8 +104,10 @@ func (v viewer) String() string {
 
 // viewers ask by the link of their own ISP.
 var (
-	atHome = viewer{home, telecom}
-	atShop = viewer{shop, unicom}
+	atHome   = viewer{home, telecom}
+	atSchool = viewer{school, telecom}
+	atShop   = viewer{shop, unicom}
+	atClinic = viewer{clinic, unicom}
 )
 
 // answers asks for a name some times and gives the virtual servers that the
