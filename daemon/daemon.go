@@ -55,6 +55,7 @@ type Daemon struct {
 	store  *store.Store // nil: nothing is kept
 
 	proximity *proximity.Table
+	kept      bool // a file of distances holds some, so that it must follow when there are none
 	measurer  *proximity.Prober
 	passive   *proximity.Passive
 
@@ -113,6 +114,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	d.links.Want(built.Model.Links)
 	d.probeFor(built)
 	_ = d.use(built) // logged
+	d.restoreDistances()
 	return d.serve(ctx, hangup)
 }
 
@@ -131,6 +133,7 @@ func (d *Daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 		return g.Wait()
 	}
 	g.Go(func() error { return d.keep(ctx) })
+	g.Go(func() error { return d.keepDistances(ctx) })
 	g.Go(func() error { return d.logEvents(ctx) })
 	g.Go(func() error { return d.reloadOnHangup(ctx, hangup) })
 	g.Go(func() error { return d.announce(ctx) })

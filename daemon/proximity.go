@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"net/netip"
 	"time"
 
@@ -20,7 +21,7 @@ func (d *Daemon) openProximity() {
 
 // measureFor has distances measured as a configuration asks for.
 func (d *Daemon) measureFor(b *Built) {
-	plan := b.DNS.Proximity()
+	plan := b.DNS.Proximity() // the one that its pools look through
 	d.proximity.Use(plan)
 	if plan.Measures() {
 		d.measurer.Use(plan.Config)
@@ -58,4 +59,68 @@ func (d distances) Clear(network netip.Prefix, who, why string) int {
 // Stats implements [api.Proximity].
 func (d distances) Stats() api.ProximityStats {
 	return api.ProximityStats{Why: d.Why(netip.Addr{}), Table: d.proximity.Stats(), Probes: d.measurer.Stats(), Passive: d.passive.Stats(), Connections: d.dns.Sighted()}
+}
+
+const (
+	keepDistancesEvery = 5 * time.Minute
+	distancesKind      = "proximity-" // and a letter for each part
+)
+
+// restoreDistances puts the kept distances back. The plan is in force.
+func (d *Daemon) restoreDistances() {
+	if d.store == nil {
+		return
+	}
+	total := 0
+	for part, parts := 0, 1; part < parts; part++ {
+		found, err := d.store.LoadBytes(partKind(part), proximity.KeptVersion, func(body []byte) error {
+			n, of, err := d.proximity.Restore(body, time.Now())
+			total += n
+			if part == 0 && err == nil {
+				parts = of
+			}
+			return err
+		})
+		d.restored("distances", found.PassedOver, err)
+	}
+	if d.kept = total > 0; d.kept {
+		d.log.Info("distances restored", "networks", total)
+	}
+}
+
+func partKind(part int) string { return distancesKind + string(rune('a'+part)) }
+
+// keepDistances saves the distances every few minutes and at the end, apart from
+// what else is kept: a large table must not delay it. Each part is a file, so
+// that nobody waits for the disk longer than one takes.
+func (d *Daemon) keepDistances(ctx context.Context) error {
+	if d.store == nil {
+		return nil
+	}
+	tick := time.NewTicker(keepDistancesEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			d.saveDistances()
+			return nil
+		case <-tick.C:
+			d.saveDistances()
+		}
+	}
+}
+
+func (d *Daemon) saveDistances() {
+	parts := d.proximity.Parts()
+	for part := range parts {
+		body, n := d.proximity.Keep(part, parts, time.Now())
+		if n == 0 && !d.kept {
+			return
+		}
+		if err := d.store.SaveBytes(partKind(part), proximity.KeptVersion, body); err != nil {
+			d.log.Error("distances were not kept", "err", err)
+			return
+		}
+		d.kept = true
+	}
 }
