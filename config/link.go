@@ -132,6 +132,11 @@ func (l *Link) check(c *checker) {
 		on.addresses = []netip.Addr{l.NextHop}
 	}
 	c.attach(l.Probes, on)
+	for i, name := range l.Probes {
+		if p := c.probe[name]; p != nil && p.Link != "" && p.Link != l.Name {
+			c.bad(&l.Probes[i], "probe %q goes over link %s, which says nothing of this one (T52)", name, quote(p.Link))
+		}
+	}
 	c.criteria(&l.Criteria, l.Probes)
 }
 

@@ -23,6 +23,7 @@ type Probe struct {
 
 	Target Target     `yaml:"target" json:"target,omitzero"` // default: what it is attached to
 	Source netip.Addr `yaml:"source" json:"source,omitzero"` // source address of its packets
+	Link   string     `yaml:"link" json:"link,omitempty"`    // the link that its packets leave by, whatever the routes say: by its interface, source and mark (default that of the link whose probe it is)
 
 	Send   string `yaml:"send" json:"send,omitempty"`     // tcp, tls, udp: payload; Go escapes such as \r\n and \x00 count
 	Expect string `yaml:"expect" json:"expect,omitempty"` // tcp, tls, udp, http, https: text the reply must hold, at most 1000 bytes
@@ -166,6 +167,9 @@ func (p *Probe) checkTimes(c *checker) {
 func (p *Probe) checkAim(c *checker) {
 	a := p.Target.Addr
 	c.endpoint(&p.Source)
+	if c.given(&p.Link) && c.refer("link", &p.Link) {
+		p.checkLink(c)
+	}
 	switch {
 	case a.IsUnspecified() || a.IsMulticast():
 		c.bad(&p.Target, "%s is no host's address", a)
@@ -173,6 +177,15 @@ func (p *Probe) checkAim(c *checker) {
 		c.bad(&p.Source, "%s and the target %s are of different families", p.Source, a)
 	case p.Kind == "icmp" && p.Target.Port != 0:
 		c.bad(&p.Target, "icmp has no ports")
+	}
+}
+
+// checkLink complains about a link that ties nothing to itself.
+func (p *Probe) checkLink(c *checker) {
+	for _, l := range c.m.Links {
+		if l != nil && l.Name == p.Link && l.Interface == "" && l.Mark == 0 && !l.Source.IsValid() {
+			c.bad(&p.Link, "link %s has no interface, source or mark here, so nothing can be sent over it", quote(l.Name))
+		}
 	}
 }
 

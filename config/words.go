@@ -101,7 +101,7 @@ var laterKeys = map[string]map[string]string{
 	"Name": {"slo": "slo", "sticky": "sticky", "persistence": "sticky", "guard": "guard"},
 	"Pool": {
 		"proximity": "proximity", "sticky": "sticky", "persistence": "sticky", "overrideLimit": "sticky",
-		"guard": "guard", "slo": "slo", "rateLimit": "link", "slowOnline": "ramp",
+		"guard": "guard", "slo": "slo", "slowOnline": "ramp",
 	},
 	"Member": {
 		"maxConnections": "slb", "slowOnline": "ramp",
@@ -110,7 +110,7 @@ var laterKeys = map[string]map[string]string{
 	"Link": {
 		"maxConnections": "outbound", "vrf": "outbound", "slowOnline": "ramp",
 	},
-	"Probe": {"link": "link", "mark": "link", "nextHop": "link", "quorum": "store/etcd", "vantage": "store/etcd"},
+	"Probe": {"quorum": "store/etcd", "vantage": "store/etcd"},
 	"ISP":   {"update": "whois"},
 }
 

@@ -73,11 +73,14 @@ func Compile(m *config.Model) Plan {
 // never resolved, so a CNAME member counts only probes with an address of
 // their own; without one it is not probed.
 //
-// A link's probes are pinned to it (T52).
+// A link's probes are pinned to it, and those with a link to theirs (T52).
 func CompileOver(m *config.Model, nextHop func(link string) netip.Addr) Plan {
-	c := compiler{probes: map[string]*config.Probe{}, checks: map[status.ID]bool{}}
+	c := compiler{probes: map[string]*config.Probe{}, links: map[string]owner{}, checks: map[status.ID]bool{}}
 	for _, p := range m.Probes {
 		c.probes[p.Name] = p
+	}
+	for _, l := range m.Links {
+		c.links[l.Name] = ownerOf(l, nextHop)
 	}
 	servers := map[string]*config.VirtualServer{}
 	for _, vs := range m.VirtualServers {
@@ -88,7 +91,7 @@ func CompileOver(m *config.Model, nextHop func(link string) netip.Addr) Plan {
 		})
 	}
 	for _, l := range m.Links {
-		c.add(ownerOf(l, nextHop))
+		c.add(c.links[l.Name])
 	}
 	for _, s := range m.Sites {
 		c.add(owner{id: status.MakeID(status.KindSite, s.Name), probes: s.Probes, criteria: s.Criteria})
@@ -138,6 +141,7 @@ func ownerOf(l *config.Link, nextHop func(link string) netip.Addr) owner {
 type compiler struct {
 	plan   Plan
 	probes map[string]*config.Probe
+	links  map[string]owner
 	checks map[status.ID]bool
 }
 
@@ -176,10 +180,13 @@ func (c *compiler) add(o owner) {
 	c.plan.Verdicts = append(c.plan.Verdicts, v)
 }
 
-// check finds or adds the check of one probe and target for its owner.
+// check finds or adds the check of one probe and target for its owner. It is
+// pinned to the probe's own link, else to the owner, if that is one.
 func (c *compiler) check(p *config.Probe, target netip.AddrPort, o *owner) status.ID {
-	shown, pin := showTarget(target), o.pin
-	by := o.by
+	shown, pin, by := showTarget(target), o.pin, o.by
+	if p.Link != "" {
+		pin, by = c.links[p.Link].pin, c.links[p.Link].by
+	}
 	if p.Source.IsValid() {
 		pin.Source = p.Source
 		if pin.Device == "" && pin.Mark == 0 {

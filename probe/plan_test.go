@@ -148,6 +148,32 @@ func TestCompileOver_T52(t *testing.T) {
 	}
 }
 
+// A probe with a link goes over it, whatever it probes: a site is alive by one
+// line on evidence gathered over that line (T52).
+func TestCompileProbeLink_T52(t *testing.T) {
+	m := &config.Model{
+		Probes: []*config.Probe{
+			{Name: "by-a", Kind: "tcp", Link: "a"}, {Name: "by-b", Kind: "tcp", Link: "b"},
+			{Name: "mine", Kind: "tcp", Link: "a", Source: netip.MustParseAddr("192.0.2.200")},
+		},
+		Links: []*config.Link{{Name: "a", Interface: "eth1", Mark: 7}, {Name: "b", Source: netip.MustParseAddr("192.0.2.7")}},
+		VirtualServers: []*config.VirtualServer{
+			{Name: "web", Addresses: addrs("198.51.100.9"), Port: 80, Probes: []string{"by-a", "by-b", "mine"}},
+		},
+	}
+	want := strings.ReplaceAll(strings.TrimLeft(`
+	probe/198.51.100.9:80@a/by-a to 198.51.100.9:80 by eth1 marked 7
+	probe/198.51.100.9:80@192.0.2.7/by-b to 198.51.100.9:80 from 192.0.2.7
+	probe/198.51.100.9:80@a/mine to 198.51.100.9:80 from 192.0.2.200 by eth1 marked 7
+	virtualServer/web: by-a[probe/198.51.100.9:80@a/by-a] by-b[probe/198.51.100.9:80@192.0.2.7/by-b] mine[probe/198.51.100.9:80@a/mine]
+	link/a: not probed
+	link/b: not probed
+	`, "\n"), "\t", "")
+	if got := render(Compile(m)); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
 // Pool probes are inherited by members that have none of their own; a member's
 // own take their place. One target and probe is one check, however many refer
 // to it.
