@@ -76,7 +76,7 @@ const loopback = 1
 // One good time in a thousand is a whole number of milliseconds: no loss.
 func (s *stream) look() {
 	observe := s.l.server.opts.Observe
-	if observe == nil {
+	if observe == nil || !s.l.server.table.Load().observes() {
 		return
 	}
 	seen, what := s.sight()
@@ -84,6 +84,12 @@ func (s *stream) look() {
 	if what == sightTaken {
 		observe(seen)
 	}
+}
+
+// observes says whether anybody wants to know: not where no pool asks.
+func (t *Table) observes() bool {
+	plan := t.pools.proximity
+	return plan == nil || plan.Observes() // nil: a table that is not of a configuration
 }
 
 func (s *stream) sight() (seen Observation, what sight) {

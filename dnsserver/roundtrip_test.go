@@ -261,3 +261,33 @@ func BenchmarkObserve(b *testing.B) {
 		b.Fatal(got)
 	}
 }
+
+// Nobody looks where no pool asks for distances, or passive measuring is off.
+func TestObserve_OnlyIfAsked(t *testing.T) {
+	for _, test := range []struct {
+		algorithm string
+		set       func(*config.Proximity)
+		want      uint64
+	}{
+		{"proximity", func(*config.Proximity) {}, 1},
+		{"round-robin", func(*config.Proximity) {}, 0},
+		{"proximity", func(p *config.Proximity) { p.Enabled = false }, 0},
+		{"proximity", func(p *config.Proximity) { p.Methods = nil }, 0},
+		{"proximity", func(p *config.Proximity) { p.Passive.Enabled = false }, 0},
+	} {
+		m := pooled(&config.Pool{Name: "web", Preferred: config.Slot{Algorithm: test.algorithm}, Members: servers("a")})
+		m.Links = []*config.Link{{Name: "link-a"}}
+		m.Proximity = config.Proximity{Enabled: true, Methods: []string{"icmp"}, Mask: config.Mask{V4: 24, V6: 56}, Passive: config.Passive{Enabled: true}}
+		test.set(&m.Proximity)
+		server := New(Options{Observe: func(Observation) {}})
+		server.Use(newWorld(t, m).table)
+		here, there := net.Pipe()
+		s := &stream{connection: &connection{conn: here, source: netip.MustParseAddrPort("192.0.2.1:1024")}, l: &tcpListener{server: server}}
+		s.look()
+		if got := server.Sighted()["unknown"]; got != test.want { // a pipe has no address
+			t.Errorf("%s, %+v: looked %d times", test.algorithm, m.Proximity, got)
+		}
+		here.Close()
+		there.Close()
+	}
+}

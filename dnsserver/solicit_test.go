@@ -15,9 +15,14 @@ import (
 	"github.com/portolan-lb/portolan/proximity"
 )
 
+// steady is a dynamic name that always decides the same, for sockets at once.
+type steady struct{ decision }
+
+func (s *steady) decide(*question, uint16) *decision { return &s.decision }
+
 // near answers one address, and had a slot that looked for measurements.
-func near() *fixed {
-	return &fixed{decision: decision{v4: addrs("192.0.2.10"), ttl: 30, wants: true, ede: dns.ExtendedErrorCodeOther, text: "for test"}}
+func near() *steady {
+	return &steady{decision{v4: addrs("192.0.2.10"), ttl: 30, wants: true, ede: dns.ExtendedErrorCodeOther, text: "for test"}}
 }
 
 // solicitTable has the names www, near: wanted; far: not wanted; shut: refused.

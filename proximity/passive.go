@@ -27,6 +27,9 @@ func NewPassive(t *Table, owner func(local netip.Addr, index int) (link string, 
 	return &Passive{table: t, owner: owner}
 }
 
+// Observes says whether clients' connections are looked at.
+func (p *Plan) Observes() bool { return p.Measures() && p.Config.Passive.Enabled }
+
 // Trip is the way of one client's connection.
 type Trip struct {
 	Client netip.Addr    // the peer
@@ -42,7 +45,7 @@ type Trip struct {
 // dropped, for it would be held for or against another.
 func (p *Passive) Observe(t Trip) {
 	plan := p.table.plan.Load()
-	if plan == nil || !plan.Measures() || !plan.Config.Passive.Enabled {
+	if plan == nil || !plan.Observes() {
 		return
 	}
 	link, ok := p.owner(t.Local, t.Index)
@@ -64,7 +67,7 @@ func (p *Passive) Observe(t Trip) {
 // the link that it came by was not measured within proximity.refresh.
 func (p *Passive) Solicit(client, local netip.Addr, index int, now time.Time) bool {
 	plan := p.table.plan.Load()
-	if plan == nil || !plan.Measures() || plan.Config.Passive.Solicit.Share == 0 {
+	if plan == nil || !plan.Observes() || plan.Config.Passive.Solicit.Share == 0 {
 		return false
 	}
 	network := plan.network(client)
