@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -214,6 +215,9 @@ func rest(ctx context.Context, d time.Duration) bool {
 // plain is an error of the library in one short line. What it recovered from
 // comes with all stacks.
 func plain(err error) string {
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
+		err = op.Err // without our port, which is another each time: what fails the same way is told once
+	}
 	text, _, _ := strings.Cut(err.Error(), "\n")
 	if len(text) > 200 {
 		text = text[:200] + "..."

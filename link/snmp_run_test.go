@@ -116,3 +116,23 @@ func TestPushOctets_T28(t *testing.T) {
 		}
 	}
 }
+
+// Where nobody listens the error is the same each time, so that a log tells it
+// once.
+func TestSNMPRefused(t *testing.T) {
+	a := startAgent(t, nil)
+	_ = a.conn.Close() // nothing was written
+	told := map[string]bool{}
+	for range 3 {
+		p, r := a.open(t, "Gi0/1")
+		p.where.index = 7
+		_, err := p.ask(r)
+		if err == nil {
+			t.Fatal("an answer")
+		}
+		told[err.Error()] = true
+	}
+	if want := "router 127.0.0.1: recvfrom: connection refused"; len(told) != 1 || !told[want] {
+		t.Errorf("%v, want %s", told, want)
+	}
+}

@@ -17,6 +17,9 @@ func linkRow(l api.Link, o getOptions) []string {
 		loaded = age(l.Row.LoadSince, o.now)
 	}
 	why := evidence(l.Row)
+	if l.Interface != nil && !l.Interface.Up {
+		why += before("; ", l.Interface.Why)
+	}
 	if l.Meter != nil && l.Meter.Error != "" {
 		why += before("; ", "meter: "+l.Meter.Error)
 	}

@@ -42,8 +42,8 @@ func watchCommand() *cobra.Command {
 		Short: "Show things, and then each change of them",
 		Long: `Show the things of a kind, or one of them, and go on to show what changes. KIND
 is as with get. On a terminal the table is drawn anew each second; elsewhere,
-and with -o json, each thing is a line, and again whenever anything of it
-changes. What is new of events is shown as it comes.
+each thing is a line, and again whenever one of its cells changes, its age apart;
+with -o json, whenever anything of it changes. What is new of events is shown as it comes.
 
 It ends with Ctrl-C, after --for, or after --count lines (tables, on a
 terminal).
@@ -161,10 +161,14 @@ func (w *watcher) look(list []any, rows [][]string, first bool) (done bool, err 
 		}
 		key := w.keyOf(thing, rows[i])
 		now[key] = true
-		if was, ok := w.shown[key]; ok && reflect.DeepEqual(was, thing) {
+		var is any = thing
+		if !w.asJSON {
+			is = w.ageless(rows[i])
+		}
+		if was, ok := w.shown[key]; ok && reflect.DeepEqual(was, is) {
 			continue
 		}
-		w.shown[key] = thing
+		w.shown[key] = is
 		if done, err := w.print(thing, rows[i]); done || err != nil {
 			return done, err
 		}
@@ -204,6 +208,17 @@ func (l listing) nameOf(row []string) string {
 		parts[i] = row[column]
 	}
 	return strings.Join(parts, "/")
+}
+
+// ageless is a row without the cells that change by themselves.
+func (w *watcher) ageless(row []string) []string {
+	cells := slices.Clone(row)
+	for i, head := range w.header {
+		if head == "FOR" || head == "LOADED FOR" {
+			cells[i] = ""
+		}
+	}
+	return cells
 }
 
 // keyOf tells things from each other; events never change.
