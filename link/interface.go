@@ -17,6 +17,7 @@ import (
 type moving struct {
 	hop    netip.Addr // zero: none is known yet
 	learnt bool
+	four   bool // from a route of IPv4, whatever its own family (RFC 8950)
 	lost   bool // the route is gone that it was learnt from
 }
 
@@ -66,22 +67,28 @@ func (k *link) find(list []kernel.Interface) {
 }
 
 // learn finds the next hop. One that was learnt stays when its route goes: it is
-// what the link's probes ask, and that they fail then is what they are for.
+// what the link's probes ask, and that they fail then is what they are for. A
+// next hop of IPv6 does not take the place of one of IPv4, for it would go on
+// answering, whatever became of the clients' way. One of another family than the
+// link's source address now has is nothing that probes could ask.
 func (k *link) learn() {
+	source := k.spec.Source
 	if k.spec.NextHop.IsValid() {
 		k.moving = moving{hop: k.spec.NextHop}
 		return
 	}
-	var hop netip.Addr
+	if k.four && source.Is6() || !k.four && source.Is4() {
+		k.moving = moving{} // of before the source was changed
+	}
+	var four, six netip.Addr
 	if k.gone == "" {
-		hop = k.nic.NextHop4
-		if v6 := k.spec.Source.Is6(); v6 || !hop.IsValid() && !k.spec.Source.IsValid() {
-			hop = k.nic.NextHop6
-		}
+		four, six = k.nic.NextHop4, k.nic.NextHop6
 	}
 	switch {
-	case hop.IsValid():
-		k.moving = moving{hop: hop, learnt: true}
+	case four.IsValid() && !source.Is6():
+		k.moving = moving{hop: four, learnt: true, four: true}
+	case six.IsValid() && !source.Is4() && !k.four:
+		k.moving = moving{hop: six, learnt: true}
 	case k.learnt:
 		k.lost = true
 	default:

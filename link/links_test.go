@@ -489,42 +489,6 @@ func TestStorm(t *testing.T) {
 	})
 }
 
-func TestNextHop(t *testing.T) {
-	const both = "192.0.2.1 2001:db8::1"
-	for name, c := range map[string]struct {
-		link   string
-		routes string
-		want   string
-		learnt bool
-	}{
-		"fixed":                     {"interface: eth1, nextHop: 198.51.100.1", both, "198.51.100.1", false},
-		"learnt":                    {"interface: eth1", "192.0.2.1", "192.0.2.1", true},
-		"IPv4 goes before IPv6":     {"interface: eth1", both, "192.0.2.1", true},
-		"IPv6 alone":                {"interface: eth1", "2001:db8::1", "2001:db8::1", true},
-		"of the source's family, 6": {"interface: eth1, source: 2001:db8::9", both, "2001:db8::1", true},
-		"of the source's family, 4": {"interface: eth1, source: 192.0.2.9", "2001:db8::1", "invalid IP", false},
-		"no route":                  {"interface: eth1", "", "invalid IP", false},
-		"no interface":              {"source: 192.0.2.9", both, "invalid IP", false},
-		"not there":                 {"interface: eth5", both, "invalid IP", false},
-	} {
-		inBubble(t, "  - {name: a, "+c.link+"}\n", func(b *bench) {
-			if w, ok := b.Way("a"); !ok || w.NextHop.String() != c.want || w.Learnt != c.learnt || w.Lost {
-				t.Errorf("%s: got %+v, want %s", name, w, c.want)
-			}
-		}, func(b *bench, o *Options) {
-			i := eth(7, "eth1")
-			for _, r := range strings.Fields(c.routes) {
-				if strings.Contains(r, ":") {
-					hop6(r)(&i)
-				} else {
-					hop4(r)(&i)
-				}
-			}
-			b.interfaces[1] = i
-		})
-	}
-}
-
 func TestPinAndOwner(t *testing.T) {
 	const yaml = `
   - {name: a, interface: eth1}
