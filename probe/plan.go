@@ -193,6 +193,9 @@ func (c *compiler) check(p *config.Probe, target netip.AddrPort, o *owner) statu
 			by = "" // then the link gives nothing
 		}
 	}
+	if pin.Device != "" && !p.Source.IsValid() && pin.Source.Is4() && target.Addr().Is6() {
+		pin.Source = netip.Addr{} // a router of IPv4 that was learnt by its IPv6 address (RFC 8950): the device is pin enough
+	}
 	if by != "" {
 		shown += "@" + by
 	}

@@ -117,11 +117,13 @@ func TestCompileOver_T52(t *testing.T) {
 			{Name: "d", Interface: "eth4", Probes: []string{"ping"}},
 			{Name: "e", Mark: 5, NextHop: netip.MustParseAddr("192.0.2.1"), Probes: []string{"ping"}},
 			{Name: "f", NextHop: netip.MustParseAddr("192.0.2.1"), Probes: []string{"ping", "from"}},
+			{Name: "h", Interface: "eth5", Source: netip.MustParseAddr("192.0.2.8"), Probes: []string{"ping", "far"}},
 			{Name: "g", Source: netip.MustParseAddr("192.0.2.7"), NextHop: netip.MustParseAddr("192.0.2.1"), Probes: []string{"from"}},
 		},
 	}
 	learnt := map[string]netip.Addr{
 		"a": netip.MustParseAddr("203.0.113.1"), "b": netip.MustParseAddr("203.0.113.2"), "c": netip.MustParseAddr("fe80::1%eth3"), "f": netip.MustParseAddr("203.0.113.3"),
+		"h": netip.MustParseAddr("fe80::1%eth5"), // RFC 8950
 	}
 	want := strings.ReplaceAll(strings.TrimLeft(`
 	probe/203.0.113.1@a/ping to 203.0.113.1:0 by eth1
@@ -135,12 +137,15 @@ func TestCompileOver_T52(t *testing.T) {
 	probe/192.0.2.1@e/ping to 192.0.2.1:0 marked 5
 	probe/192.0.2.1/ping to 192.0.2.1:0
 	probe/192.0.2.1/from to 192.0.2.1:0 from 192.0.2.200
+	probe/fe80::1%eth5@h/ping to [fe80::1%eth5]:0 by eth5
+	probe/198.51.100.53@h/far to 198.51.100.53:0 from 192.0.2.8 by eth5
 	link/a: ping[probe/203.0.113.1@a/ping] far[probe/198.51.100.53@a/far] from[probe/203.0.113.1@a/from]
 	link/b: ping[probe/192.0.2.1@b/ping] far[probe/198.51.100.53@b/far] from[probe/192.0.2.1@b/from]
 	link/c: ping[probe/fe80::1%eth3@c/ping] far[probe/198.51.100.53@c/far]
 	link/d: not probed: no default route over eth4 has told its next hop yet
 	link/e: ping[probe/192.0.2.1@e/ping]
 	link/f: ping[probe/192.0.2.1/ping] from[probe/192.0.2.1/from]
+	link/h: ping[probe/fe80::1%eth5@h/ping] far[probe/198.51.100.53@h/far]
 	link/g: from[probe/192.0.2.1/from]
 	`, "\n"), "\t", "")
 	if got := render(CompileOver(m, func(name string) netip.Addr { return learnt[name] })); got != want {
