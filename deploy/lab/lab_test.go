@@ -22,6 +22,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/nettest"
 )
 
@@ -324,6 +325,26 @@ func ownNetwork(t *testing.T) string {
 		all = append(all, string(value))
 	}
 	return regexp.MustCompile(`[0-9]+sec`).ReplaceAllString(strings.Join(all, ""), "") // lifetimes run
+}
+
+// The lowest mean of a load over a window, since a time.
+func TestLeast(t *testing.T) {
+	var f load
+	began := time.Now()
+	sent := uint64(0)
+	for i := range 60 { // 1000 octets each 100 ms, but for a pause from 2.0 to 2.5 s
+		f.sent.Store(sent)
+		f.note(began.Add(time.Duration(i) * 100 * time.Millisecond))
+		if i < 20 || i >= 25 {
+			sent += 1000
+		}
+	}
+	f.note(began.Add(5910 * time.Millisecond)) // too soon after the last
+	for since, want := range map[time.Duration]config.Bandwidth{0: 40_000, 2300 * time.Millisecond: 64_000, 3 * time.Second: 80_000, 10 * time.Second: maxLoad} {
+		if got := f.least(began.Add(since), time.Second); got != want {
+			t.Errorf("since %s: %s, want %s", since, got, want)
+		}
+	}
 }
 
 // What a person types is understood or answered with what there is.

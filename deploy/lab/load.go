@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,8 +33,16 @@ const (
 type load struct {
 	rate           atomic.Uint64 // bits a second from now on
 	sent, received atomic.Uint64 // octets of frames
-	wait           func() error  // until it has ended
-	stop           func() error  // ends it, and waits
+	mu             sync.Mutex
+	marks          []mark       // every 50 ms at most
+	wait           func() error // until it has ended
+	stop           func() error // ends it, and waits
+}
+
+// mark is how far a load was at a time.
+type mark struct {
+	at   time.Time
+	sent uint64
 }
 
 // fill sends by a link at a steady rate until it is stopped, longest is over
@@ -100,6 +109,7 @@ func (f *load) send(ctx context.Context, conn *net.UDPConn, to netip.AddrPort) e
 		}
 		now, perSecond := time.Now(), float64(f.rate.Load())/8/frameOctets
 		due = min(due+perSecond*now.Sub(last).Seconds(), max(1, perSecond/50))
+		f.note(now)
 		for last = now; due >= 1; due-- {
 			switch _, err := conn.WriteToUDPAddrPort(packet, to); {
 			case err == nil:
@@ -110,6 +120,33 @@ func (f *load) send(ctx context.Context, conn *net.UDPConn, to netip.AddrPort) e
 			}
 		}
 	}
+}
+
+func (f *load) note(now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n := len(f.marks); n == 0 || now.Sub(f.marks[n-1].at) >= 50*time.Millisecond {
+		f.marks = append(f.marks, mark{now, f.sent.Load()})
+	}
+}
+
+// least gives the lowest mean over a window since a time: on a busy machine a
+// load is not as even as it should be.
+func (f *load) least(since time.Time, window time.Duration) config.Bandwidth {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	lowest, j := float64(maxLoad), 0
+	for _, a := range f.marks {
+		for ; j < len(f.marks) && f.marks[j].at.Sub(a.at) < window; j++ {
+		}
+		if j == len(f.marks) {
+			break
+		}
+		if b := f.marks[j]; !a.at.Before(since) {
+			lowest = min(lowest, float64(b.sent-a.sent)*8/b.at.Sub(a.at).Seconds())
+		}
+	}
+	return config.Bandwidth(lowest)
 }
 
 // isGone says whether there is no way for a packet now: an error of the
