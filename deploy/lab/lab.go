@@ -55,6 +55,9 @@ func within(ctx context.Context, o *options, dir string, f func(context.Context,
 // start builds the network and what runs in it.
 func (l *lab) start(ctx context.Context, group *errgroup.Group) error {
 	if err := l.build(); err != nil {
+		for _, w := range l.wires {
+			w.close()
+		}
 		return fmt.Errorf("build the network: %w", err)
 	}
 	for _, w := range l.wires {
@@ -100,13 +103,13 @@ func (l *lab) build() error {
 		if !c.wired {
 			continue
 		}
+		var w *wire
 		var err error
-		l.spaces[wires].do(func() {
-			l.wires[c.name()], err = newWire(c.name()+"-"+c.a, c.name()+"-"+c.b, c.delay)
-		})
+		l.spaces[wires].do(func() { w, err = newWire(c.name()+"-"+c.a, c.name()+"-"+c.b, c.delay) })
 		if err != nil {
 			return err
 		}
+		l.wires[c.name()] = w
 	}
 	return nil
 }

@@ -55,6 +55,9 @@ func parseAndRun(ctx context.Context, args []string, in io.Reader, out io.Writer
 		case flags.NArg() == 0:
 			return within(ctx, &o, dir, func(ctx context.Context, l *lab) error { return l.open(ctx, bufio.NewScanner(in), out) })
 		case flags.NArg() == 2 && flags.Arg(0) == "scene":
+			if _, err := chosen(flags.Arg(1)); err != nil {
+				return err
+			}
 			return within(ctx, &o, dir, func(ctx context.Context, l *lab) error {
 				return (&stage{l, out}).perform(ctx, flags.Arg(1))
 			})

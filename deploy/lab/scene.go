@@ -39,23 +39,32 @@ func (s *stage) say(format string, args ...any) {
 	fmt.Fprintf(s.out, "  "+format+"\n", args...)
 }
 
+// chosen gives the scenes of that name, or all.
+func chosen(name string) ([]scene, error) {
+	if name == "all" {
+		return scenes, nil
+	}
+	for _, c := range scenes {
+		if c.name == name {
+			return []scene{c}, nil
+		}
+	}
+	return nil, fmt.Errorf("there is no scene %s; there are %s and all", name, sceneNames())
+}
+
 // perform plays the scenes of that name, or all.
 func (s *stage) perform(ctx context.Context, name string) error {
-	found := false
-	for _, c := range scenes {
-		if name != "all" && name != c.name {
-			continue
-		}
-		found = true
+	all, err := chosen(name)
+	if err != nil {
+		return err
+	}
+	for _, c := range all {
 		began := time.Now()
 		fmt.Fprintf(s.out, "\n%s: %s\n", c.name, c.tell)
 		if err := c.play(ctx, s); err != nil {
 			return fmt.Errorf("scene %s: %w", c.name, err)
 		}
 		s.say("as it should be; %.1f s", time.Since(began).Seconds())
-	}
-	if !found {
-		return fmt.Errorf("there is no scene %s; there are %s and all", name, sceneNames())
 	}
 	return nil
 }
