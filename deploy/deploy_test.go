@@ -23,29 +23,31 @@ func checkConfig(t *testing.T, path string) {
 
 func TestSampleConfigurationIsGood(t *testing.T) { checkConfig(t, "portolan.yaml") }
 
-// The configuration in the README is checked as it stands there, beside the
+// The configurations in the README are checked as they stand there, beside the
 // sample's zone file.
-func TestREADMEConfigurationIsGood(t *testing.T) {
+func TestREADMEConfigurationsAreGood(t *testing.T) {
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, text, ok := strings.Cut(string(readme), "```yaml\n")
-	text, _, closed := strings.Cut(text, "```")
-	if !ok || !closed {
-		t.Fatal("the README has no configuration")
-	}
-	dir := t.TempDir()
 	zone, err := os.ReadFile("example.com.zone")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, data := range map[string]string{"portolan.yaml": text, "example.com.zone": string(zone)} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600); err != nil {
-			t.Fatal(err)
-		}
+	blocks := strings.Split(string(readme), "```yaml\n")[1:]
+	if len(blocks) != 2 {
+		t.Errorf("the README has %d configurations, not 2", len(blocks))
 	}
-	checkConfig(t, filepath.Join(dir, "portolan.yaml"))
+	for _, block := range blocks {
+		text, _, _ := strings.Cut(block, "```")
+		dir := t.TempDir()
+		for name, data := range map[string]string{"portolan.yaml": text, "example.com.zone": string(zone)} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		checkConfig(t, filepath.Join(dir, "portolan.yaml"))
+	}
 }
 
 // The unit runs without root, with the two capabilities that the program can
