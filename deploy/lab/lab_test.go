@@ -3,12 +3,14 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -325,6 +327,23 @@ func ownNetwork(t *testing.T) string {
 		all = append(all, string(value))
 	}
 	return regexp.MustCompile(`[0-9]+sec`).ReplaceAllString(strings.Join(all, ""), "") // lifetimes run
+}
+
+// What goes to forged networks is told apart: replies, and what measures.
+func TestWatcherSees(t *testing.T) {
+	w := &watcher{dns: 53}
+	to := func(address string) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr(address), 4000) }
+	frame := func(kind uint16, from, to netip.AddrPort) []byte {
+		return append(binary.BigEndian.AppendUint16(make([]byte, 12), kind), datagram(from, to, []byte("dns"))...)
+	}
+	dns := netip.MustParseAddrPort("198.18.1.53:53")
+	for _, f := range [][]byte{frame(0x800, dns, to("100.64.0.1")), frame(0x800, to("198.18.1.53"), to("100.127.255.255")), // counted
+		frame(0x800, dns, to("100.128.0.0")), frame(0x806, dns, to("100.64.0.1")), frame(0x800, dns, to("100.64.0.1"))[:30], nil} {
+		w.see(f)
+	}
+	if w.replies.Load() != 1 || w.others.Load() != 1 {
+		t.Errorf("%d replies, %d others", w.replies.Load(), w.others.Load())
+	}
 }
 
 // The lowest mean of a load over a window, since a time.

@@ -27,6 +27,7 @@ var scenes = []scene{
 	{"cost", "change the cost of a link; what was measured is cleared, and the answers follow", sceneCost},
 	{"latency", "move a link far away; the answers follow as networks are measured again", sceneLatency},
 	{"passive", "a network that nothing is sent to; its distance shows when it asks over TCP", scenePassive},
+	{"flood", "forge the sources of queries; nobody is measured beyond the budget, and clients are served", sceneFlood},
 }
 
 // stage is a lab with somebody watching.
