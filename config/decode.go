@@ -302,15 +302,22 @@ func (d *decoder) word(p *place, text, words string) bool {
 	return false
 }
 
-// number decodes a whole number written in plain decimal digits; 010 is
-// refused because it means ten to some and eight to others.
+// number decodes a whole number written in plain decimal digits, one of 32 bits
+// also in hexadecimal ones (0x1f), as ip shows marks; 010 is refused because it
+// means ten to some and eight to others.
 func (d *decoder) number(p *place, text string, plain bool, into reflect.Value) {
 	v, err := strconv.ParseInt(text, 10, 64)
+	digits, hex := strings.CutPrefix(text, "0x")
+	if hex = hex && into.Kind() == reflect.Uint32; hex {
+		var bits uint64
+		bits, err = strconv.ParseUint(digits, 16, 63)
+		v = int64(bits)
+	}
 	switch {
 	case !plain || err != nil:
 		d.fail(p, "", "is %s; a whole number belongs here", describe(p.node))
 		return
-	case text != strconv.FormatInt(v, 10):
+	case !hex && text != strconv.FormatInt(v, 10):
 		d.fail(p, didYouMean(strconv.FormatInt(v, 10)), "is %s; write it in plain decimal digits", quote(text))
 		return
 	}

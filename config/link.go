@@ -16,7 +16,7 @@ type Link struct {
 	Interface string     `yaml:"interface" json:"interface,omitempty"` // the network interface that the line is plugged into here; its state, addresses and counters are followed
 	NextHop   netip.Addr `yaml:"nextHop" json:"nextHop,omitzero"`      // the line's router, target of its probes; default: where the default route over the interface leads, followed as it changes
 	Source    netip.Addr `yaml:"source" json:"source,omitzero"`        // source address of what is sent over it to probe and measure; default: the kernel's choice
-	Mark      uint32     `yaml:"mark" json:"mark,omitempty"`           // packet mark of what is sent over it to probe and measure, for rules of policy routing; 0: none
+	Mark      uint32     `yaml:"mark" json:"mark,omitempty"`           // packet mark of what is sent over it to probe and measure, for rules of policy routing, such as 7 or 0x10; 0: none
 	Cost      int        `yaml:"cost" json:"cost,omitempty"`           // what using it costs, 0 to 1000000 in units of your own: lower is better for cost and proximity (default 0)
 	Site      string     `yaml:"site" json:"site,omitempty"`           // where the line ends
 
@@ -96,7 +96,10 @@ func (b *Bandwidths) decodeShort(d *decoder, p *place) {
 }
 
 func (m *Meter) decodeShort(d *decoder, p *place) {
-	if word, _, _ := scalarText(p.node); d.word(p, word, "meter") {
+	switch word, _, _ := scalarText(p.node); {
+	case word == MeterSNMP:
+		d.fail(p, "write meter: {snmp: {address: ..., community: ..., interface: ...}}", "snmp has to say which interface of which router")
+	case d.word(p, word, "meter"):
 		m.From = word
 	}
 }
@@ -182,12 +185,15 @@ func (b *Busy) check(c *checker, l *Link) {
 func (c *checker) shares(rate, recovery *Percent, otherRate, otherRecovery Percent) {
 	if !c.given(rate) {
 		*rate = otherRate
+	} else {
+		between(c, rate, 1, 100)
 	}
-	between(c, rate, 1, 100)
-	if !c.given(recovery) {
+	switch {
+	case !c.given(recovery):
 		*recovery = min(otherRecovery, *rate)
-	}
-	if between(c, recovery, 1, 100); *recovery > *rate {
+	case *recovery < 1 || *rate < 1: // the other is not to blame
+		between(c, recovery, 1, 100)
+	case *recovery > *rate:
 		c.bad(recovery, "recovery %v is above rate %v: a busy link would be free at once", *recovery, *rate)
 	}
 }

@@ -492,7 +492,7 @@ func TestStorm(t *testing.T) {
 func TestPinAndOwner(t *testing.T) {
 	const yaml = `
   - {name: a, interface: eth1}
-  - {name: b, interface: eth2, source: 198.51.100.2, mark: 7}
+  - {name: b, interface: eth2, source: 198.51.100.2, mark: 0x7}
   - {name: c, interface: eth2, source: 198.51.100.3}
   - {name: d, source: 203.0.113.4}
   - {name: e, nextHop: 203.0.113.9}
