@@ -226,6 +226,8 @@ func (m *Meter) check(c *checker, l *Link) {
 }
 
 func (s *SNMP) check(c *checker) {
+	defer c.of(c.noun)
+	c.of(s) // what is missing is missing here
 	c.need(&s.Address, "address")
 	c.endpoint(&s.Address)
 	if !c.given(&s.Port) {
