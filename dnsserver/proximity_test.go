@@ -121,7 +121,7 @@ func TestProximityWarmUp_T1_T6(t *testing.T) {
 				n := newNearby(t, measured(pooled(c.pool)))
 				began := time.Now()
 				for _, s := range c.steps {
-					time.Sleep(began.Add(s.at).Sub(time.Now()))
+					time.Sleep(time.Until(began.Add(s.at)))
 					m := n.query("www.example.com", "203.0.113.7")
 					if short(m) != s.want || len(m.Answer) > 0 && m.Answer[0].Header().Ttl != s.ttl {
 						t.Errorf("at %v: %s %v, want %s with TTL %d", s.at, short(m), m.Answer, s.want, s.ttl)

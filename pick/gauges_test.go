@@ -300,7 +300,7 @@ func TestEpochFollowsGauges(t *testing.T) {
 			if moved := g.Epoch(rowsUp, one) != g.Epoch(rowsUp, two); moved != tt.moves {
 				t.Errorf("%s: other gauges, another epoch: %v, want %v", tt.what, moved, tt.moves)
 			}
-			if g.Epoch(rowsUp, one) != g.Epoch(rowsUp, one) {
+			if first := g.Epoch(rowsUp, one); g.Epoch(rowsUp, one) != first {
 				t.Errorf("%s: the same gauges, another epoch", tt.what)
 			}
 		}

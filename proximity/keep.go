@@ -183,8 +183,8 @@ type reader struct {
 	bad   bool
 	clock clock
 
-	cleared bool // a link's cost is another one now: that clears the table (FAQ 1.2.5)
-	now   time.Time // the moment of saving, by our clock
+	cleared bool      // a link's cost is another one now: that clears the table (FAQ 1.2.5)
+	now     time.Time // the moment of saving, by our clock
 }
 
 func (r *reader) number(most uint64) uint64 {
@@ -224,9 +224,9 @@ func (r *reader) links(p *Plan) (ids []uint16) {
 		if r.bad {
 			return nil
 		}
-		name, basis, cost := string(r.bytes(int(size))), r.number(math.MaxUint64), r.number(math.MaxInt32)
+		name, basis, cost := r.bytes(int(size)), r.number(math.MaxUint64), r.number(math.MaxInt32)
 		id := uint16(0)
-		if i, ok := p.index[name]; ok {
+		if i, ok := p.index[string(name)]; ok {
 			r.cleared = r.cleared || int(cost) != p.Links[i].Cost
 			if basisOf(p.Links[i]) == basis {
 				id = in.ids[i]
