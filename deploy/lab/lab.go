@@ -27,15 +27,15 @@ type lab struct {
 }
 
 // within makes a lab, calls f once it answers, and removes all of it again,
-// whatever happens and also when ctx ends.
-func within(ctx context.Context, o *options, dir string, f func(context.Context, *lab) error) (err error) {
+// whatever happens and also when it is interrupted, which is no error.
+func within(interrupted context.Context, o *options, dir string, f func(context.Context, *lab) error) (err error) {
 	if err := o.check(); err != nil {
 		return err
 	}
 	if os.Geteuid() != 0 {
 		return errors.New("the lab makes network namespaces: run it as root")
 	}
-	group, ctx := errgroup.WithContext(ctx)
+	group, ctx := errgroup.WithContext(interrupted)
 	ctx, cancel := context.WithCancel(ctx)
 	l := &lab{options: o, dir: dir, prefix: fmt.Sprintf("plab%d-", os.Getpid()), spaces: map[string]*space{},
 		wires: map[string]*wire{}, servers: map[string]*server{}, ended: ctx}
@@ -48,6 +48,9 @@ func within(ctx context.Context, o *options, dir string, f func(context.Context,
 	})
 	err = group.Wait()
 	cancel()
+	if interrupted.Err() != nil {
+		err = nil // whatever was under way could not be finished
+	}
 	l.loads.Wait()
 	return errors.Join(err, l.remove())
 }

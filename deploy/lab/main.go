@@ -34,7 +34,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	err := parseAndRun(ctx, os.Args[1:], os.Stdin, os.Stdout)
 	stop()
-	if err != nil && !errors.Is(err, context.Canceled) {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "lab: "+err.Error())
 		os.Exit(1)
 	}
