@@ -1,7 +1,7 @@
 // Package link is the operator's links at run time: what flows over them, the
 // interface and the next hop that they have now, and whether they are busy.
 //
-// Once a second, for all links:
+// Four times a second, for all links:
 //
 //	counters of the kernel ---\
 //	SNMP, a Source of its own ---> meter -> rates -> judge -> status.Board.Mark

@@ -8,7 +8,7 @@ import (
 )
 
 // meter makes rates of counters: the mean over a window that ends at the last
-// sample. It knows them from the second sample on, and no more after a gap, when
+// sample. It knows them once samples span a second, and no more after a gap, when
 // the counters start a new series, or when they go backwards without a plausible
 // wrap (T28):
 //
@@ -32,6 +32,10 @@ type meter struct {
 
 // leastGap is the least time without a sample after which rates are not known.
 const leastGap = 3 * time.Second
+
+// leastSpan is the least time of which a rate is told: a second, but for a tick
+// that came early. A burst of less says nothing of what a link carries.
+const leastSpan = 900 * time.Millisecond
 
 // gap is how long after s rates are known without another sample.
 func (s *Sample) gap() time.Duration { return max(3*s.Every, leastGap) }
@@ -143,7 +147,11 @@ func (m *meter) mean() busy.Rates {
 		return unknown()
 	}
 	first, last := &m.ring[0], &m.ring[len(m.ring)-1]
-	seconds := last.At.Sub(first.At).Seconds()
+	took := last.At.Sub(first.At)
+	if took < leastSpan {
+		return unknown()
+	}
+	seconds := took.Seconds()
 	in, out := 8*float64(last.In-first.In)/seconds, 8*float64(last.Out-first.Out)/seconds
 	return busy.Rates{busy.Total: in + out, busy.In: in, busy.Out: out}
 }

@@ -12,7 +12,10 @@ import (
 )
 
 const (
-	every = time.Second // between two readings of the counters
+	// every is the time between two readings of the counters. Rates are means
+	// over a window of a second and more, so this is how late a change of them
+	// is noticed, not how short a burst counts.
+	every = 250 * time.Millisecond
 
 	// lookEvery is how often interfaces are looked at though nothing was told,
 	// and lookLeast is the least time between two looks: a machine on which
