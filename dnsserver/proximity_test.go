@@ -220,7 +220,7 @@ func TestProximityAmongCandidates_1_2_16(t *testing.T) {
 		}
 		for _, remains := range []float64{0, 90e6, -1, 90e6} {
 			g := status.NoGauge()
-			g.Remaining[0] = remains
+			g.Rate[0] = 100e6 - remains
 			n.board.Measure(map[status.ID]status.Gauge{"link/link-b": g})
 			want := "NOERROR 192.0.2.2"
 			if remains <= 0 {
@@ -256,7 +256,7 @@ func TestExplainProximity_T15(t *testing.T) {
 		"the others'":          {nil, (*nearby).make, "a: link-a: score 200.0 = rtt 100.0 (50ms)"},
 		"at its limit": {func(m *config.Model) { m.Links[1].RateLimit.In = 1 }, func(n *nearby) {
 			g := status.NoGauge()
-			g.Remaining[1] = 0
+			g.Rate[1] = 1
 			n.board.Measure(map[status.ID]status.Gauge{"link/link-b": g})
 			n.make()
 		}, "b: link-b: at its rate limit: passed over for the second best"},

@@ -165,7 +165,9 @@ const (
 )
 
 // load fills in what of a link's limits is used, and says whether it is at one.
-// What has no limit of its own direction goes by the total.
+// What has no limit of its own direction goes by the total. It goes by what flows
+// and not by what remains: that is of the limit that the meter's last tick knew,
+// and right after a change of rateLimit would take a free link for a full one (FAQ 1.2.5).
 func (p *Plan) load(link int, gauges *status.Gauges, r *Rated) (capped bool) {
 	limits := [3]float64{float64(p.Links[link].RateLimit.Total), float64(p.Links[link].RateLimit.In), float64(p.Links[link].RateLimit.Out)}
 	g, _ := gauges.Get(p.rows[link])
@@ -176,11 +178,11 @@ func (p *Plan) load(link int, gauges *status.Gauges, r *Rated) (capped bool) {
 		if limits[direction] == 0 {
 			return 0 // not limited: nothing of it is used up
 		}
-		return max(1-g.Remaining[direction]/limits[direction], 0)
+		return g.Rate[direction] / limits[direction]
 	}
 	r.Raw[In], r.Raw[Out] = used(in), used(out)
 	for direction, limit := range limits {
-		capped = capped || limit > 0 && g.Remaining[direction] <= 0 // not of NaN (T28)
+		capped = capped || limit > 0 && g.Rate[direction] >= limit // not of NaN (T28)
 	}
 	return capped
 }

@@ -53,13 +53,16 @@ func TestScore_1_2_3(t *testing.T) {
 	}
 }
 
-// gauge gives live numbers: what remains of telecom's and unicom's limits.
+// gauge gives live numbers: what remains of telecom's and unicom's limits, of
+// 100 Mbps each.
 func gauge(remains map[string][3]float64) *status.Gauges {
 	b := status.NewBoard(1)
 	now := map[status.ID]status.Gauge{}
 	for name, r := range remains {
 		g := status.NoGauge()
-		g.Remaining = r
+		for d, remains := range r {
+			g.Rate[d] = 100*mbps - remains
+		}
 		now[status.MakeID(status.KindLink, name)] = g
 	}
 	b.Measure(now)
@@ -100,6 +103,24 @@ func TestCapped_1_2_19(t *testing.T) {
 					t.Errorf("%s, want %s", got, c.want)
 				}
 			})
+		})
+	}
+}
+
+// FAQ 1.2.5: a change of rateLimit ranks by the new limit at once, though what
+// the last tick of the meter says to remain is of the old one.
+func TestLimitChanges_1_2_5(t *testing.T) {
+	for limit, want := range map[config.Bandwidth]string{1000 * mbps: "telecom", 5 * mbps: "unicom"} {
+		synctest.Test(t, func(t *testing.T) {
+			m := limited(t, byICMP)
+			m.Links[0].RateLimit = config.Bandwidths{Out: limit}
+			b := status.NewBoard(1)
+			g := status.NoGauge()
+			g.Rate[2], g.Remaining[2] = 10*mbps, 90*mbps // of 100 Mbps until now
+			b.Measure(map[status.ID]status.Gauge{"link/telecom": g, "link/unicom": g})
+			if got := rank(t, m, alike, b.Gauges()); got != want {
+				t.Errorf("limit %v: %s, want %s", limit, got, want)
+			}
 		})
 	}
 }
