@@ -61,6 +61,9 @@ server to ask, or no such kind.`,
 				return unknownKind(args[0], kindWords())
 			}
 			w.listing, w.w, w.asJSON, w.o.limit = l, cmd.OutOrStdout(), output.word == "json", 50
+			if cmd.Flags().Changed("for") && length <= 0 {
+				return fmt.Errorf("--for %s is over before it begins: say a time above zero, such as 1m", length)
+			}
 			if len(args) == 2 {
 				w.only = args[1]
 			}
