@@ -114,6 +114,9 @@ func (l *Links) Want(specs []*config.Link) {
 			k.succeed(prev)
 			delete(old, spec.Name)
 		}
+		if k.stop == nil {
+			delete(l.failing, meterOf(k)) // that was another meter, or none
+		}
 		l.links, l.byName[spec.Name] = append(l.links, k), k
 		if l.launch != nil && k.stop == nil {
 			l.launch(k)

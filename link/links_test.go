@@ -649,6 +649,14 @@ func TestSource(t *testing.T) {
 		if s := b.States()[0]; s.Error != "" || started.Load() != 3 || ended.Load() != 2 {
 			t.Errorf("error %q, started %d, ended %d", s.Error, started.Load(), ended.Load())
 		}
+		fail <- errors.New("no answer from 192.0.2.1")
+		b.Want(specs(t, "  - {name: a, meter: push}\n"))
+		time.Sleep(sec)
+		b.Links.mu.Lock()
+		defer b.Links.mu.Unlock()
+		if why := b.failing[meterOf(b.links[0])]; why != "" {
+			t.Errorf("a meter that the link has no more counts as failing: %q", why)
+		}
 	}, func(_ *bench, o *Options) {
 		o.Sources = map[string]func(*config.Link) Source{config.MeterSNMP: source}
 		fail = make(chan error)
