@@ -712,3 +712,18 @@ func TestShowRate(t *testing.T) {
 		}
 	}
 }
+
+// The dead time is what caches keep, and how late the rates show it: the window,
+// and what a router takes until it is asked again.
+func TestDeadTime(t *testing.T) {
+	l := New(status.NewBoard(1), Options{DeadTime: func(string) time.Duration { return 30 * sec }})
+	l.Want(specs(t, `
+  - {name: a, interface: eth1, busy: {window: 20s}, maxBandwidth: 1Gbps}
+  - {name: b, meter: {snmp: {address: 192.0.2.1, community: x, index: 1, interval: 7s}}, maxBandwidth: 1Gbps}
+`))
+	for i, want := range []time.Duration{50 * sec, 38 * sec} {
+		if got := l.deadTime(l.links[i]); got != want {
+			t.Errorf("link %s: %s, want %s", l.links[i].spec.Name, got, want)
+		}
+	}
+}

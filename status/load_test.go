@@ -48,8 +48,8 @@ func TestMarkEvents_1_2_12(t *testing.T) {
 	} {
 		before := b.Table()
 		b.Mark(map[ID]Load{"link/a": l})
-		if again := b.Table(); again == before && l.Why != "in 9Mbps is over 7Mbps" {
-			t.Errorf("%+v made no new table", l)
+		if same := b.Table() == before; same != (l.Why == "in 9Mbps is over 7Mbps") {
+			t.Errorf("%+v: the same table is %v", l, same)
 		}
 	}
 	var got []string
