@@ -15,7 +15,6 @@ type Interface struct {
 	Name  string
 	Up    bool   // it is switched on and has a carrier
 	Why   string // why it is not up
-	MTU   int
 	Speed uint64 // bits a second, as the driver says; 0: not known
 
 	// Addresses are the usable ones, each with the length of its network,
@@ -60,7 +59,7 @@ func (r *Reader) links() (found map[int]*Interface, err error) {
 	err = dump(r.sockets, unix.NETLINK_ROUTE, unix.RTM_GETLINK, body, unix.RTM_NEWLINK, func() { found = map[int]*Interface{} }, func(b []byte) {
 		if m, ok := parseLink(b); ok {
 			why := m.down()
-			found[m.index] = &Interface{Index: m.index, Name: m.name, Up: why == "", Why: why, MTU: m.mtu}
+			found[m.index] = &Interface{Index: m.index, Name: m.name, Up: why == "", Why: why}
 		}
 	})
 	return found, err

@@ -61,7 +61,6 @@ type linkMessage struct {
 	index  int
 	flags  uint32
 	name   string
-	mtu    int
 	state  uint8 // RFC 2863 ifOperStatus, in Linux' numbers
 	stats  []byte
 }
@@ -75,8 +74,6 @@ func parseLink(b []byte) (m linkMessage, ok bool) {
 		switch kind {
 		case unix.IFLA_IFNAME:
 			m.name = text(v)
-		case unix.IFLA_MTU:
-			m.mtu = int(number(v))
 		case unix.IFLA_OPERSTATE:
 			m.state = uint8(number(v))
 		case unix.IFLA_STATS64:

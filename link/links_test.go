@@ -94,7 +94,7 @@ func (m *machine) flows(index int, in, out uint64) {
 }
 
 func eth(index int, name string, more ...func(*kernel.Interface)) kernel.Interface {
-	i := kernel.Interface{Index: index, Name: name, Up: true, MTU: 1500}
+	i := kernel.Interface{Index: index, Name: name, Up: true}
 	for _, f := range more {
 		f(&i)
 	}
