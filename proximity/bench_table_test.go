@@ -65,7 +65,7 @@ func BenchmarkLook100k(b *testing.B) {
 // With the choice among four links.
 func BenchmarkRank100k(b *testing.B) {
 	_, p := filled(b, manyEntries)
-	now, circle := time.Now(), p.circle([]int{0, 1, 2, 3})
+	now := time.Now()
 	b.ReportAllocs()
 	i := 0
 	for b.Loop() {
@@ -73,8 +73,8 @@ func BenchmarkRank100k(b *testing.B) {
 		var room [8]Rated
 		links := [4]int{0, 1, 2, 3}
 		v := p.Look(addrOf(i), now)
-		if _, best, _ := v.rank(circle, links[:], nil, room[:0]); best != 0 {
-			b.Fatal(best)
+		if r := v.Rank(links[:], nil, room[:0]); r.Best != 0 {
+			b.Fatal(r.Best)
 		}
 	}
 }

@@ -160,7 +160,7 @@ func (e *entry) forget(gone func(link uint16) bool) {
 // settled gives the link that was best last in a circle, 0 if none was.
 func (e *entry) settled(circle uint16) (link uint16) {
 	for i := range e.best {
-		if b := e.best[i].Load(); uint16(b>>16) == circle {
+		if b := e.best[i].Load(); b != 0 && uint16(b>>16) == circle {
 			return uint16(b)
 		}
 	}

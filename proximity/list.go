@@ -131,10 +131,10 @@ func (t *Table) describe(p *Plan, s *shards, e *entry, gauges *status.Gauges, no
 	for i := range numbers {
 		numbers[i] = i
 	}
-	rated, best, _ := v.rank(p.circle(numbers), numbers, gauges, nil)
-	for i := range rated {
-		l := t.distance(&v, &rated[i])
-		l.Best = i == best
+	r := v.Rank(numbers, gauges, nil)
+	for i := range r.Rated {
+		l := t.distance(&v, &r.Rated[i])
+		l.Best = i == r.Best
 		d.Links = append(d.Links, l)
 	}
 	return d

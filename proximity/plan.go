@@ -194,8 +194,10 @@ func (p *Plan) circle(links []int) uint16 {
 	for _, l := range links {
 		sum += p.names[l]
 	}
-	return uint16(sum ^ sum>>16 ^ sum>>32 ^ sum>>48)
+	return folded(sum)
 }
+
+func folded(h uint64) uint16 { return uint16(h ^ h>>16 ^ h>>32 ^ h>>48) }
 
 func hashOf(what ...any) uint64 {
 	h := fnv.New64a()

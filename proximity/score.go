@@ -58,7 +58,7 @@ type Rated struct {
 type Ranking struct {
 	Rated  []Rated // in the order of the candidates
 	Best   int     // place in Rated of the one to choose; -1: none was measured or configured
-	Circle uint16  // names the candidates, for [Chosen]
+	Circle uint16  // names those to choose among, for [Chosen]
 	Lapsed bool    // all are at their rate limits, so none is passed over
 }
 
@@ -77,15 +77,17 @@ type Ranking struct {
 // Used shares are not divided by the largest: between two links that are used by
 // 1 % and 2 % that would make a difference as large as between idle and full,
 // and noise would decide (T16).
+//
+// Who is passed over at its limit is not of the circle, as a busy link is not: the
+// second best does not take its place as the last best, and it is chosen again
+// when it falls under its limit (FAQ 1.2.19).
 func (v *View) Rank(links []int, gauges *status.Gauges, into []Rated) (r Ranking) {
-	r.Circle = v.plan.circle(links)
-	r.Rated, r.Best, r.Lapsed = v.rank(r.Circle, links, gauges, into)
-	return r
+	return v.rank(v.plan.circle(links), links, gauges, into)
 }
 
 // rank is Rank in a circle.
-func (v *View) rank(circle uint16, links []int, gauges *status.Gauges, into []Rated) (rated []Rated, best int, lapsed bool) {
-	start := len(into)
+func (v *View) rank(circle uint16, links []int, gauges *status.Gauges, into []Rated) Ranking {
+	start, lapsed := len(into), false
 	var found []distance // loaded once: a block never changes
 	if v.State == Ready {
 		found = v.entry.distances()
@@ -93,7 +95,7 @@ func (v *View) rank(circle uint16, links []int, gauges *status.Gauges, into []Ra
 	for _, l := range links {
 		into = append(into, v.rate(l, found, gauges))
 	}
-	rated = into[start:]
+	rated := into[start:]
 	open := false
 	for i := range rated {
 		open = open || rated[i].chooseable()
@@ -106,8 +108,13 @@ func (v *View) rank(circle uint16, links []int, gauges *status.Gauges, into []Ra
 			}
 		}
 	}
+	for i := range rated {
+		if r := &rated[i]; r.Standing == Capped {
+			circle ^= folded(v.plan.names[r.Link])
+		}
+	}
 	v.score(rated)
-	return rated, v.best(circle, rated), lapsed
+	return Ranking{Rated: rated, Best: v.best(circle, rated), Circle: circle, Lapsed: lapsed}
 }
 
 // chooseable says whether a candidate may be the best.

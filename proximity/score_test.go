@@ -125,6 +125,30 @@ func TestLimitChanges_1_2_5(t *testing.T) {
 	}
 }
 
+// FAQ 1.2.19: a link that falls under its limit is chosen again, also where the
+// second best is within the margin, and had answered meanwhile.
+func TestChosenAgain_1_2_19(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newDesk(t, "")
+		b.use(limited(t, "proximity: {methods: [icmp], weights: {ttl: 0, in: 0, out: 0}}\n"))
+		b.measured("203.0.113.7", []Sample{{Link: "telecom", RTT: 95 * time.Millisecond}, {Link: "unicom", RTT: 100 * time.Millisecond}})
+		client := netip.MustParseAddr("203.0.113.7")
+		free, capped := gauge(nil), gauge(map[string][3]float64{"telecom": {math.NaN(), 0, 0}})
+		for i, c := range []struct {
+			gauges *status.Gauges
+			want   string
+		}{{free, "telecom"}, {capped, "unicom"}, {capped, "unicom"}, {free, "telecom"}} {
+			v := b.look("203.0.113.7")
+			r := v.Rank([]int{0, 1}, c.gauges, nil)
+			link := r.Rated[r.Best].Link
+			if got := b.plan.Links[link].Name; got != c.want {
+				t.Errorf("%d: %s, want %s", i, got, c.want)
+			}
+			b.plan.Want(Asked{Client: client, Target: client, Now: time.Now(), Chose: []Chosen{{r.Circle, link}}})
+		}
+	})
+}
+
 // FAQ 1.2.29, 1.2.5: load moves the best link, at the moment of choice; with
 // weight 0 it does not.
 func TestLoad_1_2_29(t *testing.T) {
@@ -150,12 +174,13 @@ func TestNoOscillation_T16(t *testing.T) {
 			b.measured("203.0.113.7", alike)
 			random := rand.New(rand.NewPCG(1, 2))
 			noise := func() float64 { return (50 + 6*random.Float64()) * mbps } // of 100 used
-			client, last, circle := netip.MustParseAddr("203.0.113.7"), -1, b.plan.circle([]int{0, 1})
+			client, last := netip.MustParseAddr("203.0.113.7"), -1
 			for range 2000 {
 				time.Sleep(time.Second)
 				gauges := gauge(map[string][3]float64{"telecom": {math.NaN(), noise(), noise()}, "unicom": {math.NaN(), noise(), noise()}})
 				v := b.plan.Look(client, time.Now())
-				rated, best, _ := v.rank(circle, []int{0, 1}, gauges, nil)
+				r := v.Rank([]int{0, 1}, gauges, nil)
+				rated, best := r.Rated, r.Best
 				if best < 0 {
 					t.Fatal("none")
 				}
@@ -163,7 +188,7 @@ func TestNoOscillation_T16(t *testing.T) {
 					n++
 				}
 				last = rated[best].Link
-				b.plan.Want(Asked{Client: client, Target: client, Now: time.Now(), Chose: []Chosen{{circle, last}}})
+				b.plan.Want(Asked{Client: client, Target: client, Now: time.Now(), Chose: []Chosen{{r.Circle, last}}})
 				for _, w := range b.asked() {
 					b.deliver(w, map[string]time.Duration{"telecom": time.Duration(9500+random.IntN(1000)) * time.Microsecond, "unicom": time.Duration(9500+random.IntN(1000)) * time.Microsecond})
 				}
@@ -251,8 +276,8 @@ func TestStaticOutranks(t *testing.T) {
 			t.Errorf("width %d, want 25: the other half of the network is answered otherwise", w)
 		}
 		v := b.look("203.0.113.7")
-		if rated, best, _ := v.rank(1, []int{0}, nil, nil); best != 0 || rated[0].Link != 0 {
-			t.Errorf("without unicom: %+v", rated)
+		if r := v.Rank([]int{0}, nil, nil); r.Best != 0 || r.Rated[0].Link != 0 {
+			t.Errorf("without unicom: %+v", r)
 		}
 		full := gauge(map[string][3]float64{"telecom": {math.NaN(), 0, 0}})
 		b.learn("198.51.100.7", toTelecom)
@@ -293,7 +318,7 @@ func TestTexts(t *testing.T) {
 		b.table.Deliver(Result{Prefix: w.Prefix, Link: "unicom", Tag: w.Tag, Err: errSilent})
 		time.Sleep(10 * time.Second)
 		v := b.look("203.0.113.7")
-		rated, _, _ := v.rank(1, []int{0, 1}, nil, nil)
+		rated := v.Rank([]int{0, 1}, nil, nil).Rated
 		for i, want := range []string{"not measured: the link is busy: it is not measured", "nobody answered over it, 1 rounds in a row"} {
 			if got := rated[i].Text(); got != want {
 				t.Errorf("%s, want %s", got, want)
@@ -301,7 +326,7 @@ func TestTexts(t *testing.T) {
 		}
 		b.deliver(w, map[string]time.Duration{"telecom": 10 * time.Millisecond, "unicom": 20 * time.Millisecond})
 		v = b.look("203.0.113.7")
-		rated, _, _ = v.rank(1, []int{0, 1}, nil, nil)
+		rated = v.Rank([]int{0, 1}, nil, nil).Rated
 		want := "score 200.0 = rtt 50.0 (10ms) + ttl 100.0 (5 hops) + cost 50.0 (10) + in 0.0 (not known) + out 0.0 (not known)"
 		if got := fmt.Sprint(rated[0].Text()); got != want {
 			t.Errorf("%s\nwant %s", got, want)

@@ -98,11 +98,11 @@ func (b *desk) bestOf(v *View, gauges *status.Gauges, circle uint16) string {
 	for i := range v.plan.Links {
 		numbers = append(numbers, i)
 	}
-	rated, best, _ := v.rank(circle, numbers, gauges, nil)
-	if best < 0 {
+	r := v.rank(circle, numbers, gauges, nil)
+	if r.Best < 0 {
 		return ""
 	}
-	return v.plan.Links[rated[best].Link].Name
+	return v.plan.Links[r.Rated[r.Best].Link].Name
 }
 
 var toTelecom = map[string]time.Duration{"telecom": 10 * time.Millisecond, "unicom": 50 * time.Millisecond}
