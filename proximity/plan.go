@@ -18,7 +18,8 @@ type Plan struct {
 	Config *config.Proximity
 	Links  []*config.Link // those that are measured: a pool with a slot for proximity may choose among them, in the order of the file
 
-	asked   bool // some pool has a slot for proximity
+	others  []*config.Link // the rest
+	asked   bool           // some pool has a slot for proximity
 	index   map[string]int
 	rows    []status.ID // of Links
 	static  statics
@@ -56,12 +57,14 @@ func Compile(m *config.Model) *Plan {
 		p.asked = p.asked || asks(pool)
 	}
 	for _, l := range m.Links {
-		if reached[l.Name] {
-			p.index[l.Name] = len(p.Links)
-			p.Links = append(p.Links, l)
-			p.names = append(p.names, hashOf("link ", l.Name))
-			p.rows = append(p.rows, status.MakeID(status.KindLink, l.Name))
+		if !reached[l.Name] {
+			p.others = append(p.others, l)
+			continue
 		}
+		p.index[l.Name] = len(p.Links)
+		p.Links = append(p.Links, l)
+		p.names = append(p.names, hashOf("link ", l.Name))
+		p.rows = append(p.rows, status.MakeID(status.KindLink, l.Name))
 	}
 	p.setStatics(c.Static)
 	return p

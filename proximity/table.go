@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,10 +39,11 @@ type Table struct {
 	fresh  ration               // of new entries
 	counts tableCounters
 
-	mu   sync.Mutex // guards ids; one Use or Clear at a time
-	ids  ids
-	lap  lap
-	full atomic.Bool // as Record was told
+	mu      sync.Mutex // one Use, Clear or sweep at a time; guards what follows
+	ids     ids
+	methods []string // the last that there were
+	lap     lap
+	full    atomic.Bool // as Record was told
 }
 
 // NewTable gives an empty table that makes no entries before [Table.Use].
@@ -56,7 +58,8 @@ func NewTable(o TableOptions) *Table {
 
 // Use puts a plan into force. What it no longer goes with is forgotten at once:
 //
-//	methods, port, a link's cost        all entries (FAQ 1.2.4, 1.2.5, T10, C4)
+//	methods, port, a link's cost        all entries (FAQ 1.2.4, 1.2.5, T10, C4);
+//	                                    no methods: nothing, as enabled (FAQ 1.2.23)
 //	mask                                all entries: they are of other networks
 //	a link's interface, source, mark    what was measured over it: the way is another
 //	or next hop, or the link is gone
@@ -66,7 +69,8 @@ func (t *Table) Use(p *Plan) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	before := t.plan.Load()
-	ids := t.ids.use(p.Links)
+	// Links that no pool asks for keep their numbers, and so what was measured.
+	ids := t.ids.use(slices.Concat(p.Links, p.others))[:len(p.Links)]
 	use := &inUse{table: t, ids: ids, of: map[string]uint16{}, names: map[uint16]string{}}
 	for i, l := range p.Links {
 		if ids[i] != 0 {
@@ -75,9 +79,12 @@ func (t *Table) Use(p *Plan) {
 	}
 	p.inUse.Store(use)
 	t.fresh.set(p.Config.NewPerSecond)
-	why := changed(before, p)
+	why := t.changed(before, p)
 	if why != "" {
 		t.clear(p.Config.Mask)
+	}
+	if before == nil || len(p.Config.Methods) > 0 {
+		t.methods = p.Config.Methods
 	}
 	t.plan.Store(p)
 	if before != nil && why != "" {
@@ -89,15 +96,16 @@ func (t *Table) Use(p *Plan) {
 const eventID = "proximity"
 
 // changed says why the entries made under one plan do not count under another;
-// empty: they do.
-func changed(before, p *Plan) string {
+// empty: they do. No methods is no other way to measure, only none: entries stay
+// until they age, and methods are compared with the last that there were.
+func (t *Table) changed(before, p *Plan) string {
 	if before == nil {
 		return "start"
 	}
 	a, b := before.Config, p.Config
 	switch {
-	case fmt.Sprint(a.Methods) != fmt.Sprint(b.Methods):
-		return fmt.Sprintf("methods were %v and are %v now", a.Methods, b.Methods)
+	case len(b.Methods) > 0 && !slices.Equal(t.methods, b.Methods):
+		return fmt.Sprintf("methods were %v and are %v now", t.methods, b.Methods)
 	case a.Port != b.Port:
 		return fmt.Sprintf("port was %d and is %d now", a.Port, b.Port)
 	case a.Mask != b.Mask:

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -169,6 +170,7 @@ func TestClearing_T10(t *testing.T) {
 		"refresh":        {model("proximity: {methods: [icmp], refresh: 1h}\n", nil), Ready, "telecom"},
 		"off":            {model("proximity: {enabled: false, methods: [icmp]}\n", nil), Off, ""},
 		"no pool":        {func(t testing.TB) *config.Model { return load(t, world+byICMP) }, Unasked, ""},
+		"no methods":     {model("proximity: {}\n", nil), NoMethods, ""},
 		"another way":    {model(byICMP, func(l []*config.Link) { l[0].Mark = 7 }), Ready, "unicom"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -216,6 +218,45 @@ func TestDisabledKeepsEntries_1_2_23(t *testing.T) {
 			t.Errorf("%d entries after the timeout, want 0", n)
 		}
 	})
+}
+
+// FAQ 1.2.23: that no pool asks, or that there are no methods, is switched off too;
+// methods are compared with the last that there were (FAQ 1.2.4).
+func TestDisabledOtherwise_1_2_23(t *testing.T) {
+	for name, c := range map[string]struct {
+		off, on, want string
+		remark        bool
+	}{
+		"no pool":            {world + byICMP, byICMP, "telecom", false},
+		"no methods":         {"proximity: {}\n", byICMP, "telecom", false},
+		"other methods then": {"proximity: {}\n", "proximity: {methods: [tcp]}\n", "", false},
+		"another way then":   {world + byICMP, byICMP, "unicom", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newDesk(t, byICMP)
+				b.learn("203.0.113.7", toTelecom)
+				off := asking
+				if strings.HasPrefix(c.off, world) {
+					off = func(t testing.TB, text string) *config.Model { return load(t, text) }
+				}
+				b.use(off(t, c.off))
+				b.want("203.0.113.7")
+				b.laps(2)
+				if s := b.table.Stats(); s.Entries != 1 || len(b.asked()) != 0 {
+					t.Errorf("switched off: %+v", s)
+				}
+				m := asking(t, c.on)
+				if c.remark {
+					m.Links[0].Mark = 7
+				}
+				b.use(m)
+				if got := b.best("203.0.113.7", nil); got != c.want {
+					t.Errorf("switched on again: best %q, want %q", got, c.want)
+				}
+			})
+		})
+	}
 }
 
 // laps has the sweep go round.
@@ -410,7 +451,7 @@ func TestLinkNumbers(t *testing.T) {
 		b.learn("203.0.113.7", toTelecom)
 		without := func() *config.Model {
 			m := asking(t, byICMP)
-			m.VirtualServers[0].Link = ""
+			m.VirtualServers[0].Link, m.Links = "", m.Links[1:]
 			return m
 		}
 		b.use(without())
