@@ -15,19 +15,21 @@ import (
 func (d *Daemon) openProximity() {
 	d.measurer = proximity.NewProber(proximity.Options{Board: d.board, Pin: d.links.Pin, Own: d.links.Own, Log: d.log,
 		Deliver: func(r proximity.Result) { d.proximity.Deliver(r) }})
-	d.proximity = proximity.NewTable(proximity.TableOptions{Ask: d.measurer.Ask, Record: d.board.Record})
+	d.proximity = proximity.NewTable(proximity.TableOptions{Ask: d.measurer.Ask, Forget: d.measurer.Forget, Record: d.board.Record})
 	d.passive = proximity.NewPassive(d.proximity, d.links.Owner)
 }
 
 // measureFor has distances measured as a configuration asks for.
 func (d *Daemon) measureFor(b *Built) {
 	plan := b.DNS.Proximity() // the one that its pools look through
-	d.proximity.Use(plan)
+	// The measurer first: what the table asks for when it was cleared is then
+	// measured by the new methods (FAQ 1.2.4).
 	if plan.Measures() {
 		d.measurer.Use(plan.Config)
 	} else {
 		d.measurer.Use(nil) // no pool asks (FAQ 1.2.23)
 	}
+	d.proximity.Use(plan)
 }
 
 // observe takes the round trip of a client's TCP connection.

@@ -64,6 +64,13 @@ func TestDistancesServeAndStay_R2(t *testing.T) {
 	}
 	answers("NOERROR 192.0.2.1")
 	answers("NOERROR 192.0.2.2")
+	for _, network := range []netip.Prefix{{}, netip.MustParsePrefix("127.0.0.0/8")} { // measured anew long before perTarget is over
+		if n := r.d.proximity.Clear(network, "op", "test"); n != 1 {
+			t.Errorf("cleared %d", n)
+		}
+		answers("NOERROR 192.0.2.1")
+		answers("NOERROR 192.0.2.2")
+	}
 	stop()
 
 	r.write("portolan.yaml", r.nearConfig(12))

@@ -2,6 +2,7 @@ package proximity
 
 import (
 	"cmp"
+	"math"
 	"net/netip"
 	"slices"
 	"time"
@@ -174,6 +175,7 @@ func (t *Table) Clear(prefix netip.Prefix, who, why string) (n int) {
 	s, what := t.shards.Load(), "cleared"
 	if prefix.IsValid() {
 		n, what = s.clear(prefix.Masked()), "cleared "+prefix.Masked().String()
+		t.opts.Forget(prefix.Masked())
 	} else {
 		n = int(s.count.Load())
 		t.clear(s.mask)
@@ -187,18 +189,13 @@ func (t *Table) Clear(prefix netip.Prefix, who, why string) (n int) {
 // is longer than an entry's network.
 func (s *shards) clear(prefix netip.Prefix) (n int) {
 	for i := range s.all {
-		for from := 0; ; {
-			from = s.sweep(i, from, 1024, func(e *entry) bool {
-				if !e.key.prefix(s.mask).Overlaps(prefix) {
-					return false
-				}
-				n++
-				return true
-			})
-			if from == 0 {
-				break
+		s.sweep(i, 0, math.MaxInt, func(e *entry) bool { // a shard at once: between parts of it entries might move
+			if !e.key.prefix(s.mask).Overlaps(prefix) {
+				return false
 			}
-		}
+			n++
+			return true
+		})
 	}
 	return n
 }

@@ -207,6 +207,14 @@ func (p *Prober) ask(w Want) error {
 	return nil
 }
 
+// Forget lets networks inside a prefix, or all with the zero Prefix, be measured
+// again before perTarget is over: an operator wants it so. The budget holds.
+func (p *Prober) Forget(prefix netip.Prefix) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.queue.recent.forget(prefix)
+}
+
 // refuse gives up on wants that were accepted.
 func (p *Prober) refuse(wants []Want, err error) {
 	for _, w := range wants {

@@ -2,6 +2,7 @@ package proximity
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -109,6 +110,17 @@ func (r *recent) has(p netip.Prefix) bool { _, ok := r.until[p]; return ok }
 func (r *recent) add(p netip.Prefix, until time.Time) {
 	r.order = append(r.order, p)
 	r.until[p] = until
+}
+
+// forget drops those inside a prefix, or all with the zero Prefix.
+func (r *recent) forget(prefix netip.Prefix) {
+	r.order = slices.DeleteFunc(r.order, func(p netip.Prefix) bool {
+		gone := !prefix.IsValid() || prefix.Overlaps(p)
+		if gone {
+			delete(r.until, p)
+		}
+		return gone
+	})
 }
 
 func (r *recent) expire(now time.Time) {

@@ -18,6 +18,11 @@ type TableOptions struct {
 	// Ask has a network measured; the results come by [Table.Deliver].
 	Ask func(Want) error
 
+	// Forget lets networks inside a prefix, or all with the zero Prefix, be
+	// measured again at once: the table has cleared them, and what it asked for
+	// before is not for it any more. May be nil.
+	Forget func(netip.Prefix)
+
 	// Record is told what operators should know; may be nil.
 	Record func(status.Event)
 }
@@ -50,6 +55,9 @@ type Table struct {
 func NewTable(o TableOptions) *Table {
 	if o.Record == nil {
 		o.Record = func(status.Event) {}
+	}
+	if o.Forget == nil {
+		o.Forget = func(netip.Prefix) {}
 	}
 	t := &Table{opts: o, clock: clock{time.Now()}, ids: newIDs()}
 	t.shards.Store(newShards(config.Mask{}, 0))
@@ -123,6 +131,7 @@ func (t *Table) changed(before, p *Plan) string {
 // were asked for before are not of this era and are dropped.
 func (t *Table) clear(mask config.Mask) {
 	t.shards.Store(newShards(mask, t.shards.Load().era+1))
+	t.opts.Forget(netip.Prefix{})
 	t.lap = lap{}
 	t.full.Store(false)
 }
@@ -220,7 +229,7 @@ func (t *Table) measure(p *Plan, s *shards, e *entry, a Asked, now stamp) {
 		return
 	}
 	w := Want{Prefix: e.key.prefix(s.mask), Target: a.Target, Links: due, Known: known || a.Proven, Tag: s.era}
-	if err := t.opts.Ask(w); err == ErrFull {
+	if err := t.opts.Ask(w); err == ErrFull || err == ErrAsked || err == ErrTooSoon {
 		e.tried.CompareAndSwap(now, now-secondsOf(time.Duration(p.Config.PerTarget))+1) // again in a second
 	}
 }

@@ -391,6 +391,30 @@ func TestLateResults(t *testing.T) {
 	})
 }
 
+// Who is refused for now is asked for again by a query a second later, not only
+// after perTarget.
+func TestRefusedForNow(t *testing.T) {
+	for _, refusal := range []error{ErrFull, ErrAsked, ErrTooSoon} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newDesk(t, byICMP)
+			b.refuse = refusal
+			b.want("203.0.113.7")
+			b.want("203.0.113.7")
+			b.refuse = nil
+			if n := len(b.asked()); n != 1 {
+				t.Errorf("%v: asked %d times at once", refusal, n)
+			}
+			time.Sleep(time.Second)
+			b.want("203.0.113.7")
+			time.Sleep(time.Second)
+			b.want("203.0.113.7")
+			if n := len(b.asked()); n != 1 {
+				t.Errorf("%v: asked %d times afterwards, want 1", refusal, n)
+			}
+		})
+	}
+}
+
 func TestClearPrefix(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newDesk(t, byICMP)
