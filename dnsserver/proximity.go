@@ -63,11 +63,11 @@ func (p *proximitySlot) on(in pick.Input, m *pick.Member, link int) bool {
 	if m.Group == nil {
 		return slices.Contains(p.compiler.targets[m.Index].way, link)
 	}
-	return slices.ContainsFunc(m.Group.Active(in.Table), func(inner *pick.Member) bool { return p.on(in, inner, link) })
+	return slices.ContainsFunc(m.Group.ActiveFor(in), func(inner *pick.Member) bool { return p.on(in, inner, link) })
 }
 
 // links adds the links of a member that are not there yet: of a nested pool
-// those of its leaves that take part.
+// those of its leaves that take part for this client.
 func (p *proximitySlot) links(in pick.Input, m *pick.Member, into []int) []int {
 	if m.Group == nil {
 		for _, l := range p.compiler.targets[m.Index].way {
@@ -77,7 +77,7 @@ func (p *proximitySlot) links(in pick.Input, m *pick.Member, into []int) []int {
 		}
 		return into
 	}
-	for _, inner := range m.Group.Active(in.Table) {
+	for _, inner := range m.Group.ActiveFor(in) {
 		into = p.links(in, inner, into)
 	}
 	return into

@@ -340,6 +340,32 @@ func TestProximityOfNestedPools(t *testing.T) {
 	})
 }
 
+// A nested pool is as near as its members that take part for this client: a link
+// that sheds it brings it no nearer.
+func TestProximityOfNestedPools_Shed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inner := &config.Pool{Name: "inner", BusyProtection: true, Members: servers("b", "c"), Preferred: config.Slot{Algorithm: "first"}}
+		outer := proximityPool("a")
+		outer.Members = append(outer.Members, &config.Member{Pool: "inner", Weight: 1})
+		n := newNearby(t, measured(pooled(inner, outer)))
+		n.board.Mark(map[status.ID]status.Load{"link/link-b": {Shed: 128}})
+		n.table.Ready(n.board.Table(), nil)
+		count := map[string]int{}
+		for i := range 128 {
+			client := fmt.Sprintf("203.0.%d.7", i%64)
+			if i == 64 {
+				time.Sleep(10 * time.Second)
+			}
+			if got := short(n.query("www.example.com", client)); i >= 64 {
+				count[got]++
+			}
+		}
+		if len(count) != 2 || count["NOERROR 192.0.2.2"] < 16 || count["NOERROR 192.0.2.1"] < 16 {
+			t.Errorf("%v: want the nearest, or who is next where its link sheds; never the farthest", count)
+		}
+	})
+}
+
 // nearer has some slots of a random model go by proximity, with masks as coarse
 // as its universe is.
 func nearer(m *config.Model, r *rand.Rand) *config.Model {
