@@ -165,31 +165,6 @@ func TestOneRound_T1(t *testing.T) {
 	})
 }
 
-// What was cleared is measured again at once, and no other network.
-func TestForget(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newProberBench(conf("icmp"))
-		defer b.stop()
-		one, two := client("192.0.2.7", "one"), client("198.51.100.7", "one")
-		again := func(wantOne, wantTwo error) {
-			t.Helper()
-			ask(t, b, one, wantOne)
-			ask(t, b, two, wantTwo)
-			time.Sleep(time.Second)
-		}
-		again(nil, nil)
-		again(ErrTooSoon, ErrTooSoon)
-		b.Forget(netip.MustParsePrefix("192.0.2.0/25")) // a part of its network
-		again(nil, ErrTooSoon)
-		b.Forget(netip.Prefix{})
-		again(nil, nil)
-		again(ErrTooSoon, ErrTooSoon)
-		time.Sleep(27 * time.Second)
-		again(ErrTooSoon, ErrTooSoon)
-		again(nil, nil)
-	})
-}
-
 // Links that are busy, down, held or not ours are not measured, and it counts
 // how they are when their turn comes, not when they were asked for; afterwards
 // they are measured again (T13, 1.2.26).
