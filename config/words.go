@@ -100,7 +100,7 @@ var laterKeys = map[string]map[string]string{
 	},
 	"Name": {"slo": "slo", "sticky": "sticky", "persistence": "sticky", "guard": "guard"},
 	"Pool": {
-		"proximity": "proximity", "sticky": "sticky", "persistence": "sticky", "overrideLimit": "sticky",
+		"sticky": "sticky", "persistence": "sticky", "overrideLimit": "sticky",
 		"guard": "guard", "slo": "slo", "slowOnline": "ramp",
 	},
 	"Member": {
