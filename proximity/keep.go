@@ -71,8 +71,13 @@ func (t *Table) Keep(part, parts int, now time.Time) (body []byte, n int) {
 // basis names what all entries rest on: another basis is another table (T10).
 func (p *Plan) basis() uint64 { return hashOf(p.Config.Methods, p.Config.Port) }
 
-// basisOf names what the distances of one link rest on.
-func basisOf(l *config.Link) uint64 { return hashOf(wayOf(l)) }
+// basisOf names what the distances of one link rest on. It goes to the disk, so it
+// rests on texts: fmt prints an address in an unexported field by its innards, of
+// which one is a pointer, another in each process.
+func basisOf(l *config.Link) uint64 {
+	w := wayOf(l)
+	return hashOf(fmt.Sprintf("%q %q %s %s %d", w.name, w.device, w.source, w.nextHop, w.mark))
+}
 
 type writer struct {
 	b   []byte

@@ -173,3 +173,13 @@ func BenchmarkKeepPart(b *testing.B) {
 		b.ReportMetric(float64(len(body))/float64(n), "bytes/entry")
 	}
 }
+
+// R2: what distances rest on has the same name in the next process. Within one
+// process no test could tell a name made of pointers from a good one.
+func TestBasisOutlivesTheProcess_R2(t *testing.T) {
+	l := &config.Link{Name: "telecom", Interface: "eth1", Mark: 7, Source: netip.MustParseAddr("192.0.2.1"), NextHop: netip.MustParseAddr("2001:db8::1%eth1")}
+	p := &Plan{Config: &config.Proximity{Methods: []string{"icmp", "udp"}, Port: 53}}
+	if got, want := [2]uint64{basisOf(l), p.basis()}, [2]uint64{5834173588014123463, 1259185037362694993}; got != want {
+		t.Errorf("%d, want %d", got, want)
+	}
+}
