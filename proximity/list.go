@@ -52,8 +52,8 @@ type Query struct {
 	Limit  int          // at most so many; 0: 100
 }
 
-// List gives entries in an order of its own, which stays the same while the
-// server runs. next is for [Query.After], not valid after the last one. Nobody
+// List gives entries in an order of its own, which stays the same until the table
+// is cleared. next is for [Query.After], not valid after the last one. Nobody
 // waits for it.
 func (t *Table) List(q Query, gauges *status.Gauges, now time.Time) (entries []Entry, next netip.Prefix) {
 	p, s := t.plan.Load(), t.shards.Load()

@@ -38,7 +38,6 @@ type inUse struct {
 	table *Table
 	ids   []uint16          // of Links; 0: there are too many links
 	of    map[string]uint16 // the same by name
-	names map[uint16]string
 }
 
 // Compile makes the plan of a validated model. It has no effect.

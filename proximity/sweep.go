@@ -10,7 +10,7 @@ import (
 // happens in the table: constant work.
 const (
 	sweepEvery = 100 * time.Millisecond
-	lapTicks   = 300 // 30 s
+	lapTicks   = 300 // 30 s, in a table that is half full; some minutes where many entries went at once
 	minSweep   = 64  // slots a tick
 )
 

@@ -79,10 +79,10 @@ func (t *Table) Use(p *Plan) {
 	before := t.plan.Load()
 	// Links that no pool asks for keep their numbers, and so what was measured.
 	ids := t.ids.use(slices.Concat(p.Links, p.others))[:len(p.Links)]
-	use := &inUse{table: t, ids: ids, of: map[string]uint16{}, names: map[uint16]string{}}
+	use := &inUse{table: t, ids: ids, of: map[string]uint16{}}
 	for i, l := range p.Links {
 		if ids[i] != 0 {
-			use.of[l.Name], use.names[ids[i]] = ids[i], l.Name
+			use.of[l.Name] = ids[i]
 		}
 	}
 	p.inUse.Store(use)
@@ -235,8 +235,9 @@ func (t *Table) measure(p *Plan, s *shards, e *entry, a Asked, now stamp) {
 }
 
 // due gives the links that are to be measured: those that never were, of which
-// the last round was none or found something else than those before, and those that were measured too long ago to be left
-// alone. known says that some distance counts.
+// the last round was none or found something else than those before, and those
+// that were measured too long ago to be left alone. known says that some
+// distance counts.
 func (e *entry) due(p *Plan, now stamp) (known bool, links []string) {
 	found, refresh, in := e.distances(), p.refresh(), p.inUse.Load()
 	for i, id := range in.ids {
