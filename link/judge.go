@@ -24,6 +24,8 @@ type judge struct {
 	slices int
 	why    string    // of the last change
 	known  time.Time // when all was last known that counts
+	told   time.Time // when the rates were told that it has judged by
+	stale  bool      // they are the same ones still
 
 	marked marked // what the board was told
 }
@@ -90,7 +92,12 @@ func (j *judge) measured(rates busy.Rates) bool {
 	return true
 }
 
+// decide judges. A report is judged once by a rule that sheds: taken again while
+// answers change it would say that they change nothing, and more and more were shed.
 func (j *judge) decide(now time.Time, rates busy.Rates, dead func() time.Duration) {
+	if j.sheds() && j.stale {
+		return
+	}
 	if j.sheds() {
 		var v busy.Verdict
 		if j.shed, v = j.shed.Next(j.rule, rates, dead(), now); v.Changed {

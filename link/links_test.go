@@ -693,6 +693,29 @@ func TestShed(t *testing.T) {
 	})
 }
 
+// One report is one measurement, however long it counts: until the next one it
+// says nothing of what was shed since.
+func TestShedByReports(t *testing.T) {
+	inBubble(t, "  - {name: a, meter: push, maxBandwidth: 100Mbps, busy: {shed: hash-slices}}\n", func(b *bench) {
+		shed, load := uint16(0), 0.0
+		for i := range 15 {
+			load = 95e6 * (1 - float64(shed)/busy.Slices) // caches let go before the next report
+			if err := b.Push("a", busy.Rates{nan, load, 0}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * sec)
+			shed = b.board.Table().Row("link/a").Shed
+			time.Sleep(18 * sec)
+			if now := b.board.Table().Row("link/a").Shed; now != shed || now == 0 || now > 96 {
+				t.Fatalf("report %d, %.1f Mbps: sheds %d, 18s later %d", i, load/1e6, shed, now)
+			}
+		}
+		if load > 70e6 || load < 60e6 {
+			t.Errorf("%.1f Mbps in the end", load/1e6)
+		}
+	}, func(_ *bench, o *Options) { o.DeadTime = func(string) time.Duration { return 5 * sec } })
+}
+
 // Without a kernel nothing is known, and nothing breaks.
 func TestBlind(t *testing.T) {
 	inBubble(t, "  - {name: a, interface: eth1, nextHop: 192.0.2.1}\n", func(b *bench) {

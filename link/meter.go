@@ -25,7 +25,7 @@ type meter struct {
 	// whose distance from the last is nearest to the window.
 	ring []Sample
 
-	told   busy.Rates // rates that were pushed
+	pushed busy.Rates // rates that were pushed
 	toldAt time.Time
 	maxAge time.Duration // they count so long
 }
@@ -56,7 +56,15 @@ func (m *meter) count(s Sample) {
 
 // push takes rates that somebody else has made, and which count for maxAge.
 func (m *meter) push(r busy.Rates, at time.Time, maxAge time.Duration) {
-	m.told, m.toldAt, m.maxAge = r, at, maxAge
+	m.pushed, m.toldAt, m.maxAge = r, at, maxAge
+}
+
+// told is when what rates gives was reported or read; zero: never.
+func (m *meter) told() time.Time {
+	if m.maxAge > 0 || len(m.ring) == 0 {
+		return m.toldAt
+	}
+	return m.ring[len(m.ring)-1].At
 }
 
 // trim drops samples from before the window. Of two on either side of its edge
@@ -133,7 +141,7 @@ func (m *meter) rates(now time.Time) busy.Rates {
 		if now.Sub(m.toldAt) > m.maxAge {
 			return unknown()
 		}
-		return m.told
+		return m.pushed
 	}
 	if len(m.ring) == 0 || now.Sub(m.ring[len(m.ring)-1].At) > m.ring[len(m.ring)-1].gap() {
 		return unknown()

@@ -121,6 +121,8 @@ func (l *Links) tick() {
 	clear(l.gauges)
 	for _, k := range l.links {
 		k.rates = k.meter.rates(now)
+		k.stale = k.spec.Meter.From == config.MeterPush && k.meter.told().Equal(k.told)
+		k.told = k.meter.told()
 		l.gauges[k.id] = k.gauge(now)
 		if load, changed := k.next(now, k.rates, func() time.Duration { return l.deadTime(k) }); changed {
 			if marks == nil {
@@ -177,11 +179,14 @@ func (l *Links) metersInterfaces() bool {
 }
 
 // deadTime is how long after a change of the answers the rates still show the
-// ones before: until caches have let go, and the window has passed over that.
+// ones before: until caches have let go, and the window, or whoever meters, has passed over that.
 func (l *Links) deadTime(k *link) time.Duration {
 	dead := time.Duration(k.spec.Busy.Window)
-	if k.spec.Meter.From == config.MeterSNMP {
+	switch k.spec.Meter.From {
+	case config.MeterSNMP:
 		dead += time.Duration(k.spec.Meter.SNMP.Interval)
+	case config.MeterPush: // whoever reports measured over the time since the report before
+		dead += time.Duration(k.spec.Meter.MaxAge)
 	}
 	if l.opts.DeadTime != nil {
 		dead += l.opts.DeadTime(k.spec.Name)
