@@ -133,6 +133,7 @@ func TestReports(t *testing.T) {
 		{"/v1/virtualservers/a/report", `{"connections":-1}`, `{"kind":"invalid","error":"connections -1 is not from 0 to 2000000000"}`},
 		{"/v1/virtualservers/a/report", `{"connections":1,"for":"0s"}`, `{"kind":"invalid","error":"for 0s is not from 1s to 1h"}`},
 		{"/v1/virtualservers/a/report", `{"latency":"2h"}`, `{"kind":"invalid","error":"latency 2h is over 1h"}`},
+		{"/v1/virtualservers/a/report", `{"latency":"NaN"}`, `{"kind":"invalid","error":"the body: \"NaN\" is not a time such as 500ms, 5s, 2m or 1h"}`},
 		{"/v1/virtualservers/a/report", `{"latency":"8"}`, `{"kind":"invalid","error":"the body: \"8\" has no unit; write 8s, or use ms, m, h"}`},
 	} {
 		w := ask(h, http.MethodPut, c.path, "application/json", strings.NewReader(c.body))

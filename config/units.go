@@ -39,7 +39,7 @@ func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil
 // UnmarshalText reads a time with a unit: ns, us, ms, s, m or h.
 func (d *Duration) UnmarshalText(text []byte) error {
 	s := string(text)
-	if _, err := strconv.ParseFloat(s, 64); err == nil {
+	if v, err := strconv.ParseFloat(s, 64); err == nil && v-v == 0 { // not of NaN and Inf, which no unit helps
 		return fmt.Errorf("%q has no unit; write %ss, or use ms, m, h", s, s)
 	}
 	v, err := time.ParseDuration(s)
