@@ -96,6 +96,9 @@ func (p *Proximity) check(c *checker) {
 	distinct(c, p.Exclude)
 	between(c, &p.Passive.Solicit.PerSecond, 1, 1000)
 	between(c, &p.Passive.Solicit.Share, 0, 100)
+	if !p.Passive.Enabled && p.Passive.Solicit.Share > 0 {
+		c.warn(&p.Passive.Solicit, "asks clients to come over TCP for nothing: passive is not enabled")
+	}
 	if p.Timeout <= p.WarmUp {
 		c.bad(&p.Timeout, "%v is not longer than warmUp %v: no entry would ever count", p.Timeout, p.WarmUp)
 	}

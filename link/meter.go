@@ -54,6 +54,9 @@ func (m *meter) count(s Sample) {
 	m.trim()
 }
 
+// forget makes the rates unknown, until there are samples again.
+func (m *meter) forget() { m.ring = m.ring[:0] }
+
 // push takes rates that somebody else has made, and which count for maxAge.
 func (m *meter) push(r busy.Rates, at time.Time, maxAge time.Duration) {
 	m.pushed, m.toldAt, m.maxAge = r, at, maxAge

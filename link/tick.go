@@ -157,7 +157,11 @@ func (l *Links) readCounters() (at time.Time, asked bool, err error) {
 // count gives the counters that were read to the meters. The caller holds l.mu.
 func (l *Links) count(at time.Time) {
 	for _, k := range l.links {
-		if k.spec.Meter.From != config.MeterInterface || k.gone != "" {
+		if k.spec.Meter.From != config.MeterInterface {
+			continue
+		}
+		if k.gone != "" {
+			k.meter.forget() // nothing flows, or something that nobody sees
 			continue
 		}
 		c, ok := l.counters[k.nic.Index]

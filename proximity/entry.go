@@ -9,12 +9,13 @@ import (
 // entry is what is known of one client network. Its fields but the atomic ones
 // never change; what is found is one immutable block, swapped whole.
 type entry struct {
-	key   key
-	made  int64 // nanoseconds since the table's start
-	asked atomic.Uint32
-	tried atomic.Uint32 // when measuring was asked for; 0: never
-	found atomic.Pointer[[]distance]
-	best  [numBest]atomic.Uint32 // who was best last, by circle: see settle
+	key    key
+	made   int64 // nanoseconds since the table's start
+	proven bool  // who asked first had shown that his address is not forged
+	asked  atomic.Uint32
+	tried  atomic.Uint32 // when measuring was asked for; 0: never
+	found  atomic.Pointer[[]distance]
+	best   [numBest]atomic.Uint32 // who was best last, by circle: see settle
 }
 
 // numBest is for how many circles of links an entry remembers who was best.
@@ -103,7 +104,7 @@ var hitches = []struct {
 	{},
 	{ErrNotOurs, "this node does not own the link"},
 	{ErrDown, "the link is down or held"},
-	{ErrBusy, "the link is busy: it is not measured"},
+	{ErrBusy, "the link is busy"},
 	{ErrFamily, "the link has no source address of that family"},
 	{ErrOwn, "the address is one of this machine"},
 	{ErrWaited, "it waited too long for the budget of packets"},

@@ -66,7 +66,7 @@ type Ranking struct {
 // to into. It allocates nothing if into has room.
 //
 //	score = sum over factors of weight * part
-//	  rtt, ttl, cost   raw / the largest of the candidates
+//	  rtt, ttl, cost   raw / the largest of the candidates, for rtt at least 1 ms
 //	  in, out          the used share of the link's own limit, as it is
 //	  not known        the mean of those that are known; of none: 0
 //
@@ -194,6 +194,10 @@ func (p *Plan) load(link int, gauges *status.Gauges, r *Rated) (capped bool) {
 	return capped
 }
 
+// leastRTT is a millisecond: below it the differences are those of machines, not
+// of ways, and are not stretched to the whole weight (T16).
+const leastRTT = 1000
+
 // score sums up the parts of those that may be chosen.
 func (v *View) score(rated []Rated) {
 	for f := range Factors {
@@ -207,7 +211,10 @@ func (v *View) score(rated []Rated) {
 				largest, sum, known = max(largest, r.Raw[f]), sum+r.Raw[f], known+1
 			}
 		}
-		if f == In || f == Out {
+		switch f {
+		case RTT:
+			largest = max(largest, leastRTT)
+		case In, Out:
 			largest = 1
 		}
 		if known == 0 || largest == 0 {
@@ -267,6 +274,9 @@ func (r *Rated) Text() string {
 	case r.Standing == Capped:
 		return "at its rate limit: passed over for the second best"
 	case r.Standing == Silent:
+		if r.missed == 1 {
+			return "nobody answered over it in the last round"
+		}
 		return fmt.Sprintf("nobody answered over it, %d rounds in a row", r.missed)
 	case r.Standing == Old:
 		return "measured too long ago"

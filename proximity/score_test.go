@@ -107,6 +107,29 @@ func TestCapped_1_2_19(t *testing.T) {
 	}
 }
 
+// T16: below a millisecond a difference counts as what it is, not as if it were
+// the whole way; above, each is a share of the longest.
+func TestShortWays_T16(t *testing.T) {
+	for want, rtts := range map[[2]float64][2]time.Duration{
+		{2.6, 5.2}: {26 * time.Microsecond, 52 * time.Microsecond},
+		{50, 100}:  {time.Millisecond, 2 * time.Millisecond},
+		{5, 100}:   {50 * time.Microsecond, time.Millisecond},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newDesk(t, byICMP)
+			b.use(limited(t, byICMP))
+			b.measured("203.0.113.7", []Sample{{Link: "telecom", RTT: rtts[0], Hops: 1}, {Link: "unicom", RTT: rtts[1], Hops: 1}})
+			v := b.look("203.0.113.7")
+			r := v.Rank([]int{0, 1}, nil, nil)
+			for i := range want {
+				if got := r.Rated[i].Parts[RTT]; math.Abs(got-want[i]) > 0.01 {
+					t.Errorf("%v counts %.2f, want %.2f", rtts[i], got, want[i])
+				}
+			}
+		})
+	}
+}
+
 // FAQ 1.2.5: a change of rateLimit ranks by the new limit at once, though what
 // the last tick of the meter says to remain is of the old one.
 func TestLimitChanges_1_2_5(t *testing.T) {
@@ -319,7 +342,7 @@ func TestTexts(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		v := b.look("203.0.113.7")
 		rated := v.Rank([]int{0, 1}, nil, nil).Rated
-		for i, want := range []string{"not measured: the link is busy: it is not measured", "nobody answered over it, 1 rounds in a row"} {
+		for i, want := range []string{"not measured: the link is busy", "nobody answered over it in the last round"} {
 			if got := rated[i].Text(); got != want {
 				t.Errorf("%s, want %s", got, want)
 			}

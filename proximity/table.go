@@ -42,6 +42,7 @@ type Table struct {
 	shards atomic.Pointer[shards]
 	plan   atomic.Pointer[Plan] // nil: none is in force yet
 	fresh  ration               // of new entries
+	proven ration               // as many for clients that have proved their address
 	counts tableCounters
 
 	mu      sync.Mutex // one Use, Clear or sweep at a time; guards what follows
@@ -87,6 +88,7 @@ func (t *Table) Use(p *Plan) {
 	}
 	p.inUse.Store(use)
 	t.fresh.set(p.Config.NewPerSecond)
+	t.proven.set(p.Config.NewPerSecond)
 	why := t.changed(before, p)
 	if why != "" {
 		t.clear(p.Config.Mask)
@@ -183,7 +185,7 @@ func (t *Table) want(a Asked, settle func(*entry)) {
 		e = nil
 	}
 	if e == nil {
-		if e = t.make(p, s, k, a.Now); e == nil {
+		if e = t.make(p, s, k, a.Proven, a.Now); e == nil {
 			return
 		}
 	}
@@ -195,16 +197,21 @@ func (t *Table) want(a Asked, settle func(*entry)) {
 }
 
 // make makes the entry of a network, if there may be one more. Of several who
-// ask at once one makes it.
-func (t *Table) make(p *Plan, s *shards, k key, now time.Time) *entry {
-	if !t.fresh.take(now) {
+// ask at once one makes it. Clients that have proved their address do not share
+// their part of a second with those that may be forged.
+func (t *Table) make(p *Plan, s *shards, k key, proven bool, now time.Time) *entry {
+	part := &t.fresh
+	if proven {
+		part = &t.proven
+	}
+	if !part.take(now) {
 		t.counts.rate.Add(1)
 		return nil
 	}
 	at := t.clock.stamp(now)
-	e := &entry{key: k, made: t.clock.nano(now)}
+	e := &entry{key: k, made: t.clock.nano(now), proven: proven}
 	e.asked.Store(at)
-	there, added := s.insert(e, p.Config.MaxEntries, func(e *entry) bool { return e.aged(at, p.timeout) })
+	there, added := s.insert(e, p.Config.MaxEntries, func(e *entry) bool { return e.aged(at, p.timeout) || t.passing(e, at) })
 	switch {
 	case added:
 		t.counts.made.Add(1)
@@ -217,6 +224,18 @@ func (t *Table) make(p *Plan, s *shards, k key, now time.Time) *entry {
 	}
 	return there
 }
+
+// passing says whether an entry gives way to a new one when the table is full,
+// though it has not aged: nobody has asked again since the moment it was made,
+// and nothing shows that who asked then was there. A flood of forged sources
+// makes only such ones, and so keeps others out for no longer than passes.
+func (t *Table) passing(e *entry, now stamp) bool {
+	made := t.clock.ofNano(e.made)
+	return !e.proven && e.asked.Load() == made && age(made, now) > passes
+}
+
+// passes is in seconds: longer than most TTLs of names that follow distance.
+const passes = 60
 
 // measure asks for the links that are due, one asker at a time.
 func (t *Table) measure(p *Plan, s *shards, e *entry, a Asked, now stamp) {

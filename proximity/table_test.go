@@ -62,6 +62,12 @@ func (b *desk) want(client string) {
 	b.plan.Want(Asked{Client: a, Target: a, Now: time.Now()})
 }
 
+// wantProven is want by a client that has proved its address.
+func (b *desk) wantProven(client string) {
+	a := netip.MustParseAddr(client)
+	b.plan.Want(Asked{Client: a, Target: a, Proven: true, Now: time.Now()})
+}
+
 func (b *desk) look(client string) View { return b.plan.Look(netip.MustParseAddr(client), time.Now()) }
 
 // deliver answers a want: round trip times by link, 0 for silence.
@@ -209,6 +215,47 @@ func TestCaps_T14(t *testing.T) {
 		}
 		if got := b.table.Stats(); got.Entries != 500 || got.Made <= s.Made {
 			t.Errorf("over aged ones: %+v", got)
+		}
+	})
+}
+
+// T14: a flood of forged sources that fills the table keeps others out for a
+// minute at most: who was asked for once gives way, who was asked for again or
+// has proved his address does not. And those who prove theirs do not wait for
+// room in the second.
+func TestFloodGivesWay_T14(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newDesk(t, "proximity: {methods: [icmp], maxEntries: 1000, newPerSecond: 1000}\n")
+		flood := func(net int) {
+			for i := range 1000 {
+				b.want(fmt.Sprintf("%d.%d.%d.1", net, i/256, i%256))
+			}
+		}
+		b.want("203.0.113.7")
+		b.wantProven("198.51.100.7")
+		flood(10)
+		b.wantProven("198.51.101.7")
+		if v := b.look("198.51.101.7"); v.State != Absent {
+			t.Errorf("into a full table, though nobody had passed: %v", v.State)
+		}
+		time.Sleep(30 * time.Second)
+		b.want("203.0.113.7")
+		time.Sleep(32 * time.Second)
+		flood(172)
+		for _, a := range []string{"203.0.113.7", "198.51.100.7"} {
+			if v := b.look(a); v.State != Ready {
+				t.Errorf("%s: %v; it does not give way", a, v.State)
+			}
+		}
+		if v := b.look("172.16.1.1"); v.State != Absent && v.State != Warming {
+			t.Errorf("%v", v.State)
+		}
+		b.wantProven("192.0.2.7")
+		if v := b.look("192.0.2.7"); v.State != Warming {
+			t.Errorf("beside a flood of the same second: %v: %s", v.State, v.Why(time.Now()))
+		}
+		if s := b.table.Stats(); s.Entries != 1000 || s.Made < 1500 {
+			t.Errorf("%+v", s)
 		}
 	})
 }
