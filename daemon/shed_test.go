@@ -9,7 +9,8 @@ import (
 )
 
 // A link that is over its threshold sheds slices of clients, with the TTL of the
-// names that answer with it, and a second for its window, as dead time.
+// names that answer with it (5s), how long a report counts (30s) and its window
+// (1s) as dead time.
 func TestShed(t *testing.T) {
 	r := newRig(t)
 	text := strings.Replace(r.config("192.0.2.1"), "probes: [tcp]}", "probes: [tcp], link: telecom}", 1)
@@ -24,7 +25,7 @@ func TestShed(t *testing.T) {
 	for tick := time.NewTicker(50 * time.Millisecond); ; <-tick.C {
 		row := r.d.board.Table().Row("link/telecom")
 		if row.Shed > 0 {
-			if row.Busy || !strings.Contains(row.LoadWhy, "% of its threshold in 6s: sheds ") {
+			if row.Busy || !strings.Contains(row.LoadWhy, "% of its threshold in 36s: sheds ") {
 				t.Errorf("%+v", row)
 			}
 			return
