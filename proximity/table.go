@@ -211,7 +211,7 @@ func (t *Table) make(p *Plan, s *shards, k key, proven bool, now time.Time) *ent
 	at := t.clock.stamp(now)
 	e := &entry{key: k, made: t.clock.nano(now), proven: proven}
 	e.asked.Store(at)
-	there, added := s.insert(e, p.Config.MaxEntries, func(e *entry) bool { return e.aged(at, p.timeout) || t.passing(e, at) })
+	there, added := s.insert(e, p.Config.MaxEntries, func(e *entry) bool { return e.aged(at, p.timeout) || t.passing(e, at, proven) })
 	switch {
 	case added:
 		t.counts.made.Add(1)
@@ -228,10 +228,11 @@ func (t *Table) make(p *Plan, s *shards, k key, proven bool, now time.Time) *ent
 // passing says whether an entry gives way to a new one when the table is full,
 // though it has not aged: nobody has asked again since the moment it was made,
 // and nothing shows that who asked then was there. A flood of forged sources
-// makes only such ones, and so keeps others out for no longer than passes.
-func (t *Table) passing(e *entry, now stamp) bool {
+// makes only such ones, and so keeps others out for no longer than passes, and
+// clients that have proved their address not at all.
+func (t *Table) passing(e *entry, now stamp, toProven bool) bool {
 	made := t.clock.ofNano(e.made)
-	return !e.proven && e.asked.Load() == made && age(made, now) > passes
+	return !e.proven && e.asked.Load() == made && (toProven || age(made, now) > passes)
 }
 
 // passes is in seconds: longer than most TTLs of names that follow distance.
