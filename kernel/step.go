@@ -1,0 +1,162 @@
+package kernel
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Step is one thing that a rule does. The types of this file are all there are.
+type Step interface{ step() }
+
+// Is goes on if a value compares so with constant octets.
+type Is struct {
+	Of Value
+	Op Op // default Equal
+	To []byte
+}
+
+// Op is a comparison.
+type Op uint8
+
+// The comparisons. Those of order are of octets, so of network order.
+const (
+	Equal Op = iota
+	NotEqual
+	Less
+	Greater
+	AtMost
+	AtLeast
+)
+
+// Within goes on if a value is From to To, both included; octets are compared.
+type Within struct {
+	Of       Value
+	From, To []byte
+}
+
+// In goes on if a set has the value, or with Not if it has not. A Key of a map
+// may be asked for too.
+type In struct {
+	Key Value
+	Set string
+	Not bool
+}
+
+// Choose goes on where a verdict map says. Without an element the rule ends.
+type Choose struct {
+	Key Value
+	Map string
+}
+
+// SetMark writes the bits of Mask of the packet mark, SetCtMark of the
+// conntrack mark; other bits stay.
+type (
+	SetMark   struct{ Mask, Bits uint32 }
+	SetCtMark struct{ Mask, Bits uint32 }
+)
+
+// CopyMark makes the packet mark a value, whole: only where it is known to be 0.
+type CopyMark struct{ From Value }
+
+// Change writes a set or map from the packet path. Put leaves what is there
+// but renews its time; so a stale value must be removed first. In a full set
+// the rule ends.
+type Change struct {
+	How     How
+	Set     string
+	Key     Value
+	Data    Value         // of a map
+	Timeout time.Duration // 0: the set's
+	Over    uint32        // of a set: go on only if more connections than so many share the key (ct count over)
+}
+
+// How a set is changed.
+type How uint8
+
+// The changes.
+const (
+	Put How = iota // update
+	Add            // add: does not renew
+	Remove
+)
+
+// CountOver goes on if more than so many connections that came to this rule
+// live. Its cost grows with them: for small limits only (at most 2000).
+type CountOver struct{ Connections uint32 }
+
+// RateOver goes on for what is above a rate of packets, or new connections if
+// it stands behind a match of CtNew.
+type RateOver struct {
+	PerSecond uint64
+	Burst     uint32
+}
+
+// Count counts packets and octets in a named counter of the table.
+type Count struct{ Name string }
+
+// Where to go on. Jump comes back where its chain ends or says Return.
+type (
+	Jump   struct{ Chain string }
+	Goto   struct{ Chain string }
+	Accept struct{}
+	Drop   struct{}
+	Return struct{}
+)
+
+// Reject answers and drops.
+type Reject struct{ With RejectWith }
+
+// RejectWith is an answer.
+type RejectWith uint8
+
+// The answers.
+const (
+	AdminProhibited RejectWith = iota // ICMP or ICMPv6, by family
+	TCPReset
+	HostUnreachable
+)
+
+// TProxy gives the packet to a transparent socket of this machine on a port. If
+// there is none the rule ends, so that a dead proxy is a way through.
+type TProxy struct {
+	IPv6 bool
+	Port uint16
+}
+
+// Masquerade gives the connection the address of the interface it leaves by.
+type Masquerade struct{}
+
+// SNAT gives the connection a source address, one of From to To.
+type SNAT struct{ From, To netip.Addr }
+
+// Assist gives a new connection a conntrack helper of the table.
+type Assist struct{ Helper string }
+
+// SetTOS writes the DS field of the packet's header (FAQ 1.1.5).
+type SetTOS struct {
+	IPv6 bool
+	TOS  uint8
+}
+
+func (Is) step()         {}
+func (Within) step()     {}
+func (In) step()         {}
+func (Choose) step()     {}
+func (SetMark) step()    {}
+func (SetCtMark) step()  {}
+func (CopyMark) step()   {}
+func (Change) step()     {}
+func (CountOver) step()  {}
+func (RateOver) step()   {}
+func (Count) step()      {}
+func (Jump) step()       {}
+func (Goto) step()       {}
+func (Accept) step()     {}
+func (Drop) step()       {}
+func (Return) step()     {}
+func (Reject) step()     {}
+func (TProxy) step()     {}
+func (Masquerade) step() {}
+func (SNAT) step()       {}
+func (Assist) step()     {}
+func (SetTOS) step()     {}

@@ -1,0 +1,146 @@
+package kernel
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Wishes is what an owner wants Linux to be like. It is not changed after
+// [Kernel.Want], except for the elements of sets, which are changed by their
+// owner at any time ([Elements]).
+type Wishes struct {
+	Tables    []Table
+	Rules     []PolicyRule
+	Routes    []Route
+	Shapers   []Shaper
+	Sysctls   []Sysctl
+	Addresses []netip.Prefix // none yet: the door for addresses that virtual servers are reached by
+}
+
+// Table is an nftables table of family inet, wholly ours.
+type Table struct {
+	Name     string
+	Chains   []Chain
+	Sets     []Set
+	Counters []string // named counters: they outlive the rules that count by them
+	Helpers  []Helper // conntrack helpers
+}
+
+// Helper is a conntrack helper, whose children follow their parent (FAQ 1.2.24).
+type Helper struct {
+	Name     string // of the object
+	Kind     string // the kernel's: ftp, sip, tftp
+	Protocol uint8  // IPPROTO_TCP or IPPROTO_UDP
+}
+
+// Chain is a list of rules. One without a hook is jumped to.
+type Chain struct {
+	Name  string
+	Hook  *Hook
+	Rules []Rule
+}
+
+// Hook is where the kernel enters a chain. Its policy is always accept: what we
+// do not know is not ours to drop.
+type Hook struct {
+	Type     string // filter, nat, route
+	Point    string // prerouting, input, forward, output, postrouting
+	Priority int32
+}
+
+// Rule is a list of steps, done in order until one does not match. Looking up
+// what is not there and changing a full set end a rule too, not its chain.
+type Rule struct {
+	Tell string // one sentence for the operator; listed as the rule's comment (at most 120 octets), told by explain
+	Do   []Step
+}
+
+// Type is what a part of a key, or the data of a map, is made of.
+type Type uint8
+
+// The types. A number is four octets in the machine's order, as marks are; all
+// others are in the network's.
+const (
+	TypeAddr4  Type = iota + 1 // 4 octets
+	TypeAddr6                  // 16
+	TypePort                   // 2
+	TypeProto                  // 1
+	TypeNumber                 // 4: a mark, the number of a link, a slot
+	TypeName                   // 16: name of an interface, padded with zeroes
+	TypeEther                  // 6
+)
+
+// Set is a set or, with Data or Verdicts, a map.
+type Set struct {
+	Name     string
+	Key      []Type        // several: a concatenation
+	Data     []Type        // of a map; a concatenation where the kernel takes it
+	Verdicts bool          // the data is where to go on: [Element.Verdict]
+	Interval bool          // keys are ranges that do not overlap; of one type
+	Dynamic  bool          // packets write it. Want never flushes it, and knows its elements only as it put them
+	Timeout  time.Duration // of Dynamic: how long what packets put lives by default; 0: for ever
+	Size     int           // at most so many elements; 0: no bound but the kernel's
+	Elements *Elements     // nil: none of ours
+}
+
+// Element of a set or map. Keys of several parts are the octets of the parts,
+// each padded with zeroes to a multiple of four ([Key]).
+type Element struct {
+	Key     []byte
+	End     []byte        // of an Interval: the last key of the range, inclusive
+	Data    []byte        // of a map
+	Verdict Step          // of a verdict map: Jump, Goto, Accept, Drop or Return
+	Timeout time.Duration // 0: for ever, or the set's default
+	Expires time.Duration // as read: how long it has left
+}
+
+// PolicyRule is an entry of the routing policy database, as ip rule shows it.
+// Every field but Table may be left out.
+type PolicyRule struct {
+	Priority int
+	IPv6     bool
+	Mark     uint32
+	Mask     uint32 // of Mark; 0: the mark is not looked at
+	From     netip.Prefix
+	To       netip.Prefix
+	In       string // inbound interface
+	Table    int
+}
+
+// Route is a route in a table of our own.
+type Route struct {
+	Table     int
+	To        netip.Prefix // 0.0.0.0/0 or ::/0: the default route
+	Interface string       // by name: it may come and go
+	Via       netip.Addr   // zero: directly
+	OnLink    bool
+	Source    netip.Addr // preferred
+	Metric    int
+	Kind      RouteKind
+}
+
+// RouteKind is what a route does with packets.
+type RouteKind uint8
+
+// The kinds of routes.
+const (
+	Unicast     RouteKind = iota
+	Local                 // to this machine, over loopback
+	Unreachable           // answered with an ICMP error
+)
+
+// Shaper bounds what flows over an interface, in bits a second.
+type Shaper struct {
+	Interface string
+	In, Out   uint64 // 0: not bounded
+}
+
+// Sysctl is a value under /proc/sys/net, named with slashes or dots as
+// ipv4/conf/all/rp_filter. It is set only if Repair says so; else that it
+// differs is reported.
+type Sysctl struct {
+	Name   string
+	Values []string // any of these will do; the first is set
+	Why    string   // what breaks otherwise
+	Repair bool
+}
