@@ -1,24 +1,28 @@
 package nettest
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
 
-// Space is a network namespace and the one thread that lives in it. Sockets
-// that are opened there belong there, whoever uses them; so do programs that
-// are started there. It is safe for use by several goroutines.
+// Space is a network namespace and the thread, or threads (see Crew), that live
+// in it. Sockets that are opened there belong there, whoever uses them; so do
+// programs that are started there. It is safe for use by several goroutines.
 type Space struct {
 	t     testing.TB
 	tid   int
 	jobs  chan func()
 	ended chan struct{}
+	crew  sync.WaitGroup
 }
 
 // New makes a namespace with nothing but loopback, which is up. It is gone
@@ -38,7 +42,7 @@ func New(t testing.TB) *Space {
 			job()
 		}
 	}()
-	t.Cleanup(func() { close(s.jobs); <-s.ended })
+	t.Cleanup(func() { close(s.jobs); <-s.ended; s.crew.Wait() })
 	if err := <-ready; err != nil {
 		Missing(t, "needs a network namespace: run make e2e as root (%v)", err)
 	}
@@ -46,7 +50,40 @@ func New(t testing.TB) *Space {
 	return s
 }
 
-// Do runs job on the thread and waits for it. What job does to its thread, such
+// Crew adds n threads to the namespace, so that as many more jobs run side by
+// side.
+func (s *Space) Crew(n int) {
+	s.t.Helper()
+	ready := make(chan error)
+	for range n {
+		s.crew.Go(func() {
+			runtime.LockOSThread() // never unlocked: the thread ends here
+			err := enter(s.tid)
+			ready <- err
+			if err != nil {
+				return
+			}
+			for job := range s.jobs {
+				job()
+			}
+		})
+		if err := <-ready; err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// enter takes this thread into the namespace of another.
+func enter(tid int) error {
+	fd, err := unix.Open("/proc/self/task/"+strconv.Itoa(tid)+"/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Setns(fd, unix.CLONE_NEWNET)
+}
+
+// Do runs job on a thread of the namespace and waits for it. What job does to its thread, such
 // as giving up a capability, lasts. A job must not call Do.
 func (s *Space) Do(job func()) {
 	s.t.Helper()
@@ -56,6 +93,54 @@ func (s *Space) Do(job func()) {
 		<-done
 	case <-s.ended:
 		s.t.Fatal("a job ended the thread of this namespace")
+	}
+}
+
+// Run runs a program in the namespace, with an input, and gives what it prints.
+// What it says when it fails is in the error.
+func (s *Space) Run(input, program string, args ...string) (out string, err error) {
+	s.t.Helper()
+	var octets []byte
+	s.Do(func() {
+		cmd := exec.Command(program, args...)
+		cmd.Stdin = strings.NewReader(input)
+		octets, err = cmd.CombinedOutput()
+	})
+	if err != nil {
+		err = fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, octets)
+	}
+	return string(octets), err
+}
+
+// Must runs a program as Run does, and ends the test if it fails or is not
+// there.
+func (s *Space) Must(input, program string, args ...string) string {
+	s.t.Helper()
+	out, err := s.Run(input, program, args...)
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		Missing(s.t, "needs the program %s", program)
+	case err != nil:
+		s.t.Fatal(err)
+	}
+	return out
+}
+
+// Batch gives lines to the ip program at once, one command each; those that
+// begin with -6 come last, for a batch has one family.
+func (s *Space) Batch(lines ...string) {
+	s.t.Helper()
+	var four, six strings.Builder
+	for _, line := range lines {
+		if rest, ok := strings.CutPrefix(line, "-6 "); ok {
+			six.WriteString(rest + "\n")
+		} else {
+			four.WriteString(line + "\n")
+		}
+	}
+	s.Must(four.String(), "ip", "-batch", "-")
+	if six.Len() > 0 {
+		s.Must(six.String(), "ip", "-6", "-batch", "-")
 	}
 }
 

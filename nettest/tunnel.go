@@ -3,6 +3,7 @@ package nettest
 import (
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,14 +14,24 @@ import (
 // carries up to 4096 packets at once each way and loses what is more. Packets
 // have no Ethernet header, so addresses need no ARP: add them as
 // "addr add 192.0.2.1/32 peer 192.0.2.2 dev NAME".
-func (s *Space) Tunnel(name string, other *Space, otherName string, delay time.Duration) {
+func (s *Space) Tunnel(name string, other *Space, otherName string, delay time.Duration) *Line {
 	s.t.Helper()
 	a, b := s.tun(name), other.tun(otherName)
+	l := &Line{}
+	l.SetDelay(delay)
 	var wg sync.WaitGroup
-	wg.Go(func() { carry(a, b, delay) })
-	wg.Go(func() { carry(b, a, delay) })
+	wg.Go(func() { l.carry(a, b) })
+	wg.Go(func() { l.carry(b, a) })
 	s.t.Cleanup(func() { a.Close(); b.Close(); wg.Wait() })
+	return l
 }
+
+// Line is what a Tunnel leads through.
+type Line struct{ delay atomic.Int64 }
+
+// SetDelay sets the delay each way of packets that come in from now on. Those
+// under way stay in front of them.
+func (l *Line) SetDelay(d time.Duration) { l.delay.Store(int64(d)) }
 
 func (s *Space) tun(name string) *os.File {
 	s.t.Helper()
@@ -29,7 +40,7 @@ func (s *Space) tun(name string) *os.File {
 	if err != nil {
 		Missing(s.t, "needs a TUN interface: %v", err)
 	}
-	s.IP("link set " + name + " up")
+	s.IP("link set dev " + name + " up")
 	return os.NewFile(uintptr(fd), name)
 }
 
@@ -51,7 +62,7 @@ func openTUN(name string) (int, error) {
 }
 
 // carry takes packets from one end to the other until one of them is closed.
-func carry(from, to *os.File, delay time.Duration) {
+func (l *Line) carry(from, to *os.File) {
 	type parcel struct {
 		due    time.Time
 		packet []byte
@@ -72,7 +83,7 @@ func carry(from, to *os.File, delay time.Duration) {
 			return
 		}
 		select {
-		case line <- parcel{time.Now().Add(delay), append([]byte(nil), buf[:n]...)}:
+		case line <- parcel{time.Now().Add(time.Duration(l.delay.Load())), append([]byte(nil), buf[:n]...)}:
 		default:
 		}
 	}
