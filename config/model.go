@@ -17,6 +17,12 @@ type Model struct {
 	Pools          []*Pool          `yaml:"pools" json:"pools,omitempty"`
 	VirtualServers []*VirtualServer `yaml:"virtualServers" json:"virtualServers,omitempty"`
 	Links          []*Link          `yaml:"links" json:"links,omitempty"`
+	LinkGroups     []*LinkGroup     `yaml:"linkGroups" json:"linkGroups,omitempty"`
+	Persistence    []*Persistence   `yaml:"persistence" json:"persistence,omitempty"`
+	Outbound       *Outbound        `yaml:"outbound" json:"outbound,omitempty"` // nil: no outbound traffic is balanced
+	DNSProxy       *DNSProxy        `yaml:"dnsProxy" json:"dnsProxy,omitempty"` // nil: there is no DNS proxy
+	DNSServerPools []*DNSServerPool `yaml:"dnsServerPools" json:"dnsServerPools,omitempty"`
+	DNSServers     []*DNSServer     `yaml:"dnsServers" json:"dnsServers,omitempty"`
 	Proximity      Proximity        `yaml:"proximity" json:"proximity,omitzero"`
 	Sites          []*Site          `yaml:"sites" json:"sites,omitempty"`
 	Probes         []*Probe         `yaml:"probes" json:"probes,omitempty"`
@@ -111,6 +117,7 @@ func (c *checker) declareAll() {
 	each(c, c.m.Views, func(v *View, c *checker) { c.declare("view", &v.Name) })
 	each(c, c.m.Sites, func(s *Site, c *checker) { c.declare("site", &s.Name) })
 	each(c, c.m.Links, func(l *Link, c *checker) { c.declare("link", &l.Name) })
+	c.declareGateway()
 	each(c, c.m.VirtualServers, func(v *VirtualServer, c *checker) {
 		c.declare("virtual server", &v.Name)
 		v.settle(c)

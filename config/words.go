@@ -45,11 +45,50 @@ var vocabularies = map[string]vocabulary{
 	// tcp: a connection that is closed at once; a refusal counts as well
 	// dns: a question, which a resolver answers or refuses
 	// udp: datagrams that die on the way; the nearest router in the client's network answers for it
-	"method":    {built: []string{"icmp", "tcp", "dns", "udp"}},
-	"spill":     {built: []string{"down", "busy", "full"}},
-	"action":    {built: []string{"refuse", "drop"}},
-	"onDecline": {built: []string{"refused", "servfail", "nodata", "drop", "any"}},
-	"rung":      {built: []string{"last-good", "all", "nodata", "servfail", "refused", "drop"}},
+	"method":     {built: []string{"icmp", "tcp", "dns", "udp"}},
+	"spill":      {built: []string{"down", "busy", "full"}},
+	"ipProtocol": {built: []string{"any", "tcp", "udp", "icmp", "sctp", "dccp", "udplite", "gre", "esp", "ah"}},
+	// all: all of the lists that are given
+	// any: one of them
+	"classMatch":    {built: []string{"all", "any"}},
+	"policyAction":  {built: []string{"forward", "drop"}},
+	"actionFailure": {built: []string{"drop", "continue"}},
+	"actionBusy":    {built: []string{"lapse", "continue"}},
+	"linkAlgorithm": {built: []string{"round-robin", "random", "least-connections", "weighted-least-connections",
+		"source-hash", "destination-hash", "source-destination-hash", "source-port-hash", "bandwidth", "max-bandwidth"}},
+	"linkFailure": {built: []string{"keep", "reschedule", "reset"}},
+	"snat":        {built: []string{"masquerade", "none"}},
+	// source: they come from the same client
+	// source-destination: from the same client to the same host
+	"persistenceBy": {built: []string{"source", "source-destination"}},
+	// source: each client
+	// destination: each host that they go to
+	// service: each protocol and port that they go to
+	"limitPer": {built: []string{"source", "destination", "service"}},
+	// pass: it goes to whom the client asked, as if there were no proxy
+	// drop: it gets no answer
+	"dnsAction": {built: []string{"pass", "drop"}},
+	// servfail: the client gets SERVFAIL
+	// continue: the next policy has its turn
+	"dnsFailure": {built: []string{"servfail", "continue"}},
+	// nxdomain: there is no such name
+	// nodata: the name has no data of the type asked for
+	// refused: we do not answer that
+	"dnsAnswer": {built: []string{"nxdomain", "nodata", "refused"}},
+	// round-robin: in turn, by weight
+	// random: by lot; weights do not count
+	// source-hash: a client keeps its server; losing a server moves only its own clients; weights do not count
+	// bandwidth: in turn, by weight times what remains of the server's link below its rateLimit
+	// max-bandwidth: the server of whose link most remains below its rateLimit, the first in the file of several
+	"dnsServerAlgorithm": {built: []string{"round-robin", "random", "source-hash", "bandwidth", "max-bandwidth"}},
+	// udp: plain DNS, by TCP when an answer is truncated
+	// tcp: plain DNS over TCP
+	// tls: DNS over TLS (RFC 7858)
+	// https: DNS over HTTPS (RFC 8484)
+	"dnsTransport": {built: []string{"udp", "tcp", "tls", "https"}},
+	"action":       {built: []string{"refuse", "drop"}},
+	"onDecline":    {built: []string{"refused", "servfail", "nodata", "drop", "any"}},
+	"rung":         {built: []string{"last-good", "all", "nodata", "servfail", "refused", "drop"}},
 	"protocol": {
 		built: []string{"udp", "tcp"},
 		later: map[string]string{"tls": "dnsserver/tls", "https": "dnsserver/https", "quic": "dnsserver/quic",
@@ -82,9 +121,7 @@ var vocabularies = map[string]vocabulary{
 // yet, with the module that each waits for.
 var laterKeys = map[string]map[string]string{
 	"Model": {
-		"outbound": "outbound", "dnsProxy": "dnsproxy", "dnsproxy": "dnsproxy",
 		"slb": "slb", "serverFarms": "slb", "realServers": "slb",
-		"sticky": "sticky", "persistence": "sticky",
 		"store": "store/etcd", "kernel": "kernel",
 		"expect": "plan", "guard": "guard", "slo": "slo", "journal": "journal",
 	},
@@ -108,7 +145,7 @@ var laterKeys = map[string]map[string]string{
 	},
 	"VirtualServer": {"serve": "slb", "protocol": "slb", "slowOnline": "ramp"},
 	"Link": {
-		"maxConnections": "outbound", "vrf": "outbound", "slowOnline": "ramp",
+		"vrf": "outbound",
 	},
 	"Probe": {"quorum": "store/etcd", "vantage": "store/etcd"},
 	"ISP":   {"update": "whois"},

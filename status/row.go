@@ -35,6 +35,8 @@ const (
 	KindSite          = "site"          // site/NAME
 	KindPool          = "pool"          // pool/POOL/MEMBER
 	KindInterface     = "interface"     // interface/NAME, of links that have one
+	KindLinkGroup     = "linkGroup"     // linkGroup/NAME: is it available (FAQ: activate)
+	KindDNSServer     = "dnsServer"     // dnsServer/NAME
 )
 
 // Health is three-valued: what was never probed is unknown, which is shown as

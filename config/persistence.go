@@ -1,0 +1,30 @@
+package config
+
+import "time"
+
+// Persistence keeps clients on the link, or the DNS server, that they were
+// given: an entry is made by the first connection, renewed by each further one
+// and goes after timeout without any. An entry whose link is down is made anew.
+type Persistence struct {
+	Name            string   `yaml:"name" json:"name"`
+	By              string   `yaml:"by" json:"by" words:"persistenceBy"`           // what makes two connections similar (default source)
+	Mask            Mask     `yaml:"mask" json:"mask"`                             // leading bits of the source that count (default 32 and 128)
+	DestinationMask Mask     `yaml:"destinationMask" json:"destinationMask"`       // source-destination: leading bits of the destination that count (default 32 and 128)
+	Timeout         Duration `yaml:"timeout" json:"timeout"`                       // an entry goes after so long without a new connection, 1s to 168h (default 10m)
+	OverrideLimit   bool     `yaml:"overrideLimit" json:"overrideLimit,omitempty"` // whoever has an entry passes every limit of the link and of the virtual server, and busy protection (FAQ 1.2.8); without, an entry whose link is at a limit is passed over
+	OverrideBusy    bool     `yaml:"overrideBusy" json:"overrideBusy,omitempty"`   // whoever has an entry passes busy protection, but no limit (C2)
+	MaxEntries      int      `yaml:"maxEntries" json:"maxEntries"`                 // a family, for each link group that uses it, 256 to 4000000 (default 65536); at the bound no new ones are made
+	Pos             Pos      `yaml:"-" json:"-"`
+}
+
+// What makes two connections similar.
+const (
+	PersistBySource            = "source"
+	PersistBySourceDestination = "source-destination"
+)
+
+func (p *Persistence) defaults() {
+	*p = Persistence{By: PersistBySource, Timeout: Duration(10 * time.Minute), MaxEntries: 65536}
+	p.Mask.defaults()
+	p.DestinationMask.defaults()
+}
