@@ -35,6 +35,7 @@ const (
 	KindSite          = "site"          // site/NAME
 	KindPool          = "pool"          // pool/POOL/MEMBER
 	KindInterface     = "interface"     // interface/NAME, of links that have one
+	KindKernel        = "kernel"        // kernel/OWNER: whether Linux is as he wishes
 	KindLinkGroup     = "linkGroup"     // linkGroup/NAME: is it available (FAQ: activate)
 	KindDNSServer     = "dnsServer"     // dnsServer/NAME
 )

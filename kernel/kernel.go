@@ -1,0 +1,157 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/portolan-lb/portolan/status"
+)
+
+// Options are what a [Kernel] needs to know. All of them may be left out.
+type Options struct {
+	Log *slog.Logger // default slog.Default
+
+	// Report is told the row kernel/OWNER of each owner when it changes, and
+	// which rows have gone: [status.Board.Replace] fits. It may be called from
+	// any goroutine and must not call the Kernel.
+	Report func(rows []status.Row, gone []status.ID)
+
+	// Fail, for tests, is asked before each transaction of nftables with a line
+	// for each of its messages; an error makes the transaction fail so.
+	Fail func(messages []string) error
+}
+
+// Kernel makes Linux be as its owners wish, and keeps it so. Its methods may be
+// called from any goroutine.
+type Kernel struct {
+	opts  Options
+	parts []part
+
+	*nft
+
+	mu       sync.Mutex
+	problems map[string]map[string][]string // by owner who wishes something, and part
+}
+
+// part keeps one kind of wishes: tables of nftables, or routes and their kin.
+type part interface {
+	name() string
+	want(owner string, w *Wishes)                 // returns at once; w is never nil, but may be empty
+	sync(ctx context.Context, owner string) error // waits until what was wanted before stands
+	run(ctx context.Context) error                // reconciles until ctx ends; nil then
+	close()
+}
+
+// New opens what is needed to change the network of the calling thread's
+// namespace, whichever thread uses it afterwards. Nothing is changed before
+// [Kernel.Run]. The caller closes the Kernel after Run has returned.
+func New(opts Options) (*Kernel, error) {
+	if opts.Log == nil {
+		opts.Log = slog.Default()
+	}
+	k := &Kernel{opts: opts, problems: map[string]map[string][]string{}}
+	var err error
+	if k.nft, err = newNFT(opts, k.tell); err != nil {
+		return nil, fmt.Errorf("nftables: %w", err)
+	}
+	k.parts = append(k.parts, k.nft)
+	return k, nil
+}
+
+// Close ends a Kernel. Linux stays as it is.
+func (k *Kernel) Close() {
+	for _, p := range k.parts {
+		p.close()
+	}
+}
+
+// Want says what an owner wishes from now on, in place of what he wished
+// before; nil: nothing any more, and what he had is removed. It returns at
+// once. Names of tables are unique over all owners.
+func (k *Kernel) Want(owner string, w *Wishes) {
+	if w == nil {
+		w = &Wishes{}
+		k.forget(owner)
+	} else {
+		k.expect(owner)
+	}
+	for _, p := range k.parts {
+		p.want(owner, w)
+	}
+}
+
+// Sync waits until everything that an owner wanted and changed before stands
+// in Linux, or says what does not. It needs Run.
+func (k *Kernel) Sync(ctx context.Context, owner string) error {
+	var all []error
+	for _, p := range k.parts {
+		all = append(all, p.sync(ctx, owner))
+	}
+	return errors.Join(all...)
+}
+
+// Run reconciles, watches what others change, and repairs it, until ctx ends.
+// It leaves everything standing.
+func (k *Kernel) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, p := range k.parts {
+		g.Go(func() error { return p.run(ctx) })
+	}
+	return g.Wait()
+}
+
+// expect notes that an owner wishes something.
+func (k *Kernel) expect(owner string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.problems[owner] == nil {
+		k.problems[owner] = map[string][]string{}
+	}
+}
+
+// tell notes what of an owner's wishes a part cannot make so, one sentence
+// each; none: all stands.
+func (k *Kernel) tell(p part, owner string, problems []string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	of := k.problems[owner]
+	old, known := of[p.name()]
+	if of == nil || known && slices.Equal(old, problems) {
+		return
+	}
+	of[p.name()] = problems
+	row := status.Row{ID: status.MakeID(status.KindKernel, owner), Health: status.Up, Why: "Linux is as wished", By: "kernel"}
+	var all []string
+	for _, p := range k.parts {
+		all = append(all, of[p.name()]...)
+	}
+	if len(all) > 0 {
+		row.Health, row.Why = status.Down, strings.Join(all, "; ")
+	}
+	if len(problems) > 0 {
+		k.opts.Log.Warn("Linux is not as wished", "owner", owner, "part", p.name(), "problems", strings.Join(problems, "; "))
+	}
+	if k.opts.Report != nil {
+		k.opts.Report([]status.Row{row}, nil)
+	}
+}
+
+// forget takes back the row of an owner who wishes nothing any more.
+func (k *Kernel) forget(owner string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if _, known := k.problems[owner]; !known {
+		return
+	}
+	delete(k.problems, owner)
+	if k.opts.Report != nil {
+		k.opts.Report(nil, []status.ID{status.MakeID(status.KindKernel, owner)})
+	}
+}
