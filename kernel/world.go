@@ -1,0 +1,239 @@
+package kernel
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"sort"
+	"time"
+)
+
+// World is what a packet meets when [World.Walk] sends it through tables, and
+// what the interpreter cannot know by itself. All but Tables may be left out.
+// Sets are looked into as they were when they were first needed: one world
+// gives answers that agree with each other. It is for one goroutine.
+type World struct {
+	Tables []Table
+
+	// Read gives the elements of a dynamic set as they are, as
+	// [Kernel.Elements] does. Nil: as wished, without what packets wrote.
+	Read func(table, set string) ([]Element, error)
+	// AddressType gives the type of an address, as Field DestType. Nil: by its
+	// looks. See [AddressTypes].
+	AddressType func(netip.Addr) uint32
+	// Over says whether a limit (RateOver, CountOver, or Change with Over) is
+	// exceeded. Nil: none is. See [Limit].
+	Over func(Limit) bool
+	// Draw gives the number, 0 to of-1, that a Turn or Lot yields. Nil: 0.
+	// [World.Outcomes] puts its own in its place.
+	Draw func(at Place, of uint32) uint32
+	// Listens says whether a transparent socket takes the packet. Nil: yes.
+	Listens func(*Packet, TProxy) bool
+	// Now is the clock by which elements expire. Nil: the real one.
+	Now func() time.Time
+	// Remember keeps what packets write to dynamic sets for the next walk: this
+	// is a simulation. Nothing is written to what was given in any case.
+	Remember bool
+
+	outcomes *outcomes
+	sets     map[setName]*liveSet
+	written  map[setName]map[string]*liveElement // nil element: removed
+}
+
+// Place is where a rule is: the table, the chain, and its number there from 0.
+type Place struct {
+	Table, Chain string
+	Rule         int
+}
+
+// Limit is a limit that a packet came to.
+type Limit struct {
+	Place
+	Step Step   // CountOver, RateOver or Change
+	Key  []byte // of Change: whose connections are counted
+}
+
+type setName struct{ table, set string }
+
+// liveElement is an element and the moment when it goes; zero: never.
+type liveElement struct {
+	Element
+	until time.Time
+}
+
+// liveSet is a set as a world first saw it.
+type liveSet struct {
+	*Set
+	found  map[string]*liveElement // by key; of a set that is not whole, those asked for
+	ranges []Element               // of an interval set, by key
+	whole  bool
+}
+
+func (w *World) now() time.Time {
+	if w.Now != nil {
+		return w.Now()
+	}
+	return time.Now()
+}
+
+func (w *World) addrType() func(netip.Addr) uint32 {
+	if w.AddressType != nil {
+		return w.AddressType
+	}
+	return lookedType
+}
+
+// set gives a set of a table.
+func (w *World) set(t *Table, name string) (*liveSet, error) {
+	at := setName{t.Name, name}
+	if s, ok := w.sets[at]; ok {
+		return s, nil
+	}
+	i := slices.IndexFunc(t.Sets, func(s Set) bool { return s.Name == name })
+	if i < 0 {
+		return nil, fmt.Errorf("table %s has no set %q", t.Name, name)
+	}
+	s := &liveSet{Set: &t.Sets[i], found: map[string]*liveElement{}}
+	if err := w.load(t, s); err != nil {
+		return nil, err
+	}
+	if w.sets == nil {
+		w.sets = map[setName]*liveSet{}
+	}
+	w.sets[at] = s
+	return s, nil
+}
+
+func (w *World) load(t *Table, s *liveSet) error {
+	switch {
+	case s.Dynamic:
+		list, err := w.read(t.Name, s.Set)
+		if err != nil {
+			return fmt.Errorf("reading set %s of table %s: %w", s.Name, t.Name, err)
+		}
+		s.whole = true
+		for _, el := range list {
+			s.found[string(el.Key)] = w.born(s.Set, el)
+		}
+	case s.Elements == nil:
+		s.whole = true
+	case s.Interval:
+		s.ranges = s.Elements.list()
+		slices.SortFunc(s.ranges, func(a, b Element) int { return bytes.Compare(a.Key, b.Key) })
+	}
+	return nil
+}
+
+func (w *World) read(table string, s *Set) ([]Element, error) {
+	if w.Read != nil {
+		return w.Read(table, s.Name)
+	}
+	if s.Elements == nil {
+		return nil, nil
+	}
+	return s.Elements.list(), nil
+}
+
+// born gives an element its end.
+func (w *World) born(s *Set, el Element) *liveElement {
+	l := &liveElement{Element: el}
+	left := el.Expires
+	if left == 0 {
+		left = el.Timeout
+	}
+	if left == 0 && s.Dynamic {
+		left = s.Timeout
+	}
+	if left > 0 {
+		l.until = w.now().Add(left)
+	}
+	return l
+}
+
+// get looks a key up; nil: there is none.
+func (w *World) get(t *Table, s *liveSet, key []byte) *liveElement {
+	l, ok := w.written[setName{t.Name, s.Name}][string(key)]
+	if !ok {
+		l = w.found(s, key)
+	}
+	if !l.lives(w.now()) {
+		return nil
+	}
+	return l
+}
+
+func (l *liveElement) lives(now time.Time) bool {
+	return l != nil && (l.until.IsZero() || now.Before(l.until))
+}
+
+func (w *World) found(s *liveSet, key []byte) *liveElement {
+	if l, ok := s.found[string(key)]; ok || s.whole {
+		return l
+	}
+	var l *liveElement
+	if s.Interval {
+		i := sort.Search(len(s.ranges), func(i int) bool { return bytes.Compare(s.ranges[i].Key, key) > 0 }) - 1
+		if i >= 0 && s.ranges[i].covers(key) {
+			l = &liveElement{Element: s.ranges[i]}
+		}
+	} else if el, ok := s.Elements.Get(key); ok {
+		l = w.born(s.Set, el)
+	}
+	s.found[string(key)] = l
+	return l
+}
+
+func (el *Element) covers(key []byte) bool {
+	if len(el.End) == 0 {
+		return bytes.Equal(el.Key, key)
+	}
+	return bytes.Compare(key, el.End) <= 0
+}
+
+// list gives all elements in no order.
+func (e *Elements) list() []Element {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Collect(maps.Values(e.all))
+}
+
+// unboundedSize is the kernel's bound of a set that packets write, if none is told.
+const unboundedSize = 65535
+
+// full says whether a dynamic set takes no further element.
+func (w *World) full(t *Table, s *liveSet) bool {
+	size := s.Size
+	if size == 0 {
+		size = unboundedSize
+	}
+	written := w.written[setName{t.Name, s.Name}]
+	if len(s.found)+len(written) < size {
+		return false
+	}
+	n, now := 0, w.now()
+	for key, l := range s.found {
+		if _, over := written[key]; !over && l.lives(now) {
+			n++
+		}
+	}
+	for _, l := range written {
+		if l.lives(now) {
+			n++
+		}
+	}
+	return n >= size
+}
+
+// write puts an element over the set, or with nil over its removal.
+func (w *World) write(t *Table, s *liveSet, key []byte, l *liveElement) {
+	at := setName{t.Name, s.Name}
+	if w.written == nil {
+		w.written = map[setName]map[string]*liveElement{}
+	}
+	if w.written[at] == nil {
+		w.written[at] = map[string]*liveElement{}
+	}
+	w.written[at][string(key)] = l
+}
