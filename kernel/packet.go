@@ -16,12 +16,12 @@ type Packet struct {
 	EtherSource          [6]byte
 	In, Out              string // interfaces by name; empty where there is none, or none yet
 	Mark                 uint32
-	Ct                   Session
+	Ct                   CtInfo
 }
 
-// Session is what conntrack knows of a packet. The zero Session: it does not
+// CtInfo is what conntrack knows of a packet. The zero CtInfo: it does not
 // track the packet.
-type Session struct {
+type CtInfo struct {
 	State  uint32 // one of CtInvalid, CtEstablished, CtRelated, CtNew
 	Reply  bool   // the packet goes the other way than the first one
 	Mark   uint32

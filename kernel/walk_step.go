@@ -88,7 +88,7 @@ func (k *walker) helps(s Assist) bool {
 			continue
 		}
 		if h.Protocol != k.trace.Packet.Protocol {
-			return k.stop("%s is not the protocol of helper %s", protocolName(k.trace.Packet.Protocol), h.Name)
+			return k.stop("it is %s, which is not what helper %s is for", ProtocolName(k.trace.Packet.Protocol), h.Name)
 		}
 		if k.trace.Packet.Ct.State == CtNew {
 			k.trace.Helper = s.Helper

@@ -16,7 +16,7 @@ var (
 	to6   = netip.MustParseAddr("2001:db8::8")
 
 	tcp4 = Packet{Source: from4, Dest: to4, Protocol: 6, SourcePort: 40000, DestPort: 443, TCPFlags: 2, In: "lan0", Mark: 0x2000_0000,
-		EtherSource: [6]byte{2, 0, 0, 0, 0, 1}, Ct: Session{State: CtNew, Mark: 0x4000_0000}}
+		EtherSource: [6]byte{2, 0, 0, 0, 0, 1}, Ct: CtInfo{State: CtNew, Mark: 0x4000_0000}}
 	tcp6  = with(tcp4, func(p *Packet) { p.Source, p.Dest = from6, to6 })
 	ping4 = with(tcp4, func(p *Packet) { p.Protocol, p.SourcePort, p.DestPort, p.TCPFlags = 1, 0, 0, 0 })
 )
@@ -232,7 +232,7 @@ func TestWalkNAT(t *testing.T) {
 // state all the same.
 func TestWalkUntracked(t *testing.T) {
 	w := rules([]Rule{do(0, Is{Of: CtMark, To: Number(0)}), do(1, SetCtMark{1, 1}), do(2, Is{Of: CtDirection, To: []byte{0}}), do(3, Is{Of: CtState, To: Number(CtInvalid)})})
-	if got := must(t, w, with(tcp4, func(p *Packet) { p.Mark, p.Ct = 0, Session{State: CtInvalid} })); got.Packet.Mark != 8 || got.Packet.Ct.Mark != 0 {
+	if got := must(t, w, with(tcp4, func(p *Packet) { p.Mark, p.Ct = 0, CtInfo{State: CtInvalid} })); got.Packet.Mark != 8 || got.Packet.Ct.Mark != 0 {
 		t.Errorf("mark %b, conntrack mark %b", got.Packet.Mark, got.Packet.Ct.Mark)
 	}
 }

@@ -7,8 +7,6 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // fieldNames are what nft calls the fields.
@@ -91,7 +89,7 @@ func showField(f Field, b []byte) string {
 		return net.HardwareAddr(b).String()
 	case Protocol:
 		if len(b) == 1 {
-			return protocolName(b[0])
+			return ProtocolName(b[0])
 		}
 	case InName, OutName:
 		return strconv.Quote(strings.TrimRight(string(b), "\x00"))
@@ -161,22 +159,6 @@ func widthOfValue(v Value) int {
 		return 4
 	}
 	return 0
-}
-
-func protocolName(p uint8) string {
-	switch p {
-	case unix.IPPROTO_TCP:
-		return "tcp"
-	case unix.IPPROTO_UDP:
-		return "udp"
-	case unix.IPPROTO_ICMP:
-		return "icmp"
-	case unix.IPPROTO_ICMPV6:
-		return "icmpv6"
-	case unix.IPPROTO_SCTP:
-		return "sctp"
-	}
-	return "protocol " + strconv.Itoa(int(p))
 }
 
 func verdictText(s Step) string {
