@@ -1,8 +1,8 @@
 package config
 
 import (
-	"cmp"
 	"fmt"
+	"math/big"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -76,14 +76,14 @@ func parsePorts(text string) (PortRange, bool) {
 	return PortRange{uint16(from), uint16(to)}, err == nil && 1 <= from && from <= to
 }
 
-func (p *PortRange) decodeShort(d *decoder, at *place) {
-	text, _, _ := scalarText(at.node)
-	ports, ok := parsePorts(text)
+// UnmarshalText reads what String writes.
+func (p *PortRange) UnmarshalText(text []byte) error {
+	ports, ok := parsePorts(string(text))
 	if !ok {
-		d.fail(at, "", "%s is no port such as 443, nor a range such as 8000-8100, of 1 to 65535", quote(text))
-		return
+		return fmt.Errorf("%s is no port such as 443, nor a range such as 8000-8100, of 1 to 65535", quote(string(text)))
 	}
 	*p = ports
+	return nil
 }
 
 // Service is a protocol with or without ports: "tcp/443", "udp/8000-8100",
@@ -118,26 +118,25 @@ func (s Service) Has(protocol IPProtocol, port uint16) bool {
 	return mine && s.Ports.Has(port)
 }
 
-func (s *Service) decodeShort(d *decoder, at *place) {
-	text, _, _ := scalarText(at.node)
-	if ports, ok := parsePorts(text); ok {
+// UnmarshalText reads what String writes.
+func (s *Service) UnmarshalText(text []byte) error {
+	if ports, ok := parsePorts(string(text)); ok {
 		*s = Service{ProtocolAny, ports}
-		return
+		return nil
 	}
-	word, digits, hasPorts := strings.Cut(text, "/")
+	word, digits, hasPorts := strings.Cut(string(text), "/")
 	protocol := IPProtocol(word)
 	ports, ok := parsePorts(digits)
 	switch {
 	case protocol == ProtocolAny || !vocabularies["ipProtocol"].has(word):
-		d.fail(at, didYouMean(nearest(word, []string{"tcp", "udp", "icmp", "sctp", "gre", "esp"})),
-			"%s is no service such as tcp/443, udp/8000-8100, 443 or icmp", quote(text))
+		return fmt.Errorf("%s is no service such as tcp/443, udp/8000-8100, 443 or icmp", quote(string(text)))
 	case hasPorts && !protocol.HasPorts():
-		d.fail(at, didYouMean(word), "%s has no ports", word)
+		return fmt.Errorf("%s is no service: %s has no ports", quote(string(text)), word)
 	case hasPorts && !ok:
-		d.fail(at, "", "%s is no port such as 443, nor a range such as 8000-8100, of 1 to 65535", quote(digits))
-	default:
-		*s = Service{protocol, ports}
+		return fmt.Errorf("%s is no port such as 443, nor a range such as 8000-8100, of 1 to 65535", quote(digits))
 	}
+	*s = Service{protocol, ports}
+	return nil
 }
 
 // TOS is the type of service of packets, the traffic class of IPv6: a number
@@ -216,41 +215,51 @@ func (r AddressRange) Has(a netip.Addr) bool {
 	return a.Is4() == r.From.Is4() && r.From.Compare(a) <= 0 && a.Compare(r.To) <= 0
 }
 
-// Size counts the addresses, up to 1<<32.
+// Size counts the addresses; what is more than 1<<32 is 1<<32.
 func (r AddressRange) Size() uint64 {
 	from, to := r.From.As16(), r.To.As16()
-	var n uint64
-	for i := range from {
-		if n = n<<8 + uint64(to[i]) - uint64(from[i]); n > 1<<40 && n < 1<<63 {
-			return 1 << 32
-		}
+	n := new(big.Int).Sub(new(big.Int).SetBytes(to[:]), new(big.Int).SetBytes(from[:]))
+	if n.BitLen() > 32 {
+		return 1 << 32
 	}
-	return min(n+1, 1<<32)
+	return n.Uint64() + 1
 }
 
-func (r *AddressRange) decodeShort(d *decoder, at *place) {
-	text, _, _ := scalarText(at.node)
-	if strings.Contains(text, "/") {
-		var p netip.Prefix
-		if d.prefix(at, text, &p); p.IsValid() {
-			*r = AddressRange{p.Addr(), lastOf(p)}
+// UnmarshalText reads what String writes, and prefixes.
+func (r *AddressRange) UnmarshalText(text []byte) error {
+	low, high, isRange := strings.Cut(string(text), "-")
+	if p, err := netip.ParsePrefix(low); err == nil && !isRange {
+		if p != p.Masked() {
+			return fmt.Errorf("%s has bits set beyond its length; write %s", quote(low), p.Masked())
 		}
-		return
+		*r = AddressRange{p.Addr(), lastOf(p)}
+		return plainRange(text, *r)
 	}
-	low, high, isRange := strings.Cut(text, "-")
-	d.address(at, low, &r.From)
-	r.To = r.From
-	if isRange && !at.bad {
-		d.address(at, high, &r.To)
+	from, err := netip.ParseAddr(low)
+	to := from
+	if isRange && err == nil {
+		to, err = netip.ParseAddr(high)
 	}
 	switch {
-	case at.bad:
-		*r = AddressRange{}
-	case r.From.Is4() != r.To.Is4():
-		d.fail(at, "", "%s and %s are of different families", r.From, r.To)
-	case cmp.Compare(r.From.Compare(r.To), 0) > 0:
-		d.fail(at, didYouMean(r.To.String()+"-"+r.From.String()), "%s ends before it begins", quote(text))
+	case err != nil:
+		return fmt.Errorf("%s is no address, nor a range such as 203.0.113.8-203.0.113.15 or 203.0.113.8/29", quote(string(text)))
+	case from.BitLen() != to.BitLen():
+		return fmt.Errorf("%s and %s are of different families", from, to)
+	case to.Less(from):
+		return fmt.Errorf("%s ends before it begins", quote(string(text)))
 	}
+	*r = AddressRange{from, to}
+	return plainRange(text, *r)
+}
+
+// plainRange refuses addresses that mean different things in different places.
+func plainRange(text []byte, r AddressRange) error {
+	for _, a := range []netip.Addr{r.From, r.To} {
+		if a.Zone() != "" || a.Is4In6() {
+			return fmt.Errorf("%s has a zone, or is an IPv4 address in IPv6 clothes", quote(string(text)))
+		}
+	}
+	return nil
 }
 
 // lastOf gives the last address of a prefix.

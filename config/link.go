@@ -15,6 +15,7 @@ type Link struct {
 	Name      string     `yaml:"name" json:"name"`
 	Interface string     `yaml:"interface" json:"interface,omitempty"` // the network interface that the line is plugged into here; its state, addresses and counters are followed
 	NextHop   netip.Addr `yaml:"nextHop" json:"nextHop,omitzero"`      // the line's router, target of its probes; default: where the default route over the interface leads, followed as it changes
+	NextHop6  netip.Addr `yaml:"nextHop6" json:"nextHop6,omitzero"`    // the line's router for IPv6, where nextHop is the one for IPv4; it may be a link-local address; default: where the IPv6 default route over the interface leads, followed as it changes
 	Source    netip.Addr `yaml:"source" json:"source,omitzero"`        // source address of what is sent over it to probe and measure; default: the kernel's choice
 	Mark      uint32     `yaml:"mark" json:"mark,omitempty"`           // packet mark of what is sent over it to probe and measure, for rules of policy routing, such as 7 or 0x10; 0: none
 	Cost      int        `yaml:"cost" json:"cost,omitempty"`           // what using it costs, 0 to 1000000 in units of your own: lower is better for cost and proximity (default 0)

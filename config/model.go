@@ -19,8 +19,8 @@ type Model struct {
 	Links          []*Link          `yaml:"links" json:"links,omitempty"`
 	LinkGroups     []*LinkGroup     `yaml:"linkGroups" json:"linkGroups,omitempty"`
 	Persistence    []*Persistence   `yaml:"persistence" json:"persistence,omitempty"`
-	Outbound       *Outbound        `yaml:"outbound" json:"outbound,omitempty"` // nil: no outbound traffic is balanced
-	DNSProxy       *DNSProxy        `yaml:"dnsProxy" json:"dnsProxy,omitempty"` // nil: there is no DNS proxy
+	Outbound       *Outbound        `yaml:"outbound" json:"outbound,omitempty"` // without it no outbound traffic is balanced
+	DNSProxy       *DNSProxy        `yaml:"dnsProxy" json:"dnsProxy,omitempty"` // without it there is no DNS proxy
 	DNSServerPools []*DNSServerPool `yaml:"dnsServerPools" json:"dnsServerPools,omitempty"`
 	DNSServers     []*DNSServer     `yaml:"dnsServers" json:"dnsServers,omitempty"`
 	Proximity      Proximity        `yaml:"proximity" json:"proximity,omitzero"`

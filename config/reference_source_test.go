@@ -114,6 +114,7 @@ func keysIn(st *ast.StructType) (keys []key) {
 var forms = map[string]string{
 	"string": "text", "bool": "`true` or `false`", "int": "number", "uint16": "number", "uint32": "number",
 	"Duration": "time", "Percent": "share", "Bandwidth": "bandwidth", "Size": "size",
+	"TimeOfDay": "time of the day", "TOS": "type of service",
 	"netip.Addr": "address", "netip.AddrPort": "address with port", "netip.Prefix": "prefix",
 }
 

@@ -77,7 +77,7 @@ the module that they wait for, keys and words of modules that are not built yet.
 func (s *source) reference() string {
 	var b strings.Builder
 	b.WriteString(referenceHead)
-	for _, form := range []string{"Duration", "Percent", "Size"} {
+	for _, form := range []string{"Duration", "Percent", "Size", "TimeOfDay", "TOS"} {
 		b.WriteString("| " + forms[form] + " | " + strings.TrimSuffix(s.told(form), ".") + " |\n")
 	}
 	for _, name := range s.order {
@@ -280,11 +280,13 @@ func code(words []string) string {
 	return "`" + strings.Join(words, "`, `") + "`"
 }
 
-// spaced turns VirtualServer into "Virtual server" and leaves DNS alone.
+// spaced turns VirtualServer into "Virtual server", DNSServer into "DNS server",
+// and leaves DNS alone.
 func spaced(name string) string {
 	var b strings.Builder
 	for i, r := range name {
-		if i > 0 && unicode.IsUpper(r) && unicode.IsLower(rune(name[i-1])) {
+		begins := i > 0 && unicode.IsUpper(r) && (unicode.IsLower(rune(name[i-1])) || i+1 < len(name) && unicode.IsLower(rune(name[i+1])))
+		if begins {
 			b.WriteString(" " + string(unicode.ToLower(r)))
 			continue
 		}

@@ -45,6 +45,18 @@ func nameOf(into any) string {
 		return "a time such as 5s"
 	case *Size:
 		return "a size such as 4MiB"
+	case *PortRange:
+		return "a port such as 443"
+	case *Service:
+		return "a service such as tcp/443"
+	case *AddressRange:
+		return "an address or a range of them"
+	case *Days:
+		return "a day such as mon"
+	case *TimeOfDay:
+		return "a time of the day such as \"08:30\""
+	case *TOS:
+		return "a type of service such as 184 or ef"
 	default:
 		return "a value with a unit"
 	}

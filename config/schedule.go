@@ -45,19 +45,19 @@ func (d Days) String() string {
 // MarshalText writes what String does.
 func (d Days) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-func (d *Days) decodeShort(dec *decoder, at *place) {
-	text, _, _ := scalarText(at.node)
-	low, high, isRange := strings.Cut(strings.ToLower(text), "-")
+// UnmarshalText reads what String writes, and whole words: Monday.
+func (d *Days) UnmarshalText(text []byte) error {
+	low, high, isRange := strings.Cut(strings.ToLower(string(text)), "-")
 	from, ok := weekday(low)
 	to := from
 	if ok && isRange {
 		to, ok = weekday(high)
 	}
 	if !ok {
-		dec.fail(at, "", "%s is no day such as mon, nor a range such as mon-fri", quote(text))
-		return
+		return fmt.Errorf("%s is no day such as mon, nor a range such as mon-fri", quote(string(text)))
 	}
 	*d = Days{from, to}
+	return nil
 }
 
 func weekday(word string) (time.Weekday, bool) {
