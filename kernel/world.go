@@ -11,11 +11,13 @@ import (
 )
 
 // World is what a packet meets when [World.Walk] sends it through tables, and
-// what the interpreter cannot know by itself. All but Tables may be left out.
+// what the interpreter cannot know by itself. All of it may be left out.
 // Sets are looked into as they were when they were first needed: one world
 // gives answers that agree with each other. It is for one goroutine.
 type World struct {
 	Tables []Table
+	Rules  []PolicyRule
+	Routes []Route
 
 	// Read gives the elements of a dynamic set as they are, as
 	// [Kernel.Elements] does. Nil: as wished, without what packets wrote.
@@ -31,6 +33,12 @@ type World struct {
 	Draw func(at Place, of uint32) uint32
 	// Listens says whether a transparent socket takes the packet. Nil: yes.
 	Listens func(*Packet, TProxy) bool
+	// Present says whether an interface is there and up, so that it may have
+	// routes. Nil: it is.
+	Present func(name string) bool
+	// Elsewhere looks a packet up that none of our tables has a route for. Nil:
+	// it is not known where it goes.
+	Elsewhere func(Packet) (Route, bool)
 	// Now is the clock by which elements expire. Nil: the real one.
 	Now func() time.Time
 	// Remember keeps what packets write to dynamic sets for the next walk: this
