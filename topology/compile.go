@@ -18,6 +18,7 @@ type compiler struct {
 	isps    map[string]uint32
 	files   map[string]*prefixFile // nil: it could not be read
 	regions map[string]*regionBuild
+	extents *extents
 	unread  bool // a file or database could not be read, so what it lacks is unknown
 
 	databases []*database
@@ -59,6 +60,7 @@ func Compile(m *config.Model, src config.Source) (*Table, config.Errors) {
 	c.readISPs()
 	c.readRegions()
 	c.readRules()
+	c.readClasses()
 	c.plan.facts = int(c.facts.count)
 	c.geo = newGeo(c.facts.asked)
 	v4, v6 := c.readDatabases()
@@ -141,7 +143,7 @@ func (c *compiler) checkDatabases() {
 // that occurs once.
 func (c *compiler) table(v4, v6 layer) *Table {
 	profiles := newProfiles()
-	t := &Table{plan: c.plan, geo: c.geo, databases: c.databases, profiles: profiles}
+	t := &Table{plan: c.plan, geo: c.geo, databases: c.databases, profiles: profiles, extents: c.extents}
 	t.prefixes4 = prefixLayer(c.facts.covers, true, profiles)
 	t.prefixes6 = prefixLayer(c.facts.covers, false, profiles)
 	g := &grader{plan: c.plan, geo: c.geo, profiles: profiles, byPair: map[[2]uint32]uint32{}, byText: map[string]uint32{}}
@@ -152,6 +154,8 @@ func (c *compiler) table(v4, v6 layer) *Table {
 	t.v4, t.v6 = newSpace(all4, t.sets), newSpace(all6, t.sets)
 	t.sets.seal()
 	t.indexPlaces(c.model.Topology)
+	c.extents.measure(v4, t.prefixes4, true, g)
+	c.extents.measure(v6, t.prefixes6, false, g)
 	return t
 }
 

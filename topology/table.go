@@ -25,6 +25,8 @@ type Table struct {
 	mu       sync.Mutex
 	places   map[string]*Place
 
+	extents *extents // what ISP, ASN and Country tell
+
 	// What Explain reads again.
 	plan                 *plan
 	geo                  *geo
