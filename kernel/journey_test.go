@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// gateway has two links and the routes of outbound.md 2.2.
-func gateway() *World {
+// twoLinks has two links and the routes of outbound.md 2.2.
+func twoLinks() *World {
 	any4, any6 := netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")
 	link := func(name string, mark uint32) Chain {
 		return Chain{Name: name, Rules: []Rule{{Do: []Step{SetCtMark{LinkMask, mark}, SetMark{LinkMask, mark}, Accept{}}}}}
@@ -25,7 +25,7 @@ func gateway() *World {
 					{Do: []Step{Is{Of: OutName, To: Name("wan1")}, Masquerade{}}},
 					{Do: []Step{Is{Of: OutName, To: Name("wan2")}, SNAT{to4, to4}}},
 				}},
-				{Name: "in", Hook: &Hook{"filter", "input", 0}, Rules: []Rule{do(9)}},
+				{Name: "in", Hook: &Hook{"filter", "input", 0}, Rules: []Rule{marks(9)}},
 				{Name: "out", Hook: &Hook{"route", "output", -150}, Rules: []Rule{{Do: []Step{Is{Of: DestPort, To: Port(53)}, SetMark{LinkMask, 2}}}}},
 				link("link_1", 1), link("link_2", 2),
 			},
@@ -77,7 +77,7 @@ func TestJourney(t *testing.T) {
 		}
 		return n.From.String()
 	}
-	packet := func(change func(*Packet)) Packet { return with(with(tcp4, func(p *Packet) { p.Mark = 0 }), change) }
+	packet := func(change func(*Packet)) Packet { return like(like(tcp4, func(p *Packet) { p.Mark = 0 }), change) }
 	for _, c := range []struct {
 		name  string
 		p     Packet
@@ -97,9 +97,9 @@ func TestJourney(t *testing.T) {
 		}, []leg{{1, Passed, "wan2", 254, "8.8.8.8"}}},
 		{"own, bound to a link's address", packet(func(p *Packet) { p.In, p.Source = "", netip.MustParseAddr("192.0.2.1") }), nil, []leg{{1, Passed, "wan1", 1001, "masquerade"}}},
 		{"own, marked in output", packet(func(p *Packet) { p.In, p.DestPort = "", 53 }), nil, []leg{{1, Passed, "wan2", 1002, "8.8.8.8"}}},
-		{"IPv6 without a next hop", with(tcp6, func(p *Packet) { p.Mark, p.DestPort = 1, 22 }), nil, []leg{{1, Refused, "", 1001, ""}}},
+		{"IPv6 without a next hop", like(tcp6, func(p *Packet) { p.Mark, p.DestPort = 1, 22 }), nil, []leg{{1, Refused, "", 1001, ""}}},
 	} {
-		w := gateway()
+		w := twoLinks()
 		if c.world != nil {
 			c.world(w)
 		}
@@ -134,7 +134,7 @@ func TestJourneyHooks(t *testing.T) {
 		to    string
 		hooks string
 	}{{"10.0.0.1", "prerouting input "}, {"8.8.8.8", "prerouting forward postrouting "}} {
-		ways, err := gateway().Journey(with(tcp4, func(p *Packet) { p.Dest, p.DestPort = netip.MustParseAddr(c.to), 22 }))
+		ways, err := twoLinks().Journey(like(tcp4, func(p *Packet) { p.Dest, p.DestPort = netip.MustParseAddr(c.to), 22 }))
 		if err != nil || len(ways) != 1 {
 			t.Fatal(ways, err)
 		}

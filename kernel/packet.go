@@ -114,9 +114,9 @@ func (p *Packet) session(f Field) (b []byte, ok bool) {
 	}
 }
 
-// lookedType tells the type of an address by itself: nothing is local but
+// typeByLooks tells the type of an address by itself: nothing is local but
 // loopback, and nothing broadcast but 255.255.255.255.
-func lookedType(a netip.Addr) uint32 {
+func typeByLooks(a netip.Addr) uint32 {
 	switch {
 	case a.IsMulticast():
 		return AddrMulticast
@@ -145,7 +145,7 @@ func AddressTypes(own ...netip.Prefix) func(netip.Addr) uint32 {
 		if t, ok := types[a.WithZone("")]; ok {
 			return t
 		}
-		return lookedType(a)
+		return typeByLooks(a)
 	}
 }
 

@@ -24,12 +24,12 @@ func (e End) String() string { return [...]string{"passed", "dropped", "refused"
 // Trace tells how a packet went through the chains of a hook.
 type Trace struct {
 	End    End
-	Packet Packet   // as it left, with the marks that were set
-	NAT    *NAT     // the source address that its connection is given; nil: as it is
-	Socket *TProxy  // the transparent socket that it is for
-	Helper string   // the conntrack helper that its connection is given
-	Visits []Visit  // the rules that it came to, in order
-	Open   []string // limits that were taken as not reached, in words
+	Packet Packet  // as it left, with the marks that were set
+	NAT    *NAT    // the source address that its connection is given; nil: as it is
+	Socket *TProxy // the transparent socket that it is for
+	Helper string  // the conntrack helper that its connection is given
+	Visits []Visit // the rules that it came to, in order
+	Open   []Limit // those taken as not reached, as nobody knows ([World.Over])
 
 }
 
@@ -54,7 +54,8 @@ type Visit struct {
 type Look struct {
 	Set   string
 	Key   []byte
-	Found *Element // nil: there is none
+	Text  string   // the key as people write it
+	Found *Element // nil: there is none. Expires is what it has left
 }
 
 // jumpStack is how deep jumps may go (NFT_JUMP_STACK_SIZE).
@@ -250,13 +251,13 @@ func (k *walker) set(name string) *liveSet {
 }
 
 // look looks a key up and notes it.
-func (k *walker) look(s *liveSet, key []byte) *liveElement {
-	if want := widthOf(s.Key); len(key) != want {
+func (k *walker) look(s *liveSet, v Value, key []byte) *liveElement {
+	if want := keyWidth(s.Key); len(key) != want {
 		k.fail("set %s has keys of %d octets, not of %d", s.Name, want, len(key))
 		return nil
 	}
 	l := k.world.get(k.table, s, key)
-	note := Look{Set: s.Name, Key: key}
+	note := Look{Set: s.Name, Key: key, Text: tellOctets(v, key)}
 	if l != nil {
 		el := l.Element
 		if !l.until.IsZero() {
@@ -268,8 +269,8 @@ func (k *walker) look(s *liveSet, key []byte) *liveElement {
 	return l
 }
 
-// widthOf is how many octets a key of these types has.
-func widthOf(types []Type) (n int) {
+// keyWidth is how many octets a key of these types has.
+func keyWidth(types []Type) (n int) {
 	for _, t := range types {
 		w := t.width()
 		if len(types) > 1 {

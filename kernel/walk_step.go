@@ -137,12 +137,12 @@ func (k *walker) is(s Is) bool {
 		return k.fail("a comparison %d is not known", s.Op)
 	}
 	if !holds[s.Op] {
-		return k.stop("%s is %s, not %s%s", nameOf(s.Of), show(s.Of, b), opWords[s.Op], show(s.Of, s.To))
+		return k.stop("%s is %s, not %s%s", tellValue(s.Of), tellOctets(s.Of, b), tellOps[s.Op], tellOctets(s.Of, s.To))
 	}
 	return true
 }
 
-var opWords = [...]string{Equal: "", NotEqual: "other than ", Less: "below ", Greater: "above ", AtMost: "at most ", AtLeast: "at least "}
+var tellOps = [...]string{Equal: "", NotEqual: "other than ", Less: "below ", Greater: "above ", AtMost: "at most ", AtLeast: "at least "}
 
 func (k *walker) within(s Within) bool {
 	b, ok := k.value(s.Of)
@@ -153,7 +153,7 @@ func (k *walker) within(s Within) bool {
 		return k.fail("%d octets are compared with a range of %d to %d", len(b), len(s.From), len(s.To))
 	}
 	if bytes.Compare(b, s.From) < 0 || bytes.Compare(b, s.To) > 0 {
-		return k.stop("%s is %s, not %s to %s", nameOf(s.Of), show(s.Of, b), show(s.Of, s.From), show(s.Of, s.To))
+		return k.stop("%s is %s, not %s to %s", tellValue(s.Of), tellOctets(s.Of, b), tellOctets(s.Of, s.From), tellOctets(s.Of, s.To))
 	}
 	return true
 }
@@ -167,12 +167,12 @@ func (k *walker) in(s In) bool {
 	if !ok {
 		return false
 	}
-	found := k.look(set, b) != nil
+	found := k.look(set, s.Key, b) != nil
 	if k.err != nil {
 		return false
 	}
 	if found == s.Not {
-		return k.stop("%s %s is %sin %s", nameOf(s.Key), show(s.Key, b), notUnless(found), s.Set)
+		return k.stop("%s %s is %sin %s", tellValue(s.Key), tellOctets(s.Key, b), notUnless(found), s.Set)
 	}
 	return true
 }
@@ -186,12 +186,11 @@ func notUnless(found bool) string {
 
 // over goes on if a limit is exceeded.
 func (k *walker) over(s Step, key []byte) bool {
-	w := k.world
-	if w.Over != nil && w.Over(Limit{k.visit.Place, s, key}) {
-		return k.did(s)
-	}
+	w, l := k.world, Limit{k.visit.Place, s, key}
 	if w.Over == nil {
-		k.trace.Open = append(k.trace.Open, limitText(s, k.visit.Place))
+		k.trace.Open = append(k.trace.Open, l)
+	} else if w.Over(l) {
+		return k.did(s)
 	}
 	return k.stop("the limit is not reached")
 }
@@ -214,7 +213,7 @@ func (k *walker) change(s Change) bool {
 	if !set.Dynamic {
 		return k.fail("set %s is not one that packets write", s.Set)
 	}
-	old := k.look(set, key)
+	old := k.look(set, s.Key, key)
 	if k.err != nil {
 		return false
 	}

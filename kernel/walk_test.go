@@ -17,27 +17,27 @@ var (
 
 	tcp4 = Packet{Source: from4, Dest: to4, Protocol: 6, SourcePort: 40000, DestPort: 443, TCPFlags: 2, In: "lan0", Mark: 0x2000_0000,
 		EtherSource: [6]byte{2, 0, 0, 0, 0, 1}, Ct: CtInfo{State: CtNew, Mark: 0x4000_0000}}
-	tcp6  = with(tcp4, func(p *Packet) { p.Source, p.Dest = from6, to6 })
-	ping4 = with(tcp4, func(p *Packet) { p.Protocol, p.SourcePort, p.DestPort, p.TCPFlags = 1, 0, 0, 0 })
+	tcp6  = like(tcp4, func(p *Packet) { p.Source, p.Dest = from6, to6 })
+	ping4 = like(tcp4, func(p *Packet) { p.Protocol, p.SourcePort, p.DestPort, p.TCPFlags = 1, 0, 0, 0 })
 )
 
-func with(p Packet, change func(*Packet)) Packet {
+func like(p Packet, change func(*Packet)) Packet {
 	change(&p)
 	return p
 }
 
-// rules gives a world of one base chain at prerouting, and further chains.
-func rules(list []Rule, more ...Chain) *World {
+// worldOf gives a world of one base chain at prerouting, and further chains.
+func worldOf(list []Rule, more ...Chain) *World {
 	t := Table{Name: "t", Chains: append([]Chain{{Name: "base", Hook: &Hook{"filter", "prerouting", -150}, Rules: list}}, more...)}
 	return &World{Tables: []Table{t}}
 }
 
-// do is a rule that marks the packet with a bit if its steps match.
-func do(bit int, steps ...Step) Rule {
+// marks is a rule that marks the packet with a bit if its steps match.
+func marks(bit int, steps ...Step) Rule {
 	return Rule{Do: append(steps, SetMark{1 << bit, 1 << bit})}
 }
 
-func must(t *testing.T, w *World, p Packet) *Trace {
+func walked(t *testing.T, w *World, p Packet) *Trace {
 	t.Helper()
 	trace, err := w.Walk("prerouting", p)
 	if err != nil {
@@ -118,9 +118,9 @@ func TestWalkSteps(t *testing.T) {
 			p    Packet
 			want bool
 		}{{"tcp4", tcp4, c.tcp4}, {"tcp6", tcp6, c.tcp6}, {"ping4", ping4, c.ping4}} {
-			w := rules([]Rule{do(0, c.do)})
+			w := worldOf([]Rule{marks(0, c.do)})
 			w.Tables[0].Sets = sets
-			trace := must(t, w, p.p)
+			trace := walked(t, w, p.p)
 			v := trace.Visits[0]
 			if got := v.Why == ""; got != p.want {
 				t.Errorf("%s: %s: matched %v (%s)", c.name, p.name, got, v.Why)
@@ -142,20 +142,20 @@ func TestWalkControlFlow(t *testing.T) {
 		marks uint32
 		end   End
 	}{
-		{"jump comes back", []Rule{do(0, Count{}), {Do: []Step{Jump{"a"}}}, do(1)}, []Chain{{Name: "a", Rules: []Rule{do(2)}}}, 0b111, Passed},
-		{"return comes back", []Rule{{Do: []Step{Jump{"a"}}}, do(1)}, []Chain{{Name: "a", Rules: []Rule{{Do: []Step{Return{}}}, do(2)}}}, 0b10, Passed},
-		{"goto does not come back", []Rule{{Do: []Step{Goto{"a"}}}, do(1)}, []Chain{{Name: "a", Rules: []Rule{do(2)}}}, 0b100, Passed},
-		{"goto goes back to the last jump", []Rule{{Do: []Step{Jump{"a"}}}, do(0)},
-			[]Chain{{Name: "a", Rules: []Rule{{Do: []Step{Goto{"b"}}}, do(1)}}, {Name: "b", Rules: []Rule{do(2)}}}, 0b101, Passed},
-		{"return in a base chain", []Rule{{Do: []Step{Return{}}}, do(1)}, nil, 0, Passed},
-		{"accept deep down", []Rule{{Do: []Step{Jump{"a"}}}, do(1)}, []Chain{{Name: "a", Rules: []Rule{{Do: []Step{Accept{}}}}}}, 0, Passed},
-		{"drop deep down", []Rule{{Do: []Step{Jump{"a"}}}, do(1)}, []Chain{{Name: "a", Rules: []Rule{{Do: []Step{Drop{}}}}}}, 0, Dropped},
-		{"reject", []Rule{{Do: []Step{Reject{}}}, do(1)}, nil, 0, Refused},
-		{"a rule that ends is not its chain's end", []Rule{do(0, Is{Of: DestPort, To: Port(1)}), do(1)}, nil, 0b10, Passed},
-		{"nat ends", []Rule{{Do: []Step{Masquerade{}}}, do(1)}, nil, 0, Passed},
+		{"jump comes back", []Rule{marks(0, Count{}), {Do: []Step{Jump{"a"}}}, marks(1)}, []Chain{{Name: "a", Rules: []Rule{marks(2)}}}, 0b111, Passed},
+		{"return comes back", []Rule{{Do: []Step{Jump{"a"}}}, marks(1)}, []Chain{{Name: "a", Rules: []Rule{{Do: []Step{Return{}}}, marks(2)}}}, 0b10, Passed},
+		{"goto does not come back", []Rule{{Do: []Step{Goto{"a"}}}, marks(1)}, []Chain{{Name: "a", Rules: []Rule{marks(2)}}}, 0b100, Passed},
+		{"goto goes back to the last jump", []Rule{{Do: []Step{Jump{"a"}}}, marks(0)},
+			[]Chain{{Name: "a", Rules: []Rule{{Do: []Step{Goto{"b"}}}, marks(1)}}, {Name: "b", Rules: []Rule{marks(2)}}}, 0b101, Passed},
+		{"return in a base chain", []Rule{{Do: []Step{Return{}}}, marks(1)}, nil, 0, Passed},
+		{"accept deep down", []Rule{{Do: []Step{Jump{"a"}}}, marks(1)}, []Chain{{Name: "a", Rules: []Rule{{Do: []Step{Accept{}}}}}}, 0, Passed},
+		{"drop deep down", []Rule{{Do: []Step{Jump{"a"}}}, marks(1)}, []Chain{{Name: "a", Rules: []Rule{{Do: []Step{Drop{}}}}}}, 0, Dropped},
+		{"reject", []Rule{{Do: []Step{Reject{}}}, marks(1)}, nil, 0, Refused},
+		{"a rule that ends is not its chain's end", []Rule{marks(0, Is{Of: DestPort, To: Port(1)}), marks(1)}, nil, 0b10, Passed},
+		{"nat ends", []Rule{{Do: []Step{Masquerade{}}}, marks(1)}, nil, 0, Passed},
 	} {
-		w := rules(c.base, c.more...)
-		trace := must(t, w, with(tcp4, func(p *Packet) { p.Mark = 0 }))
+		w := worldOf(c.base, c.more...)
+		trace := walked(t, w, like(tcp4, func(p *Packet) { p.Mark = 0 }))
 		if trace.Packet.Mark != c.marks || trace.End != c.end {
 			t.Errorf("%s: marks %b, %s; want %b, %s", c.name, trace.Packet.Mark, trace.End, c.marks, c.end)
 		}
@@ -165,22 +165,22 @@ func TestWalkControlFlow(t *testing.T) {
 // nft(8), verdict map: a missing element ends the rule; the element says where
 // to go on.
 func TestWalkChoose(t *testing.T) {
-	w := rules([]Rule{
+	w := worldOf([]Rule{
 		{Do: []Step{Choose{Lookup{Source4, "learned"}, "avail"}}},
-		{Do: []Step{Choose{Masked{CtMark, Number(LinkMask)}, "avail"}}}, do(0),
+		{Do: []Step{Choose{Masked{CtMark, Number(LinkMask)}, "avail"}}}, marks(0),
 	}, Chain{Name: "link_3", Rules: []Rule{{Do: []Step{SetMark{LinkMask, 3}, Accept{}}}}})
 	w.Tables[0].Sets = []Set{
 		{Name: "learned", Key: []Type{TypeAddr4}, Data: []Type{TypeNumber}, Elements: NewElements(Element{Key: Addr(from4), Data: Number(3)}, Element{Key: Addr(to4), Data: Number(4)})},
 		{Name: "avail", Key: []Type{TypeNumber}, Verdicts: true, Elements: NewElements(Element{Key: Number(3), Verdict: Goto{"link_3"}}, Element{Key: Number(0), Verdict: Drop{}})},
 	}
-	if got := must(t, w, tcp4); got.Packet.Mark != 0x2000_0003 || got.Packet.Ct.Mark != 0x4000_0000 {
+	if got := walked(t, w, tcp4); got.Packet.Mark != 0x2000_0003 || got.Packet.Ct.Mark != 0x4000_0000 {
 		t.Errorf("a packet of a learned source has mark %#x, conntrack mark %#x", got.Packet.Mark, got.Packet.Ct.Mark)
 	}
-	stale := must(t, w, with(tcp4, func(p *Packet) { p.Source = to4 }))
+	stale := walked(t, w, like(tcp4, func(p *Packet) { p.Source = to4 }))
 	if stale.End != Dropped || stale.Visits[0].Why != "avail has nothing for what learned has for ip saddr 4" {
 		t.Errorf("a stale entry: %s, %q", stale.End, stale.Visits[0].Why)
 	}
-	if got := must(t, w, tcp6); got.End != Dropped || got.Visits[0].Why != "it has no ip saddr" {
+	if got := walked(t, w, tcp6); got.End != Dropped || got.Visits[0].Why != "it has no ip saddr" {
 		t.Errorf("IPv6: %s, %q", got.End, got.Visits[0].Why)
 	}
 }
@@ -192,15 +192,15 @@ func TestWalkHooks(t *testing.T) {
 		return Chain{Name: name, Hook: &Hook{"filter", point, prio}, Rules: r}
 	}
 	w := &World{Tables: []Table{
-		{Name: "b", Chains: []Chain{chain("late", "prerouting", -150, do(1, Is{Of: Masked{Mark, Number(1)}, To: Number(1)})),
-			chain("other", "forward", -150, do(2))}},
-		{Name: "a", Chains: []Chain{chain("early", "prerouting", -155, do(0), Rule{Do: []Step{Accept{}}}, do(3))}},
+		{Name: "b", Chains: []Chain{chain("late", "prerouting", -150, marks(1, Is{Of: Masked{Mark, Number(1)}, To: Number(1)})),
+			chain("other", "forward", -150, marks(2))}},
+		{Name: "a", Chains: []Chain{chain("early", "prerouting", -155, marks(0), Rule{Do: []Step{Accept{}}}, marks(3))}},
 	}}
-	if got := must(t, w, tcp4).Packet.Mark; got != 0x2000_0003 {
+	if got := walked(t, w, tcp4).Packet.Mark; got != 0x2000_0003 {
 		t.Errorf("mark %#x", got)
 	}
 	w.Tables[1].Chains[0].Rules[1].Do[0] = Drop{}
-	if got := must(t, w, tcp4); got.End != Dropped || got.Packet.Mark != 0x2000_0001 {
+	if got := walked(t, w, tcp4); got.End != Dropped || got.Packet.Mark != 0x2000_0001 {
 		t.Errorf("after a drop: %s, mark %#x", got.End, got.Packet.Mark)
 	}
 }
@@ -212,7 +212,7 @@ func TestWalkNAT(t *testing.T) {
 		return Chain{Name: name, Hook: &Hook{"nat", "postrouting", prio}, Rules: []Rule{{Do: []Step{s}}}}
 	}
 	w := &World{Tables: []Table{{Name: "t", Chains: []Chain{
-		{Name: "filter", Hook: &Hook{"filter", "postrouting", 50}, Rules: []Rule{do(0)}},
+		{Name: "filter", Hook: &Hook{"filter", "postrouting", 50}, Rules: []Rule{marks(0)}},
 		nat("b", 2, Masquerade{}), nat("a", 1, SNAT{to4, to4}), nat("c", 0, SNAT{to6, to6}),
 	}}}}
 	trace, err := w.Walk("postrouting", tcp4)
@@ -222,7 +222,7 @@ func TestWalkNAT(t *testing.T) {
 	if trace.NAT == nil || trace.NAT.From != to4 || trace.Visits[0].Chain != "filter" || len(trace.Visits) != 3 {
 		t.Errorf("NAT %+v, visits %+v", trace.NAT, trace.Visits)
 	}
-	trace, err = w.Walk("postrouting", with(tcp4, func(p *Packet) { p.Ct.State = CtEstablished }))
+	trace, err = w.Walk("postrouting", like(tcp4, func(p *Packet) { p.Ct.State = CtEstablished }))
 	if err != nil || trace.NAT != nil || len(trace.Visits) != 1 {
 		t.Errorf("an established session: %+v, %v", trace, err)
 	}
@@ -231,18 +231,18 @@ func TestWalkNAT(t *testing.T) {
 // What conntrack does not know has no mark to read or to write; invalid is a
 // state all the same.
 func TestWalkUntracked(t *testing.T) {
-	w := rules([]Rule{do(0, Is{Of: CtMark, To: Number(0)}), do(1, SetCtMark{1, 1}), do(2, Is{Of: CtDirection, To: []byte{0}}), do(3, Is{Of: CtState, To: Number(CtInvalid)})})
-	if got := must(t, w, with(tcp4, func(p *Packet) { p.Mark, p.Ct = 0, CtInfo{State: CtInvalid} })); got.Packet.Mark != 8 || got.Packet.Ct.Mark != 0 {
+	w := worldOf([]Rule{marks(0, Is{Of: CtMark, To: Number(0)}), marks(1, SetCtMark{1, 1}), marks(2, Is{Of: CtDirection, To: []byte{0}}), marks(3, Is{Of: CtState, To: Number(CtInvalid)})})
+	if got := walked(t, w, like(tcp4, func(p *Packet) { p.Mark, p.Ct = 0, CtInfo{State: CtInvalid} })); got.Packet.Mark != 8 || got.Packet.Ct.Mark != 0 {
 		t.Errorf("mark %b, conntrack mark %b", got.Packet.Mark, got.Packet.Ct.Mark)
 	}
 }
 
-func dynamic(size int, wished ...Element) *World {
-	w := rules([]Rule{
-		do(0, Change{Set: "seen", Key: Source4, Data: Const(Number(1)), Timeout: time.Minute}),
-		do(1, Is{Of: Lookup{Source4, "seen"}, To: Number(1)}),
-		do(2, Change{How: Remove, Set: "seen", Key: Dest4}),
-		do(3, Change{How: Add, Set: "seen", Key: Dest4, Data: Const(Number(2))}),
+func learning(size int, wished ...Element) *World {
+	w := worldOf([]Rule{
+		marks(0, Change{Set: "seen", Key: Source4, Data: Const(Number(1)), Timeout: time.Minute}),
+		marks(1, Is{Of: Lookup{Source4, "seen"}, To: Number(1)}),
+		marks(2, Change{How: Remove, Set: "seen", Key: Dest4}),
+		marks(3, Change{How: Add, Set: "seen", Key: Dest4, Data: Const(Number(2))}),
 	})
 	w.Tables[0].Sets = []Set{{Name: "seen", Key: []Type{TypeAddr4}, Data: []Type{TypeNumber}, Dynamic: true, Timeout: time.Hour, Size: size, Elements: NewElements(wished...)}}
 	return w
@@ -251,31 +251,31 @@ func dynamic(size int, wished ...Element) *World {
 // What a packet writes is seen by the rules behind, not by the world given, and
 // by the next packet only in a simulation. A full set ends the rule alone.
 func TestWalkChange(t *testing.T) {
-	w := dynamic(2)
+	w := learning(2)
 	for range 2 {
-		if got := must(t, w, tcp4).Packet.Mark &^ OthersMask; got != 0b1111 {
+		if got := walked(t, w, tcp4).Packet.Mark &^ OthersMask; got != 0b1111 {
 			t.Errorf("mark %b", got)
 		}
 	}
 	if n := w.Tables[0].Sets[0].Elements.Len(); n != 0 {
 		t.Errorf("the set given has %d elements", n)
 	}
-	if got := must(t, dynamic(1), tcp4).Packet.Mark &^ OthersMask; got != 0b0111 {
+	if got := walked(t, learning(1), tcp4).Packet.Mark &^ OthersMask; got != 0b0111 {
 		t.Errorf("mark %b with place for one", got)
 	}
 	// update renews and keeps the value: the learner has to read it again.
-	old := dynamic(2, Element{Key: Addr(from4), Data: Number(9)}, Element{Key: Addr(to4), Data: Number(9)})
-	if got := must(t, old, tcp4).Packet.Mark &^ OthersMask; got != 0b1101 {
+	old := learning(2, Element{Key: Addr(from4), Data: Number(9)}, Element{Key: Addr(to4), Data: Number(9)})
+	if got := walked(t, old, tcp4).Packet.Mark &^ OthersMask; got != 0b1101 {
 		t.Errorf("mark %b where the source has another value", got)
 	}
 }
 
 func TestWalkRemember(t *testing.T) {
 	now := time.Unix(0, 0)
-	w := dynamic(2)
+	w := learning(2)
 	w.Now, w.Remember = func() time.Time { return now }, true
 	expires := func() (all []time.Duration) {
-		for _, v := range must(t, w, tcp4).Visits {
+		for _, v := range walked(t, w, tcp4).Visits {
 			for _, l := range v.Looks {
 				if l.Found != nil {
 					all = append(all, l.Found.Expires)
@@ -300,18 +300,18 @@ func TestWalkRemember(t *testing.T) {
 
 // Dynamic sets are read as they are.
 func TestWalkRead(t *testing.T) {
-	w := dynamic(2)
+	w := learning(2)
 	w.Read = func(table, set string) ([]Element, error) {
 		if table != "t" || set != "seen" {
 			t.Errorf("asked for %s %s", table, set)
 		}
 		return []Element{{Key: Addr(from4), Data: Number(7), Timeout: time.Hour, Expires: time.Minute}, {Key: Addr(netip.MustParseAddr("10.0.0.9"))}}, nil
 	}
-	trace := must(t, w, tcp4)
+	trace := walked(t, w, tcp4)
 	if got := trace.Packet.Mark &^ OthersMask; got != 0b0101 {
 		t.Errorf("mark %b", got) // another value; and no place for the destination
 	}
-	w = dynamic(2)
+	w = learning(2)
 	w.Read = func(string, string) ([]Element, error) { return nil, errors.New("no such table") }
 	if _, err := w.Walk("prerouting", tcp4); err == nil || !strings.Contains(err.Error(), "no such table") {
 		t.Errorf("error %v", err)
@@ -320,14 +320,14 @@ func TestWalkRead(t *testing.T) {
 
 // Limits are taken as not reached, and told, unless somebody knows.
 func TestWalkLimits(t *testing.T) {
-	w := rules([]Rule{{Do: []Step{CountOver{5}, Return{}}}, do(0), do(1, Change{Set: "per", Key: Source4, Over: 3})})
+	w := worldOf([]Rule{{Do: []Step{CountOver{5}, Return{}}}, marks(0), marks(1, Change{Set: "per", Key: Source4, Over: 3})})
 	w.Tables[0].Sets = []Set{{Name: "per", Key: []Type{TypeAddr4}, Dynamic: true}}
-	trace := must(t, w, tcp4)
+	trace := walked(t, w, tcp4)
 	if len(trace.Open) != 2 || trace.Packet.Mark&^OthersMask != 1 {
 		t.Errorf("mark %b, open %q", trace.Packet.Mark, trace.Open)
 	}
 	w.Over = func(l Limit) bool { return l.Rule == 2 && string(l.Key) == string(Addr(from4)) }
-	trace = must(t, w, tcp4)
+	trace = walked(t, w, tcp4)
 	if len(trace.Open) != 0 || trace.Packet.Mark&^OthersMask != 3 {
 		t.Errorf("mark %b, open %q", trace.Packet.Mark, trace.Open)
 	}
@@ -343,15 +343,15 @@ func TestOutcomes(t *testing.T) {
 		}
 		slots = append(slots, Element{Key: Number(n), Data: Number(1 + n%2)})
 	}
-	w := rules([]Rule{
+	w := worldOf([]Rule{
 		{Do: []Step{Choose{Lookup{Turn{256}, "slots"}, "avail"}}},
-		do(20, Is{Of: Lot{4}, To: Number(3)}),
+		marks(20, Is{Of: Lot{4}, To: Number(3)}),
 	}, Chain{Name: "one", Rules: []Rule{{Do: []Step{SetMark{LinkMask, 1}, Accept{}}}}}, Chain{Name: "two", Rules: []Rule{{Do: []Step{SetMark{LinkMask, 2}, Return{}}}}})
 	w.Tables[0].Sets = []Set{
 		{Name: "slots", Key: []Type{TypeNumber}, Data: []Type{TypeNumber}, Elements: NewElements(slots...)},
 		{Name: "avail", Key: []Type{TypeNumber}, Verdicts: true, Elements: NewElements(Element{Key: Number(1), Verdict: Goto{"one"}}, Element{Key: Number(2), Verdict: Jump{"two"}})},
 	}
-	list, err := w.Outcomes("prerouting", with(tcp4, func(p *Packet) { p.Mark = 0 }))
+	list, err := w.Outcomes("prerouting", like(tcp4, func(p *Packet) { p.Mark = 0 }))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -379,26 +379,26 @@ func TestWalkRefuses(t *testing.T) {
 		long = append(long, Chain{Name: string(rune('a' + i)), Rules: []Rule{{Do: []Step{Jump{string(rune('b' + i))}}}}})
 	}
 	for want, w := range map[string]*World{
-		`no chain "x"`:                 rules([]Rule{{Do: []Step{Jump{"x"}}}}),
-		"has a hook":                   rules([]Rule{{Do: []Step{Jump{"base"}}}}),
-		`no set "x"`:                   rules([]Rule{{Do: []Step{In{Key: Source4, Set: "x"}}}}),
-		"4 octets are compared with 2": rules([]Rule{{Do: []Step{Is{Of: Source4, To: []byte{1, 2}}}}}),
-		"round in circles":             rules([]Rule{{Do: []Step{Goto{"a"}}}}, Chain{Name: "a", Rules: []Rule{{Do: []Step{Goto{"a"}}}}}),
-		"more than 15 jumps":           rules([]Rule{{Do: []Step{Jump{"a"}}}}, long...),
-		"not one that packets write":   withSet(rules([]Rule{{Do: []Step{Change{Set: "s", Key: Source4}}}})),
-		"keys of 4 octets, not of 2":   withSet(rules([]Rule{{Do: []Step{In{Key: DestPort, Set: "s"}}}})),
-		"without a verdict":            withSet(rules([]Rule{{Do: []Step{Choose{Source4, "s"}}}})),
-		`no helper "ftp"`:              rules([]Rule{{Do: []Step{Assist{"ftp"}}}}),
-		"one of 5000 numbers is drawn": rules([]Rule{{Do: []Step{Is{Of: Lot{5000}, To: Number(1)}}}}),
-		"a number below 0 is wanted":   rules([]Rule{{Do: []Step{Is{Of: Turn{}, To: Number(1)}}}}),
-		"a mark has 4 octets, not 2":   rules([]Rule{{Do: []Step{CopyMark{DestPort}}}}),
-		"2 octets are masked by 4":     rules([]Rule{{Do: []Step{Is{Of: Masked{DestPort, Number(1)}, To: Port(1)}}}}),
-		"a number has 4 octets, not 2": rules([]Rule{{Do: []Step{Is{Of: Shifted{DestPort, 1}, To: Number(1)}}}}),
-		"may go more than 4096 ways":   rules([]Rule{{Do: []Step{Is{Of: Lot{100}, Op: AtLeast, To: Number(0)}, Is{Of: Lot{100}, Op: AtLeast, To: Number(0)}}}}),
-		"with a range of 2 to 4":       rules([]Rule{{Do: []Step{Within{DestPort, Port(1), Number(2)}}}}),
-		"a comparison 9 is not known":  rules([]Rule{{Do: []Step{Is{Of: DestPort, Op: 9, To: Port(1)}}}}),
-		"a step <nil> is not known":    rules([]Rule{{Do: []Step{nil}}}),
-		"a value <nil> is not known":   rules([]Rule{{Do: []Step{CopyMark{}}}}),
+		`no chain "x"`:                 worldOf([]Rule{{Do: []Step{Jump{"x"}}}}),
+		"has a hook":                   worldOf([]Rule{{Do: []Step{Jump{"base"}}}}),
+		`no set "x"`:                   worldOf([]Rule{{Do: []Step{In{Key: Source4, Set: "x"}}}}),
+		"4 octets are compared with 2": worldOf([]Rule{{Do: []Step{Is{Of: Source4, To: []byte{1, 2}}}}}),
+		"round in circles":             worldOf([]Rule{{Do: []Step{Goto{"a"}}}}, Chain{Name: "a", Rules: []Rule{{Do: []Step{Goto{"a"}}}}}),
+		"more than 15 jumps":           worldOf([]Rule{{Do: []Step{Jump{"a"}}}}, long...),
+		"not one that packets write":   withSet(worldOf([]Rule{{Do: []Step{Change{Set: "s", Key: Source4}}}})),
+		"keys of 4 octets, not of 2":   withSet(worldOf([]Rule{{Do: []Step{In{Key: DestPort, Set: "s"}}}})),
+		"without a verdict":            withSet(worldOf([]Rule{{Do: []Step{Choose{Source4, "s"}}}})),
+		`no helper "ftp"`:              worldOf([]Rule{{Do: []Step{Assist{"ftp"}}}}),
+		"one of 5000 numbers is drawn": worldOf([]Rule{{Do: []Step{Is{Of: Lot{5000}, To: Number(1)}}}}),
+		"a number below 0 is wanted":   worldOf([]Rule{{Do: []Step{Is{Of: Turn{}, To: Number(1)}}}}),
+		"a mark has 4 octets, not 2":   worldOf([]Rule{{Do: []Step{CopyMark{DestPort}}}}),
+		"2 octets are masked by 4":     worldOf([]Rule{{Do: []Step{Is{Of: Masked{DestPort, Number(1)}, To: Port(1)}}}}),
+		"a number has 4 octets, not 2": worldOf([]Rule{{Do: []Step{Is{Of: Shifted{DestPort, 1}, To: Number(1)}}}}),
+		"may go more than 4096 ways":   worldOf([]Rule{{Do: []Step{Is{Of: Lot{100}, Op: AtLeast, To: Number(0)}, Is{Of: Lot{100}, Op: AtLeast, To: Number(0)}}}}),
+		"with a range of 2 to 4":       worldOf([]Rule{{Do: []Step{Within{DestPort, Port(1), Number(2)}}}}),
+		"a comparison 9 is not known":  worldOf([]Rule{{Do: []Step{Is{Of: DestPort, Op: 9, To: Port(1)}}}}),
+		"a step <nil> is not known":    worldOf([]Rule{{Do: []Step{nil}}}),
+		"a value <nil> is not known":   worldOf([]Rule{{Do: []Step{CopyMark{}}}}),
 	} {
 		if _, err := w.Outcomes("prerouting", tcp4); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want an error with %q, got %v", want, err)

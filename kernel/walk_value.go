@@ -11,7 +11,7 @@ func (k *walker) value(v Value) (b []byte, ok bool) {
 	case Field:
 		b, ok = k.trace.Packet.field(v, k.world.addrType())
 		if !ok {
-			k.stop("it has no %s", nameOf(v))
+			k.stop("it has no %s", tellValue(v))
 		}
 		return b, ok
 	case Const:
@@ -94,9 +94,9 @@ func (k *walker) find(key Value, name string) *liveElement {
 	if !ok {
 		return nil
 	}
-	l := k.look(set, b)
+	l := k.look(set, key, b)
 	if l == nil && k.err == nil {
-		k.stop("%s has nothing for %s %s", name, nameOf(key), show(key, b))
+		k.stop("%s has nothing for %s %s", name, tellValue(key), tellOctets(key, b))
 	}
 	return l
 }
@@ -119,7 +119,7 @@ func (k *walker) key(v Value, set *liveSet) ([]byte, bool) {
 		case l == nil:
 			return ""
 		case l.Verdict != nil:
-			return "verdict " + verdictText(l.Verdict)
+			return "verdict " + tellVerdict(l.Verdict)
 		}
 		return "data " + string(l.Data)
 	})

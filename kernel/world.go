@@ -90,7 +90,7 @@ func (w *World) addrType() func(netip.Addr) uint32 {
 	if w.AddressType != nil {
 		return w.AddressType
 	}
-	return lookedType
+	return typeByLooks
 }
 
 // set gives a set of a table.

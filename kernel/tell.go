@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// fieldNames are what nft calls the fields.
-var fieldNames = [...]string{
+// tellFields are what nft calls the fields.
+var tellFields = [...]string{
 	Source4: "ip saddr", Dest4: "ip daddr", Source6: "ip6 saddr", Dest6: "ip6 daddr",
 	SourcePort: "th sport", DestPort: "th dport", EtherSource: "ether saddr",
 	Protocol: "meta l4proto", Family: "meta nfproto", InName: "iifname", OutName: "oifname",
@@ -18,21 +18,21 @@ var fieldNames = [...]string{
 	CtStatus: "ct status", DestType: "fib daddr type", SourceType: "fib saddr type", TCPFlags: "tcp flags",
 }
 
-// nameOf tells what a value is, in short.
-func nameOf(v Value) string {
+// tellValue tells what a value is, in short.
+func tellValue(v Value) string {
 	switch v := v.(type) {
 	case Field:
-		if int(v) < len(fieldNames) {
-			return fieldNames[v]
+		if int(v) < len(tellFields) {
+			return tellFields[v]
 		}
 	case Masked:
-		return nameOf(v.Of)
+		return tellValue(v.Of)
 	case Shifted:
-		return nameOf(v.Of)
+		return tellValue(v.Of)
 	case Join:
 		names := make([]string, len(v))
 		for i, part := range v {
-			names[i] = nameOf(part)
+			names[i] = tellValue(part)
 		}
 		return strings.Join(names, " . ")
 	case Turn:
@@ -40,42 +40,42 @@ func nameOf(v Value) string {
 	case Lot:
 		return "lot"
 	case Hash:
-		return "hash of " + nameOf(v.Of)
+		return "hash of " + tellValue(v.Of)
 	case Lookup:
-		return "what " + v.Map + " has for " + nameOf(v.Key)
+		return "what " + v.Map + " has for " + tellValue(v.Key)
 	case Const:
 		return "constant"
 	}
 	return "value"
 }
 
-// show writes octets as somebody would who knows what they are of.
-func show(v Value, b []byte) string {
+// tellOctets writes octets as somebody would who knows what they are of.
+func tellOctets(v Value, b []byte) string {
 	switch v := v.(type) {
 	case Field:
-		return showField(v, b)
+		return tellField(v, b)
 	case Masked:
-		return show(v.Of, b)
+		return tellOctets(v.Of, b)
 	case Shifted, Turn, Lot, Hash:
-		return showNumber(b)
+		return tellNumber(b)
 	case Join:
-		return showJoin(v, b)
+		return tellJoin(v, b)
 	case Lookup:
 		if len(b) == 4 {
-			return showNumber(b)
+			return tellNumber(b)
 		}
 	}
 	return "0x" + hex.EncodeToString(b)
 }
 
-func showNumber(b []byte) string {
+func tellNumber(b []byte) string {
 	if len(b) != 4 {
 		return "0x" + hex.EncodeToString(b)
 	}
 	return strconv.FormatUint(uint64(native.Uint32(b)), 10)
 }
 
-func showField(f Field, b []byte) string {
+func tellField(f Field, b []byte) string {
 	switch f {
 	case Source4, Dest4, Source6, Dest6:
 		if a, ok := netip.AddrFromSlice(b); ok {
@@ -98,46 +98,46 @@ func showField(f Field, b []byte) string {
 			return fmt.Sprintf("0x%x", native.Uint32(b))
 		}
 	case CtState:
-		return showState(b)
+		return tellState(b)
 	case DestType, SourceType, CtStatus:
-		return showNumber(b)
+		return tellNumber(b)
 	}
 	return "0x" + hex.EncodeToString(b)
 }
 
-func showState(b []byte) string {
+func tellState(b []byte) string {
 	if len(b) == 4 {
-		if s, ok := stateNames[native.Uint32(b)]; ok {
+		if s, ok := tellStates[native.Uint32(b)]; ok {
 			return s
 		}
 	}
-	return showNumber(b)
+	return tellNumber(b)
 }
 
-var stateNames = map[uint32]string{
+var tellStates = map[uint32]string{
 	CtInvalid: "invalid", CtEstablished: "established", CtRelated: "related", CtNew: "new", ctUntracked: "untracked",
 }
 
-// showJoin takes the parts of a key apart, as far as their widths are known.
-func showJoin(j Join, b []byte) string {
+// tellJoin takes the parts of a key apart, as far as their widths are known.
+func tellJoin(j Join, b []byte) string {
 	if len(j) == 1 {
-		return show(j[0], b)
+		return tellOctets(j[0], b)
 	}
 	parts := make([]string, 0, len(j))
 	for _, v := range j {
-		n := widthOfValue(v)
+		n := tellWidth(v)
 		padded := (n + 3) &^ 3
 		if n == 0 || len(b) < padded {
 			return "0x" + hex.EncodeToString(b)
 		}
-		parts = append(parts, show(v, b[:n]))
+		parts = append(parts, tellOctets(v, b[:n]))
 		b = b[padded:]
 	}
 	return strings.Join(parts, " . ")
 }
 
-// widthOfValue is how many octets a value has; 0: not known without its map.
-func widthOfValue(v Value) int {
+// tellWidth is how many octets a value has; 0: not known without its map.
+func tellWidth(v Value) int {
 	switch v := v.(type) {
 	case Field:
 		switch v {
@@ -161,7 +161,7 @@ func widthOfValue(v Value) int {
 	return 0
 }
 
-func verdictText(s Step) string {
+func tellVerdict(s Step) string {
 	switch v := s.(type) {
 	case Jump:
 		return "jump " + v.Chain
@@ -171,14 +171,15 @@ func verdictText(s Step) string {
 	return strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", s), "kernel."))
 }
 
-func limitText(s Step, at Place) string {
-	switch v := s.(type) {
+// String tells the limit in words.
+func (l Limit) String() string {
+	switch s := l.Step.(type) {
 	case CountOver:
-		return fmt.Sprintf("chain %s: at most %d connections", at.Chain, v.Connections)
+		return fmt.Sprintf("at most %d connections at once", s.Connections)
 	case RateOver:
-		return fmt.Sprintf("chain %s: at most %d new connections a second", at.Chain, v.PerSecond)
+		return fmt.Sprintf("at most %d new connections a second", s.PerSecond)
 	case Change:
-		return fmt.Sprintf("chain %s: at most %d connections of one key of %s", at.Chain, v.Over, v.Set)
+		return fmt.Sprintf("at most %d connections at once for %s", s.Over, tellOctets(s.Key, l.Key))
 	}
-	return ""
+	return "a limit"
 }
