@@ -10,6 +10,7 @@ type Outbound struct {
 	Interfaces  []string       `yaml:"interfaces" json:"interfaces,omitempty"` // network interfaces of the inside: what comes in by them is balanced
 	Exempt      []netip.Prefix `yaml:"exempt" json:"exempt,omitempty"`         // destinations that are never balanced; those of the inside interfaces themselves need not be told
 	KeepLastHop bool           `yaml:"keepLastHop" json:"keepLastHop"`         // replies to what came in by a link leave by it, to the very router that sent it, whatever policy routes and static routes say (default true)
+	Helpers     []Helper       `yaml:"helpers" json:"helpers" words:"helper"`  // protocols whose further connections follow the first one's link (default [ftp])
 	Local       bool           `yaml:"local" json:"local"`                     // the gateway's own new connections are balanced too (default false)
 
 	ConnectionTracking ConnectionTracking `yaml:"connectionTracking" json:"connectionTracking,omitzero"`
@@ -21,6 +22,18 @@ type Outbound struct {
 	LimitPolicies  []*LimitPolicy           `yaml:"limitPolicies" json:"limitPolicies,omitempty"`
 	Pos            Pos                      `yaml:"-" json:"-"`
 }
+
+// Helper is a protocol that opens further connections, which the kernel's
+// connection tracking tells from what the first one says. It is looked for on
+// its well-known port, in what comes in by the inside and by links.
+type Helper string
+
+// The protocols whose children are known (FAQ 1.2.24).
+const (
+	HelperFTP  Helper = "ftp"  // TCP port 21
+	HelperSIP  Helper = "sip"  // UDP and TCP port 5060
+	HelperTFTP Helper = "tftp" // UDP port 69
+)
 
 // ConnectionTracking holds settings of the kernel's connection tracking. What
 // is not given is left as it is.
@@ -73,7 +86,9 @@ func (v *OutboundVirtualServer) Default(policy *Policy) PolicyAction {
 	return a
 }
 
-func (o *Outbound) defaults() { *o = Outbound{Enabled: true, KeepLastHop: true} }
+func (o *Outbound) defaults() {
+	*o = Outbound{Enabled: true, KeepLastHop: true, Helpers: []Helper{HelperFTP}}
+}
 
 func (v *OutboundVirtualServer) defaults() {
 	*v = OutboundVirtualServer{Enabled: true, Protocol: ProtocolAny, Destinations: everywhere()}

@@ -52,6 +52,7 @@ var vocabularies = map[string]vocabulary{
 	// any: one of them
 	"classMatch":    {built: []string{"all", "any"}},
 	"policyAction":  {built: []string{"forward", "drop"}},
+	"helper":        {built: []string{"ftp", "sip", "tftp"}},
 	"actionFailure": {built: []string{"drop", "continue"}},
 	"actionBusy":    {built: []string{"lapse", "continue"}},
 	"linkAlgorithm": {built: []string{"round-robin", "random", "least-connections", "weighted-least-connections",
