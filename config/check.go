@@ -21,6 +21,8 @@ type checker struct {
 	hosts map[string]*VirtualServer
 	probe map[string]*Probe
 
+	gateway gateway
+
 	viewClients map[*View]map[netip.Prefix]bool // of the views checked so far
 	viewsAt     map[netip.Prefix][]*View        // they by each prefix of theirs
 
@@ -38,7 +40,7 @@ type roll struct {
 
 func newChecker(r *run) *checker {
 	c := &checker{run: r, m: r.model, noun: r.model, names: map[string]*roll{}, listed: map[string]bool{},
-		pools: map[string]*Pool{}, hosts: map[string]*VirtualServer{}, probe: map[string]*Probe{}}
+		pools: map[string]*Pool{}, hosts: map[string]*VirtualServer{}, probe: map[string]*Probe{}, gateway: newGateway()}
 	for _, f := range r.model.files {
 		c.listed[f] = true
 	}

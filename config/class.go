@@ -1,6 +1,9 @@
 package config
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Class says what traffic a rule of a policy is for. Inside a list one entry
 // must match; of the lists that are given all must, or any, as match says. The
@@ -27,3 +30,92 @@ const (
 )
 
 func (k *Class) defaults() { k.Match = MatchAll }
+
+// checkClasses refuses classes that contain themselves, or nest too deep.
+func (c *checker) checkClasses(classes []*Class) {
+	inside := newGraph(func(name string) []string {
+		if k := c.gateway.classes[name]; k != nil {
+			return k.Classes
+		}
+		return nil
+	})
+	looped := false
+	each(c, classes, func(k *Class, c *checker) {
+		k.check(c)
+		if way := inside.loop(k.Name); way != "" {
+			c.bad(&k.Name, "the class contains itself: %s", way)
+			looped = true
+		}
+	})
+	if looped {
+		return
+	}
+	depths := map[string]int{}
+	each(c, classes, func(k *Class, c *checker) {
+		if d := inside.depth(k.Name, depths); d == maxNesting {
+			c.bad(&k.Name, "classes nest %d deep here, at most %d may", d+1, maxNesting)
+		}
+	})
+}
+
+func (k *Class) check(c *checker) {
+	k.checkLists(c)
+	k.checkLookedUp(c)
+	for i := range k.Classes {
+		c.refer("class", &k.Classes[i])
+	}
+	each(c, k.Times, (*Schedule).check)
+	c.of(k)
+	if k.Match == MatchAll && !sameFamily(k.Sources, k.Destinations) {
+		c.bad(k, "matches nothing: sources and destinations have no family in common")
+	}
+}
+
+// checkLists checks that a class says something, and nothing twice.
+func (k *Class) checkLists(c *checker) {
+	given := false
+	for _, list := range []struct {
+		field any
+		size  int
+	}{{&k.Sources, len(k.Sources)}, {&k.Destinations, len(k.Destinations)}, {&k.ISPs, len(k.ISPs)}, {&k.ASNs, len(k.ASNs)},
+		{&k.Countries, len(k.Countries)}, {&k.Services, len(k.Services)}, {&k.Interfaces, len(k.Interfaces)},
+		{&k.Times, len(k.Times)}, {&k.Classes, len(k.Classes)}} {
+		c.empty(list.field, list.size)
+		given = given || c.given(list.field)
+	}
+	if !given {
+		c.bad(k, "matches nothing: at least one of sources, destinations, isps, asns, countries, ports, interfaces, times, classes belongs here")
+	}
+	distinct(c, k.Sources)
+	distinct(c, k.Destinations)
+	distinct(c, k.ISPs)
+	distinct(c, k.ASNs)
+	distinct(c, k.Countries)
+	distinct(c, k.Services)
+	distinct(c, k.Interfaces)
+	distinct(c, k.Classes)
+	for i := range k.Interfaces {
+		if o := c.m.Outbound; !slices.Contains(o.Interfaces, k.Interfaces[i]) {
+			c.bad(&k.Interfaces[i], "%s is not one of outbound.interfaces: nothing that is balanced comes in by it", quote(k.Interfaces[i]))
+		}
+	}
+}
+
+// checkLookedUp checks what prefix lists and databases are asked for.
+func (k *Class) checkLookedUp(c *checker) {
+	for i := range k.ISPs {
+		c.refer("isp", &k.ISPs[i])
+	}
+	for i := range k.ASNs {
+		between(c, &k.ASNs[i], 1, 1<<32-1)
+	}
+	if len(k.ASNs) > 0 && !c.asns {
+		c.bad(&k.ASNs, "cannot be looked up: there is no geo database and no prefixFile")
+	}
+	for i := range k.Countries {
+		c.code(&k.Countries[i], 2, 2, "a country's two capital letters (ISO 3166-1) such as CN")
+	}
+	if len(k.Countries) > 0 && len(c.m.Geo.Databases) == 0 && !c.broken {
+		c.bad(&k.Countries, "cannot be looked up: there is no geo database")
+	}
+}

@@ -2,7 +2,6 @@ package config
 
 import (
 	"net/netip"
-	"reflect"
 	"time"
 )
 
@@ -28,53 +27,6 @@ type DNSProxy struct {
 	Pos    Pos            `yaml:"-" json:"-"`
 }
 
-// DNSPolicy says what becomes of some queries. It matches when both the name
-// and the client do; what is not given matches all.
-type DNSPolicy struct {
-	Name       string         `yaml:"name" json:"name,omitempty"`             // to tell it by (default its number)
-	Domains    []string       `yaml:"domains" json:"domains,omitempty"`       // names and all below them: example.com stands for www.example.com too; canonical after Load
-	DomainFile string         `yaml:"domainFile" json:"domainFile,omitempty"` // more of them, one a line, # before comments
-	Sources    []netip.Prefix `yaml:"sources" json:"sources,omitempty"`       // clients (default all)
-	Action     DNSAction      `yaml:"action" json:"action"`                   // what becomes of the query
-	Pos        Pos            `yaml:"-" json:"-"`
-}
-
-// DNSAction is what becomes of a query. Exactly one of do, pool and answer is
-// given; in YAML it is also a bare word of do.
-type DNSAction struct {
-	Do        string    `yaml:"do" json:"do,omitempty" words:"dnsAction"`                // instead of a pool
-	Pool      string    `yaml:"pool" json:"pool,omitempty"`                              // one of its DNS servers is asked
-	Answer    DNSAnswer `yaml:"answer" json:"answer,omitzero"`                           // we answer ourselves
-	OnFailure string    `yaml:"onFailure" json:"onFailure,omitempty" words:"dnsFailure"` // with pool: when none of its DNS servers is usable (default servfail)
-}
-
-// What becomes of a query that goes to no pool.
-const (
-	DNSPass = "pass"
-	DNSDrop = "drop"
-)
-
-// What becomes of a query whose pool has no usable DNS server.
-const (
-	DNSFailureServfail = "servfail"
-	DNSFailureContinue = "continue"
-)
-
-// DNSAnswer is an answer of our own: a word, or addresses, of which a query
-// gets those of its type. In YAML it is also a bare word of code.
-type DNSAnswer struct {
-	Code      string       `yaml:"code" json:"code,omitempty" words:"dnsAnswer"` // an answer without an address
-	Addresses []netip.Addr `yaml:"addresses" json:"addresses,omitempty"`         // A and AAAA; other types have no data
-	TTL       Duration     `yaml:"ttl" json:"ttl,omitempty"`                     // of the answer, 0s to 24h in whole seconds (default 60s)
-}
-
-// Answers of our own without an address.
-const (
-	DNSAnswerNXDOMAIN = "nxdomain"
-	DNSAnswerNodata   = "nodata"
-	DNSAnswerRefused  = "refused"
-)
-
 // DNSCache keeps answers to give them again. In YAML it is also its size. A
 // size of 0: there is no cache.
 type DNSCache struct {
@@ -99,9 +51,6 @@ type DNSProxyLimits struct {
 // ProxiesDNS says whether this node has a transparent DNS proxy.
 func (m *Model) ProxiesDNS() bool { return m.DNSProxy != nil && m.DNSProxy.Enabled }
 
-// Given says whether there is an answer of our own.
-func (a *DNSAnswer) Given() bool { return a.Code != "" || len(a.Addresses) > 0 }
-
 // everywhere is every address of both families.
 func everywhere() []netip.Prefix {
 	return []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
@@ -123,14 +72,89 @@ func (x *DNSCache) defaults() {
 
 func (x *DNSCache) decodeShort(d *decoder, p *place) { d.textual(p, &x.Size) }
 
-func (a *DNSAction) decodeShort(d *decoder, p *place) {
-	if word, _, _ := scalarText(p.node); d.word(p, word, "dnsAction") {
-		a.Do = word
+func (p *DNSProxy) check(c *checker) {
+	if !c.given(&p.Interfaces) && c.m.Outbound != nil {
+		p.Interfaces = c.m.Outbound.Interfaces
+	}
+	switch {
+	case c.given(&p.Interfaces):
+		c.empty(&p.Interfaces, len(p.Interfaces))
+		c.inside(p.Interfaces)
+	case len(p.Interfaces) == 0:
+		c.bad(&p.Interfaces, "interfaces is missing, and there is no outbound.interfaces to take them from")
+	}
+	c.empty(&p.Addresses, len(p.Addresses))
+	distinct(c, p.Addresses)
+	c.empty(&p.Exclude, len(p.Exclude))
+	distinct(c, p.Exclude)
+	if between(c, &p.Port, 1, 65535); p.Port != 0 {
+		p.checkPort(c)
+	}
+	if !c.given(&p.Pool) && len(p.Policies) == 0 {
+		c.bad(p, "at least one of pool, policies belongs here: no query would be taken")
+	}
+	if c.given(&p.Pool) {
+		c.refer("DNS server pool", &p.Pool)
+	}
+	if c.given(&p.Persistence) && c.refer("persistence", &p.Persistence) {
+		if by := c.gateway.persistence[p.Persistence].By; by != PersistBySource && by != "" {
+			c.bad(&p.Persistence, "persistence %q is by %s; that of DNS is by source", p.Persistence, by)
+		}
+	}
+	between(c, &p.Retries, 0, 3)
+	between(c, &p.Timeout, Duration(100*time.Millisecond), Duration(10*time.Second))
+	p.Cache.check(c)
+	p.Limits.check(c)
+	p.checkPolicies(c)
+	c.of(p)
+}
+
+// checkPort refuses a port that other sockets of this program have.
+func (p *DNSProxy) checkPort(c *checker) {
+	for _, l := range c.m.DNS.Listeners {
+		if l != nil && l.Address.Port() == p.Port {
+			c.bad(&p.Port, "port %d is that of the listener of dns on %s; give dnsProxy another one", p.Port, l.Address)
+			return
+		}
+	}
+	if a := c.m.Metrics.Address; a.IsValid() && a.Port() == p.Port {
+		c.bad(&p.Port, "port %d is that of metrics on %s; give dnsProxy another one", p.Port, a)
 	}
 }
 
-func (a *DNSAnswer) defaults() { *a = DNSAnswer{TTL: Duration(time.Minute)} }
+func (x *DNSCache) check(c *checker) {
+	if !c.given(x) {
+		return
+	}
+	if x.Size == 0 {
+		for _, field := range []any{&x.MinTTL, &x.MaxTTL, &x.Negative, &x.Stale} {
+			if c.given(field) {
+				c.bad(field, "has no place beside size 0B: there is no cache")
+			}
+		}
+		return
+	}
+	field := any(&x.Size)
+	if !c.given(field) {
+		field = x // the short form
+	}
+	if low, high := Size(1<<20), Size(64<<30); x.Size < low || x.Size > high {
+		c.bad(field, "%v is out of range %v to %v", x.Size, low, high)
+	}
+	between(c, &x.MinTTL, 0, Duration(time.Hour))
+	between(c, &x.MaxTTL, Duration(time.Second), Duration(168*time.Hour))
+	between(c, &x.Negative, 0, Duration(3*time.Hour))
+	between(c, &x.Stale, 0, Duration(168*time.Hour))
+	if x.MinTTL > x.MaxTTL {
+		c.bad(&x.MinTTL, "minTTL %v is larger than maxTTL %v", x.MinTTL, x.MaxTTL)
+	}
+}
 
-func (a *DNSAnswer) decodeShort(d *decoder, p *place) {
-	d.value(p, reflect.ValueOf(&a.Code).Elem(), "dnsAnswer")
+func (l *DNSProxyLimits) check(c *checker) {
+	between(c, &l.Outstanding, 1, 1_000_000)
+	between(c, &l.OutstandingPerClient, 1, 1_000_000)
+	between(c, &l.Connections, 1, 1_000_000)
+	between(c, &l.ConnectionsPerClient, 1, 1_000_000)
+	between(c, &l.QueriesPerConnection, 1, 1000)
+	between(c, &l.IdleTimeout, Duration(100*time.Millisecond), Duration(time.Hour))
 }

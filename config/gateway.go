@@ -1,31 +1,211 @@
 package config
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
+
+// gateway is the gateway's nouns by name, and what they are used for.
+type gateway struct {
+	links       map[string]*Link
+	groups      map[string]*LinkGroup
+	policies    map[string]*Policy
+	classes     map[string]*Class
+	persistence map[string]*Persistence
+	dnsServers  map[string]*DNSServer
+
+	protected map[string]bool // link groups some virtual server of which has busy protection
+	usedBy    map[string]bool // policies, limit policies: "policy office" is used by a virtual server
+	balanced  map[string]bool // links that stand in a group
+}
+
+func newGateway() gateway {
+	return gateway{links: map[string]*Link{}, groups: map[string]*LinkGroup{}, policies: map[string]*Policy{},
+		classes: map[string]*Class{}, persistence: map[string]*Persistence{}, dnsServers: map[string]*DNSServer{},
+		protected: map[string]bool{}, usedBy: map[string]bool{}, balanced: map[string]bool{}}
+}
 
 // declareGateway enters the names of the gateway's nouns.
 func (c *checker) declareGateway() {
-	each(c, c.m.LinkGroups, func(g *LinkGroup, c *checker) { c.declare("link group", &g.Name) })
-	each(c, c.m.Persistence, func(p *Persistence, c *checker) { c.declare("persistence", &p.Name) })
+	g := &c.gateway
+	each(c, c.m.Links, func(l *Link, c *checker) { g.links[l.Name] = l })
+	each(c, c.m.LinkGroups, func(n *LinkGroup, c *checker) {
+		c.declare("link group", &n.Name)
+		g.groups[n.Name] = n
+		for _, m := range n.Members {
+			g.balanced[m.Link] = true
+		}
+	})
+	each(c, c.m.Persistence, func(p *Persistence, c *checker) {
+		c.declare("persistence", &p.Name)
+		g.persistence[p.Name] = p
+	})
 	each(c, c.m.DNSServerPools, func(p *DNSServerPool, c *checker) { c.declare("DNS server pool", &p.Name) })
-	each(c, c.m.DNSServers, func(s *DNSServer, c *checker) { c.declare("DNS server", &s.Name); s.settle(c) })
-	if o := c.m.Outbound; o != nil {
-		each(c, o.VirtualServers, func(v *OutboundVirtualServer, c *checker) { c.declare("outbound virtual server", &v.Name) })
-		each(c, o.Policies, func(p *Policy, c *checker) { c.declare("policy", &p.Name) })
-		each(c, o.Classes, func(k *Class, c *checker) { c.declare("class", &k.Name) })
-		each(c, o.LimitPolicies, func(p *LimitPolicy, c *checker) { c.declare("limit policy", &p.Name) })
+	each(c, c.m.DNSServers, func(s *DNSServer, c *checker) {
+		c.declare("DNS server", &s.Name)
+		s.settle(c)
+		g.dnsServers[s.Name] = s
+	})
+	if c.m.Outbound != nil {
+		c.declareOutbound(c.m.Outbound)
 	}
 }
 
-// settle moves the short form of the address into the list.
-func (s *DNSServer) settle(c *checker) {
-	if s.Address.IsValid() && !c.given(&s.Addresses) {
-		s.Addresses = []netip.Addr{s.Address}
+func (c *checker) declareOutbound(o *Outbound) {
+	g := &c.gateway
+	each(c, o.Policies, func(p *Policy, c *checker) {
+		c.declare("policy", &p.Name)
+		g.policies[p.Name] = p
+	})
+	each(c, o.Classes, func(k *Class, c *checker) {
+		c.declare("class", &k.Name)
+		g.classes[k.Name] = k
+	})
+	each(c, o.LimitPolicies, func(p *LimitPolicy, c *checker) { c.declare("limit policy", &p.Name) })
+	each(c, o.VirtualServers, func(v *OutboundVirtualServer, c *checker) {
+		c.declare("outbound virtual server", &v.Name)
+		g.usedBy["policy "+v.Policy], g.usedBy["limit policy "+v.LimitPolicy] = true, true
+		if v.BusyProtection {
+			for _, name := range c.groupsOf(v) {
+				g.protected[name] = true
+			}
+		}
+	})
+}
+
+// checkGateway checks the gateway's nouns but links.
+func (c *checker) checkGateway() {
+	each(c, c.m.LinkGroups, (*LinkGroup).check)
+	each(c, c.m.Persistence, (*Persistence).check)
+	if o := c.m.Outbound; o != nil {
+		c.of(o)
+		o.check(c)
+	} else if len(c.m.LinkGroups) > 0 && !c.broken {
+		c.of(c.m.LinkGroups[0])
+		c.warn(c.m.LinkGroups[0], "link groups have no effect: there is no section outbound that sends anything to them")
 	}
-	if s.Port == 0 {
-		s.Port = map[string]uint16{DNSOverTLS: 853, DNSOverHTTPS: 443}[s.Protocol]
+	each(c, c.m.DNSServers, (*DNSServer).check)
+	each(c, c.m.DNSServerPools, (*DNSServerPool).check)
+	if p := c.m.DNSProxy; p != nil {
+		c.of(p)
+		p.check(c)
 	}
-	s.Port = or(s.Port, 53)
-	if s.Protocol == DNSOverHTTPS {
-		s.Path = or(s.Path, "/dns-query")
+}
+
+// gatewayFiles notes the files that the gateway's nouns refer to.
+func (c *checker) gatewayFiles() {
+	each(c, c.m.DNSServers, func(s *DNSServer, c *checker) { c.depends(s.CAFile) })
+	if p := c.m.DNSProxy; p != nil {
+		each(c, p.Policies, func(p *DNSPolicy, c *checker) { c.depends(p.DomainFile) })
 	}
+}
+
+// groupsOf lists the link groups that a virtual server may send to.
+func (c *checker) groupsOf(v *OutboundVirtualServer) (names []string) {
+	add := func(a *PolicyAction) { names = append(names, a.LinkGroup, a.Backup) }
+	add(&PolicyAction{LinkGroup: v.LinkGroup, Backup: v.Backup})
+	if p := c.gateway.policies[v.Policy]; p != nil {
+		for _, r := range p.Rules {
+			add(&r.Action)
+		}
+		if p.Default != nil {
+			add(p.Default)
+		}
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return name == "" })
+}
+
+// linksOf lists the links of a group.
+func (g *LinkGroup) linksOf(c *checker) (links []*Link) {
+	for _, m := range g.Members {
+		if l := c.gateway.links[m.Link]; l != nil {
+			links = append(links, l)
+		}
+	}
+	return links
+}
+
+// canBeBusy says whether a link has anything that busy protection judges by.
+func canBeBusy(l *Link) bool { return l.MaxBandwidth != Bandwidths{} }
+
+// inside checks the interfaces of the inside.
+func (c *checker) inside(interfaces []string) {
+	distinct(c, interfaces)
+	for i := range interfaces {
+		name := &interfaces[i]
+		if !isInterface(*name) {
+			c.bad(name, "%s is no name of a network interface: 1 to 15 characters, no space, slash or colon", quote(*name))
+			continue
+		}
+		at := slices.IndexFunc(c.m.Links, func(l *Link) bool { return l != nil && l.Interface == *name })
+		if at >= 0 {
+			c.bad(name, "%s is the interface of link %q: it cannot be inside as well", *name, c.m.Links[at].Name)
+		}
+	}
+}
+
+// takesPart checks who takes part of a group: min, max and spill.
+func (c *checker) takesPart(low, high *int, spill []Spill) {
+	between(c, low, 0, 65535)
+	between(c, high, 0, 65535)
+	if *high > 0 && *low > *high {
+		c.bad(low, "min %d is larger than max %d", *low, *high)
+	}
+	distinct(c, spill)
+}
+
+// share checks weight and priority of a member of a group whose algorithm
+// counts weights, or does not (FAQ 1.1.15).
+func (c *checker) share(weight, priority *int, algorithm string, weighs bool) {
+	between(c, weight, 0, 65535)
+	between(c, priority, 0, 255)
+	if !weighs && c.given(weight) && *weight > 1 {
+		c.warn(weight, "has no effect: weights do not count in %s (FAQ 1.1.15); 0 alone does, which makes a reserve", algorithm)
+	}
+}
+
+// hash checks a mask, and fills it in where it counts.
+func (c *checker) hash(mask *Mask, algorithm string, hashes bool) {
+	switch {
+	case c.given(mask) && !hashes:
+		c.bad(mask, "belongs to the hashes, not to %s", algorithm)
+	case hashes && !c.given(mask):
+		mask.defaults()
+	}
+	between(c, &mask.V4, 0, 32)
+	between(c, &mask.V6, 0, 128)
+}
+
+// traffic checks the direction of an algorithm that looks at what remains of
+// links, and fills it in; it warns when nothing is known of them. field is
+// where the algorithm stands.
+func (c *checker) traffic(field any, direction *string, algorithm string, links []*Link) {
+	looks := algorithm == "bandwidth" || algorithm == "max-bandwidth"
+	switch {
+	case c.given(direction) && !looks:
+		c.bad(direction, "belongs to bandwidth and max-bandwidth, not to %s", algorithm)
+		return
+	case !looks:
+		return
+	}
+	*direction = or(*direction, "total")
+	if c.broken || len(links) == 0 {
+		return
+	}
+	lacks := slices.DeleteFunc(slices.Clone(links), func(l *Link) bool { return l.RateLimit.of(*direction) > 0 })
+	switch {
+	case len(lacks) == len(links):
+		c.warn(field, "%s knows nothing to go by: no link has a rateLimit, direction %s; it shares them out in turn", algorithm, *direction)
+	case len(lacks) > 0 && algorithm == "max-bandwidth":
+		c.warn(field, "max-bandwidth never chooses %s: it has no rateLimit, direction %s", lacks[0].Name, *direction)
+	}
+}
+
+// sameFamily says whether two lists of prefixes may have an address in common, as
+// far as their families tell. A list without entries is of both.
+func sameFamily(a, b []netip.Prefix) bool {
+	has := func(list []netip.Prefix, four bool) bool {
+		return len(list) == 0 || slices.ContainsFunc(list, func(p netip.Prefix) bool { return !p.IsValid() || p.Addr().Is4() == four })
+	}
+	return has(a, true) && has(b, true) || has(a, false) && has(b, false)
 }

@@ -120,9 +120,8 @@ func (b *Busy) defaults() { *b = Busy{Window: Duration(time.Second), Shed: "all"
 func (l *Link) defaults() { l.Busy.defaults() }
 
 func (l *Link) check(c *checker) {
-	if l.NextHop.IsValid() {
-		l.checkNextHop(c)
-	}
+	c.nextHop(&l.NextHop, false)
+	l.checkNextHop6(c)
 	c.endpoint(&l.Source)
 	if l.Source.IsValid() && l.NextHop.IsValid() && l.Source.Is4() != l.NextHop.Is4() {
 		c.bad(&l.Source, "%s and the next hop %s are of different families", l.Source, l.NextHop)
@@ -136,6 +135,7 @@ func (l *Link) check(c *checker) {
 	}
 	l.Busy.check(c, l)
 	l.Meter.check(c, l)
+	l.checkBalanced(c)
 	on := attachment{what: "link \"" + l.Name + "\"", source: l.Source, learnt: l.Interface != "" && !l.NextHop.IsValid()}
 	if l.NextHop.IsValid() {
 		on.addresses = []netip.Addr{l.NextHop}
@@ -154,21 +154,71 @@ func isInterface(name string) bool {
 	return 0 < len(name) && len(name) <= 15 && name != "." && name != ".." && !strings.ContainsAny(name, " \t\n\r\f\v/:")
 }
 
-// checkNextHop refuses what cannot be a neighbour's address (semantics B.3).
+// nextHop refuses what cannot be a neighbour's address (semantics B.3).
 // 127.0.0.0/8 is let through: pretend links of a test bench stand there.
-func (l *Link) checkNextHop(c *checker) {
-	a := l.NextHop
-	switch {
+func (c *checker) nextHop(field *netip.Addr, linkLocal bool) {
+	switch a := *field; {
+	case !a.IsValid():
 	case a.Is4() && a.As4()[0] == 0 || a.IsUnspecified():
-		c.bad(&l.NextHop, "%s is no host's address", a)
+		c.bad(field, "%s is no host's address", a)
 	case a.Is6() && a.IsLoopback():
-		c.bad(&l.NextHop, "%s is the loopback address", a)
-	case a.Is6() && a.IsLinkLocalUnicast():
-		c.bad(&l.NextHop, "%s is a link-local address; write the neighbour's global one", a)
+		c.bad(field, "%s is the loopback address", a)
+	case a.Is6() && a.IsLinkLocalUnicast() && !linkLocal:
+		c.bad(field, "%s is a link-local address; write the neighbour's global one", a)
 	default:
-		c.endpoint(&l.NextHop)
+		c.endpoint(field)
 	}
 }
+
+func (l *Link) checkNextHop6(c *checker) {
+	switch hop := l.NextHop6; {
+	case !hop.IsValid():
+		return
+	case hop.Is4():
+		c.bad(&l.NextHop6, "%s is an IPv4 address; nextHop is the place for it", hop)
+	case l.NextHop.Is6():
+		c.bad(&l.NextHop6, "has no place beside nextHop %s, which is for IPv6 already", l.NextHop)
+	case l.Interface == "":
+		c.bad(&l.NextHop6, "the link has no interface here: nothing is sent to it")
+	}
+	c.nextHop(&l.NextHop6, true)
+}
+
+// checkBalanced checks what holds for the traffic that is balanced over the
+// link.
+func (l *Link) checkBalanced(c *checker) {
+	for _, field := range []any{&l.SNAT, &l.MaxConnections, &l.NewConnections, &l.Shape} {
+		if c.given(field) && l.Interface == "" {
+			c.bad(field, "the link has no interface here, so nothing is balanced over it")
+		}
+	}
+	l.SNAT.check(c, l)
+	if c.given(&l.MaxConnections) {
+		between(c, &l.MaxConnections, 1, maxConnections)
+	}
+	if c.given(&l.NewConnections) {
+		between(c, &l.NewConnections, 1, maxNewConnections)
+	}
+	switch {
+	case !l.Shape || l.Interface == "":
+	case l.RateLimit == Bandwidths{}:
+		c.bad(&l.Shape, "there is no rateLimit to hold it below")
+	case l.RateLimit.In == 0 && l.RateLimit.Out == 0:
+		c.bad(&l.Shape, "each direction is shaped for itself: give rateLimit in, out or both, not only total")
+	}
+	if !c.gateway.balanced[l.Name] || c.broken {
+		for _, field := range []*int{&l.MaxConnections, &l.NewConnections} {
+			if c.given(field) && l.Interface != "" && !c.broken {
+				c.warn(field, "has no effect: no link group has link %q as a member", l.Name)
+			}
+		}
+	} else if l.Mark&ownMarks != 0 && c.m.Balances() {
+		c.warn(&l.Mark, "bits 0 to 28 of marks are Portolan's own where outbound balances; use %#x and above", ownMarks+1)
+	}
+}
+
+// ownMarks are the bits of packet marks that Portolan sets itself.
+const ownMarks = 1<<29 - 1
 
 // check fills in what follows from other shares, and refuses thresholds that
 // never end.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"reflect"
+	"slices"
 	"time"
 )
 
@@ -130,5 +131,83 @@ func (s *SlowOnline) decodeShort(d *decoder, p *place) {
 	on := true
 	if d.value(p, reflect.ValueOf(&on).Elem(), ""); !on {
 		*s = SlowOnline{}
+	}
+}
+
+func (g *LinkGroup) check(c *checker) {
+	links := g.linksOf(c)
+	c.takesPart(&g.Min, &g.Max, g.Spill)
+	c.hash(&g.Mask, string(g.Algorithm), g.Algorithm.Hashes())
+	c.traffic(&g.Algorithm, &g.Direction, string(g.Algorithm), links)
+	switch {
+	case c.given(&g.Debit) && g.Algorithm != LinkMaxBandwidth:
+		c.bad(&g.Debit, "belongs to max-bandwidth, not to %s", g.Algorithm)
+	case c.given(&g.Debit) && g.Debit == 0:
+		c.bad(&g.Debit, "is 0: nothing would be spread")
+	}
+	if c.given(&g.Activate) {
+		g.Activate.check(c)
+	}
+	between(c, &g.SlowOnline.Standby, 0, Duration(time.Hour))
+	between(c, &g.SlowOnline.Ramp, 0, Duration(time.Hour))
+	if c.given(&g.SlowOnline.Standby) && c.given(&g.SlowOnline.Ramp) && !g.SlowOnline.On() {
+		c.warn(&g.SlowOnline, "has no effect: standby and ramp are both 0s")
+	}
+	g.checkMembers(c)
+	g.warn(c, links)
+}
+
+func (g *LinkGroup) checkMembers(c *checker) {
+	if c.need(&g.Members, "members") {
+		c.empty(&g.Members, len(g.Members))
+	}
+	first := map[string]*LinkMember{}
+	each(c, g.Members, func(m *LinkMember, c *checker) {
+		if c.need(&m.Link, "link") && c.refer("link", &m.Link) {
+			if l := c.gateway.links[m.Link]; l.Interface == "" {
+				c.bad(&m.Link, "link %q has no interface here, so nothing can be sent over it", m.Link)
+			}
+			if other := first[m.Link]; other != nil {
+				c.bad(&m.Link, "%s is a member already, at %s", m.Link, other.Pos)
+			} else {
+				first[m.Link] = m
+			}
+		}
+		c.share(&m.Weight, &m.Priority, string(g.Algorithm), g.Algorithm.Weighs())
+		if c.given(&m.MaxConnections) {
+			between(c, &m.MaxConnections, 1, maxConnections)
+		}
+	})
+	c.of(g)
+}
+
+// warn warns of what has no effect.
+func (g *LinkGroup) warn(c *checker, links []*Link) {
+	busy := slices.ContainsFunc(links, canBeBusy)
+	if g.BusyProtection && !busy && len(links) > 0 {
+		c.warn(&g.BusyProtection, "has no effect: no link of the group has a maxBandwidth, so none is ever busy")
+	}
+	if i := slices.Index(g.Spill, SpillBusy); i >= 0 && !g.BusyProtection && !c.gateway.protected[g.Name] {
+		c.warn(&g.Spill[i], "has no effect without busyProtection, of the group or of a virtual server")
+	}
+	if x := &c.m.Proximity; g.Proximity && !x.Measures() && (!x.Enabled || len(x.Static) == 0) && !c.broken {
+		c.warn(&g.Proximity, "has no effect: proximity measures nothing, for it has no methods or is switched off (FAQ 1.2.21)")
+	}
+}
+
+func (a *Activate) check(c *checker) {
+	switch lower, upper := c.given(&a.Lower), c.given(&a.Upper); {
+	case lower && !upper:
+		a.Upper = a.Lower
+	case upper && !lower:
+		a.Lower = a.Upper
+	case !lower && a.Lower == 0 && !c.places[a].bad: // neither, nor the short form of both
+		c.bad(a, "at least one of lower, upper belongs here, 1%% to 100%%")
+		return
+	}
+	between(c, &a.Lower, 1, 100)
+	between(c, &a.Upper, 1, 100)
+	if a.Lower > a.Upper {
+		c.bad(&a.Lower, "lower %v is above upper %v: the group would be available and not at the same time", a.Lower, a.Upper)
 	}
 }

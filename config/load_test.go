@@ -40,10 +40,11 @@ func golden(t *testing.T, file, got string) {
 	}
 }
 
-// The sample of DESIGN 4, as far as it is built, and a golden JSON of the
-// model, which is also what the API hands out.
-func TestGood(t *testing.T) {
-	m, errs := Load(Source{FS: os.DirFS("testdata"), Dir: "good", Name: "portolan.yaml"})
+// good loads a file that nothing is wrong with, and compares the JSON of its
+// model, which is also what the API hands out, with a golden one.
+func good(t *testing.T, name string) *Model {
+	t.Helper()
+	m, errs := Load(Source{FS: os.DirFS("testdata"), Dir: "good", Name: name + ".yaml"})
 	if len(errs) > 0 {
 		t.Fatal(errs.Render())
 	}
@@ -51,7 +52,7 @@ func TestGood(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "testdata/good/portolan.json", string(got)+"\n")
+	golden(t, "testdata/good/"+name+".json", string(got)+"\n")
 
 	var back Model
 	if err := json.Unmarshal(got, &back); err != nil {
@@ -64,6 +65,20 @@ func TestGood(t *testing.T) {
 	if !bytes.Equal(got, again) {
 		t.Errorf("the model's JSON says something else when read back:\n%s", again)
 	}
+	return m
+}
+
+// The gateway's words, each of them once at least.
+func TestGood_Gateway(t *testing.T) {
+	m := good(t, "gateway")
+	if got, want := strings.Join(m.Files(), " "), "gateway.yaml telecom.txt ca.pem blocked.txt"; got != want {
+		t.Errorf("Files() = %s, want %s", got, want)
+	}
+}
+
+// The sample of DESIGN 4, as far as it is built.
+func TestGood(t *testing.T) {
+	m := good(t, "portolan")
 	if got, want := strings.Join(m.Files(), " "), "portolan.yaml example.com.zone telecom.txt ca.pem"; got != want {
 		t.Errorf("Files() = %s, want %s", got, want)
 	}

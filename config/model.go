@@ -89,6 +89,7 @@ func (c *checker) model() {
 	each(c, m.Probes, (*Probe).check)
 	each(c, m.Sites, (*Site).check)
 	each(c, m.Links, (*Link).check)
+	c.checkGateway()
 	c.of(&m.Proximity)
 	m.Proximity.check(c)
 	each(c, m.VirtualServers, (*VirtualServer).check)
@@ -134,6 +135,7 @@ func (c *checker) dependencies() {
 	each(c, c.m.ISPs, func(i *ISP, c *checker) { c.depends(i.PrefixFile) })
 	each(c, c.m.Probes, func(p *Probe, c *checker) { c.depends(p.CAFile) })
 	c.depends(c.m.DNS.Cookies.SecretFile)
+	c.gatewayFiles()
 }
 
 func (n *Node) check(c *checker) {

@@ -1,6 +1,10 @@
 package config
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
 
 // Outbound is the gateway's half: each new connection of the inside that a
 // virtual server takes leaves by a well-chosen link, and stays on it. What no
@@ -77,13 +81,11 @@ func (v *OutboundVirtualServer) Default(policy *Policy) PolicyAction {
 	if policy != nil && policy.Default != nil {
 		return *policy.Default
 	}
-	a := PolicyAction{OnFailure: FailureDrop, OnBusy: BusyLapse}
 	if v.LinkGroup == "" {
-		a.Do = ActionDrop
-		return a
+		return PolicyAction{Do: ActionDrop}
 	}
-	a.LinkGroup, a.Backup, a.Persistence = v.LinkGroup, v.Backup, v.Persistence
-	return a
+	return PolicyAction{LinkGroup: v.LinkGroup, Backup: v.Backup, Persistence: v.Persistence,
+		OnFailure: FailureDrop, OnBusy: BusyLapse}
 }
 
 func (o *Outbound) defaults() {
@@ -92,4 +94,168 @@ func (o *Outbound) defaults() {
 
 func (v *OutboundVirtualServer) defaults() {
 	*v = OutboundVirtualServer{Enabled: true, Protocol: ProtocolAny, Destinations: everywhere()}
+}
+
+const (
+	maxNewConnections  = 10_000_000 // a second
+	maxVirtualServers  = 1000       // the kernel tries those of one prefix one after another
+	maxBalancedLinks   = 1023       // which ten bits of a mark can tell apart
+	maxTrackedSessions = 100_000_000
+)
+
+func (o *Outbound) check(c *checker) {
+	if !o.Local {
+		c.need(&o.Interfaces, "interfaces")
+	}
+	c.empty(&o.Interfaces, len(o.Interfaces))
+	c.inside(o.Interfaces)
+	c.empty(&o.Exempt, len(o.Exempt))
+	distinct(c, o.Exempt)
+	o.ConnectionTracking.check(c)
+	if c.need(&o.VirtualServers, "virtualServers") {
+		c.empty(&o.VirtualServers, len(o.VirtualServers))
+	}
+	if n := len(o.VirtualServers); n > maxVirtualServers {
+		c.bad(&o.VirtualServers, "%d virtual servers are more than %d", n, maxVirtualServers)
+	}
+	if n := len(c.gateway.balanced); n > maxBalancedLinks {
+		c.bad(o, "%d links stand in link groups, more than %d", n, maxBalancedLinks)
+	}
+	taken := map[specific][]*OutboundVirtualServer{}
+	each(c, o.VirtualServers, func(v *OutboundVirtualServer, c *checker) {
+		v.check(c)
+		if v.Enabled && len(o.VirtualServers) <= maxVirtualServers {
+			v.reached(c, taken)
+		}
+	})
+	each(c, o.Policies, (*Policy).check)
+	c.checkClasses(o.Classes)
+	each(c, o.LimitPolicies, (*LimitPolicy).check)
+	c.of(o)
+}
+
+func (t *ConnectionTracking) check(c *checker) {
+	if c.given(&t.Max) {
+		between(c, &t.Max, 1024, maxTrackedSessions)
+	}
+	for _, d := range []*Duration{&t.TimeWait, &t.Close} {
+		switch {
+		case !c.given(d):
+		case *d%Duration(time.Second) != 0:
+			c.bad(d, "%v is not a whole number of seconds", *d)
+		default:
+			between(c, d, Duration(time.Second), Duration(10*time.Minute))
+		}
+	}
+}
+
+func (v *OutboundVirtualServer) check(c *checker) {
+	c.empty(&v.Destinations, len(v.Destinations))
+	distinct(c, v.Destinations)
+	c.empty(&v.Ports, len(v.Ports))
+	if len(v.Ports) > 0 && !v.Protocol.HasPorts() && v.Protocol != ProtocolAny && v.Protocol != "" {
+		c.bad(&v.Ports, "%s has no ports", v.Protocol)
+	}
+	for i := range v.Ports {
+		for _, other := range v.Ports[:min(i, maxPortRanges)] {
+			if p := v.Ports[i]; p.From > 0 && (p.Has(other.From) || other.Has(p.From)) {
+				c.bad(&v.Ports[i], "%s has ports in common with %s", p, other)
+				break
+			}
+		}
+	}
+	if len(v.Ports) > maxPortRanges {
+		c.bad(&v.Ports, "%d ranges are more than %d", len(v.Ports), maxPortRanges)
+	}
+	v.checkGroups(c)
+	if c.given(&v.MaxConnections) {
+		between(c, &v.MaxConnections, 1, maxConnections)
+	}
+	if c.given(&v.NewConnections) {
+		between(c, &v.NewConnections, 1, maxNewConnections)
+	}
+	if c.given(&v.LimitPolicy) {
+		c.refer("limit policy", &v.LimitPolicy)
+	}
+}
+
+// maxPortRanges bounds the ranges of ports of a virtual server.
+const maxPortRanges = 256
+
+// checkGroups checks where a virtual server sends to.
+func (v *OutboundVirtualServer) checkGroups(c *checker) {
+	if !c.given(&v.Policy) && !c.given(&v.LinkGroup) {
+		c.bad(v, "at least one of linkGroup, policy belongs here")
+	}
+	if c.given(&v.Policy) {
+		c.refer("policy", &v.Policy)
+	}
+	if c.given(&v.LinkGroup) {
+		c.refer("link group", &v.LinkGroup)
+	}
+	if c.given(&v.Backup) {
+		c.refer("link group", &v.Backup)
+	}
+	if c.given(&v.Persistence) {
+		c.refer("persistence", &v.Persistence)
+	}
+	if v.LinkGroup != "" && v.LinkGroup == v.Backup {
+		c.bad(&v.Backup, "%q is the link group itself", v.Backup)
+	}
+	for _, field := range []*string{&v.Backup, &v.Persistence} {
+		if c.given(field) && !c.given(&v.LinkGroup) {
+			c.bad(field, "belongs to a linkGroup, which is not given; actions of a policy have their own")
+		}
+	}
+	if p := c.gateway.policies[v.Policy]; p != nil && p.Default != nil && v.LinkGroup != "" {
+		c.warn(&v.LinkGroup, "has no effect: policy %q has a default of its own", v.Policy)
+	}
+	if v.BusyProtection && !c.broken {
+		names := c.groupsOf(v)
+		if len(names) > 0 && !slices.ContainsFunc(names, func(name string) bool {
+			g := c.gateway.groups[name]
+			return g == nil || slices.ContainsFunc(g.linksOf(c), canBeBusy)
+		}) {
+			c.warn(&v.BusyProtection, "has no effect: no link that it may use has a maxBandwidth, so none is ever busy")
+		}
+	}
+}
+
+// specific is what decides which of several virtual servers has a connection.
+type specific struct {
+	prefix   netip.Prefix
+	protocol IPProtocol
+	ports    bool
+}
+
+// reached refuses a virtual server that takes nothing from those before it of
+// which it is no more specific: two identical ones among others.
+func (v *OutboundVirtualServer) reached(c *checker, taken map[specific][]*OutboundVirtualServer) {
+	var by *OutboundVirtualServer
+	reached, seen := false, map[netip.Prefix]bool{}
+	for _, p := range v.Destinations {
+		if seen[p] || !p.IsValid() {
+			continue // told already
+		}
+		seen[p] = true
+		at := specific{p, v.Protocol, len(v.Ports) > 0}
+		other := slices.IndexFunc(taken[at], func(o *OutboundVirtualServer) bool { return o.hasPortsOf(v) })
+		if other < 0 {
+			reached = true
+			taken[at] = append(taken[at], v)
+		} else {
+			by = taken[at][other]
+		}
+	}
+	if by != nil && !reached {
+		c.bad(v, "is never reached: virtual server %q takes all of it before it", by.Name)
+	}
+}
+
+// hasPortsOf says whether v has all ports of another that has ports, or has
+// none either.
+func (v *OutboundVirtualServer) hasPortsOf(o *OutboundVirtualServer) bool {
+	return !slices.ContainsFunc(o.Ports, func(p PortRange) bool {
+		return !slices.ContainsFunc(v.Ports, func(q PortRange) bool { return q.From <= p.From && p.To <= q.To })
+	})
 }

@@ -8,8 +8,8 @@ import "time"
 type Persistence struct {
 	Name            string   `yaml:"name" json:"name"`
 	By              string   `yaml:"by" json:"by" words:"persistenceBy"`           // what makes two connections similar (default source)
-	Mask            Mask     `yaml:"mask" json:"mask"`                             // leading bits of the source that count (default 32 and 128)
-	DestinationMask Mask     `yaml:"destinationMask" json:"destinationMask"`       // source-destination: leading bits of the destination that count (default 32 and 128)
+	Mask            Mask     `yaml:"mask" json:"mask"`                             // leading bits of the source that count, 1 to 32 and 1 to 128 (default 32 and 128)
+	DestinationMask Mask     `yaml:"destinationMask" json:"destinationMask"`       // source-destination: leading bits of the destination that count, as in mask
 	Timeout         Duration `yaml:"timeout" json:"timeout"`                       // an entry goes after so long without a new connection, 1s to 168h (default 10m)
 	OverrideLimit   bool     `yaml:"overrideLimit" json:"overrideLimit,omitempty"` // whoever has an entry passes every limit of the link and of the virtual server, and busy protection (FAQ 1.2.8); without, an entry whose link is at a limit is passed over
 	OverrideBusy    bool     `yaml:"overrideBusy" json:"overrideBusy,omitempty"`   // whoever has an entry passes busy protection, but no limit (C2)
@@ -27,4 +27,19 @@ func (p *Persistence) defaults() {
 	*p = Persistence{By: PersistBySource, Timeout: Duration(10 * time.Minute), MaxEntries: 65536}
 	p.Mask.defaults()
 	p.DestinationMask.defaults()
+}
+
+func (p *Persistence) check(c *checker) {
+	for _, m := range []*Mask{&p.Mask, &p.DestinationMask} {
+		between(c, &m.V4, 1, 32)
+		between(c, &m.V6, 1, 128)
+	}
+	if c.given(&p.DestinationMask) && p.By != PersistBySourceDestination {
+		c.bad(&p.DestinationMask, "belongs to by: source-destination, not to %s", p.By)
+	}
+	between(c, &p.Timeout, Duration(time.Second), Duration(168*time.Hour))
+	between(c, &p.MaxEntries, 256, 4_000_000)
+	if p.OverrideBusy && p.OverrideLimit {
+		c.warn(&p.OverrideBusy, "has no effect: overrideLimit passes busy protection too")
+	}
 }

@@ -25,8 +25,8 @@ type PolicyAction struct {
 	LinkGroup   string      `yaml:"linkGroup" json:"linkGroup,omitempty"`             // one of its links takes the connection
 	Backup      string      `yaml:"backup" json:"backup,omitempty"`                   // the link group while linkGroup is not available
 	Persistence string      `yaml:"persistence" json:"persistence,omitempty"`         // which clients keep the link that they have
-	OnFailure   FailureWord `yaml:"onFailure" json:"onFailure" words:"actionFailure"` // when no link is found: all are down, held or at a limit (default drop)
-	OnBusy      BusyWord    `yaml:"onBusy" json:"onBusy" words:"actionBusy"`          // when all links that could take it are busy, with busy protection (default lapse)
+	OnFailure   FailureWord `yaml:"onFailure" json:"onFailure,omitempty" words:"actionFailure"` // when no link is found: all are down, held or at a limit (default drop)
+	OnBusy      BusyWord    `yaml:"onBusy" json:"onBusy,omitempty" words:"actionBusy"`          // when all links that could take it are busy, with busy protection (default lapse)
 	TOS         *TOS        `yaml:"tos" json:"tos,omitempty"`                         // set in what the connection sends out
 	Pos         Pos         `yaml:"-" json:"-"`
 }
@@ -63,5 +63,105 @@ func (a *PolicyAction) defaults() { *a = PolicyAction{OnFailure: FailureDrop, On
 func (a *PolicyAction) decodeShort(d *decoder, p *place) {
 	if word, _, _ := scalarText(p.node); d.word(p, word, "policyAction") {
 		a.Do = ActionWord(word)
+	}
+}
+
+// maxPolicyRules bounds the rules of a policy: the kernel tries them one after
+// another.
+const maxPolicyRules = 1000
+
+func (p *Policy) check(c *checker) {
+	c.empty(&p.Rules, len(p.Rules))
+	if !c.given(&p.Rules) && p.Default == nil {
+		c.bad(p, "has neither rules nor default: it says nothing")
+	}
+	if !c.gateway.usedBy["policy "+p.Name] {
+		c.warn(&p.Name, "no virtual server uses it")
+	}
+	if len(p.Rules) > maxPolicyRules {
+		c.bad(&p.Rules, "%d rules are more than %d", len(p.Rules), maxPolicyRules)
+		return
+	}
+	everything := p.checkRules(c)
+	c.of(p)
+	if d := p.Default; d != nil {
+		d.check(c)
+		if everything > 0 {
+			c.bad(d, "is never reached: rule %d has no class and takes everything", everything)
+		}
+		const text = "there is no rule after the default to continue with"
+		if d.OnFailure == FailureContinue {
+			c.bad(&d.OnFailure, text)
+		}
+		if d.OnBusy == BusyContinue {
+			c.bad(&d.OnBusy, text)
+		}
+	}
+}
+
+// checkRules checks the rules and gives the number of the one that takes
+// everything, or 0.
+func (p *Policy) checkRules(c *checker) (everything int) {
+	taken := map[string]int{}
+	for i, r := range p.Rules {
+		c.of(r)
+		if c.given(&r.Class) {
+			c.refer("class", &r.Class)
+		}
+		if c.need(&r.Action, "action") {
+			r.Action.check(c)
+		}
+		at := taken[r.Class]
+		switch {
+		case everything > 0:
+			c.bad(r, "is never reached: rule %d has no class and takes everything", everything)
+		case at > 0:
+			c.bad(r, "is never reached: rule %d takes class %q already", at, r.Class)
+		case r.Action.goesOn():
+		case !c.given(&r.Class):
+			everything = i + 1
+		default:
+			taken[r.Class] = i + 1
+		}
+	}
+	return everything
+}
+
+// goesOn says whether the next rule may have a turn after the action.
+func (a *PolicyAction) goesOn() bool {
+	return a.OnFailure == FailureContinue || a.OnBusy == BusyContinue
+}
+
+func (a *PolicyAction) check(c *checker) {
+	if c.broken && a.Do == "" && a.LinkGroup == "" || c.places[a] != nil && c.places[a].bad {
+		return
+	}
+	c.oneOf(a, []bool{c.given(&a.Do) || a.Do != "", c.given(&a.LinkGroup)}, "do, linkGroup")
+	if c.given(&a.LinkGroup) {
+		c.refer("link group", &a.LinkGroup)
+	}
+	if c.given(&a.Backup) {
+		c.refer("link group", &a.Backup)
+	}
+	if c.given(&a.Persistence) {
+		c.refer("persistence", &a.Persistence)
+	}
+	if a.LinkGroup != "" && a.LinkGroup == a.Backup {
+		c.bad(&a.Backup, "%q is the link group itself", a.Backup)
+	}
+	if a.Do != "" {
+		for _, field := range []any{&a.Backup, &a.Persistence, &a.OnFailure, &a.OnBusy} {
+			if c.given(field) {
+				c.bad(field, "belongs to a linkGroup, not to %s", a.Do)
+			}
+		}
+		a.OnFailure, a.OnBusy = "", ""
+	}
+	if a.Do == ActionDrop && a.TOS != nil {
+		c.bad(a.TOS, "nothing is sent that it could be set in")
+	}
+	g := c.gateway.groups[a.LinkGroup]
+	if a.OnBusy == BusyContinue && g != nil && !g.BusyProtection && !c.gateway.protected[g.Name] {
+		c.warn(&a.OnBusy, "has no effect: link group %q has no busyProtection, nor has a virtual server that uses it", g.Name)
 	}
 }

@@ -119,6 +119,7 @@ var forms = map[string]string{
 }
 
 var plurals = strings.NewReplacer("list of name of a probe", "list of names of probes",
+	"list of name of an ISP", "list of names of ISPs", "list of name of a class", "list of names of classes",
 	"list of path of a file", "list of paths of files", "list of number", "list of numbers", "list of text", "list of texts",
 	"list of address", "list of addresses", "list of prefix", "list of prefixes", "list of [word]", "list of [words]")
 

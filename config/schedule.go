@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	_ "time/tzdata" // zones mean the same on hosts that know none
 )
 
 // Schedule is a time of the week: on these days from one time of the day to
@@ -116,4 +117,24 @@ func (s *Schedule) on(day time.Weekday) bool {
 		}
 	}
 	return len(s.Days) == 0
+}
+
+func (s *Schedule) check(c *checker) {
+	c.empty(&s.Days, len(s.Days))
+	distinct(c, s.Days)
+	switch {
+	case s.From == endOfDay:
+		c.bad(&s.From, "24:00 is where a day ends; write 00:00")
+	case s.From == s.To:
+		c.bad(&s.To, "%v is where it begins as well: it would hold at no time; write 24:00 for the end of the day", s.To)
+	}
+	if !c.given(&s.Zone) {
+		return
+	}
+	where, err := time.LoadLocation(s.Zone)
+	if s.Zone == "" || s.Zone == "Local" || err != nil {
+		c.bad(&s.Zone, "%s is no time zone of the IANA list such as Europe/Madrid or UTC", quote(s.Zone))
+		return
+	}
+	s.Location = where
 }
