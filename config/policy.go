@@ -21,13 +21,13 @@ type PolicyRule struct {
 // the routing table, or nowhere. Exactly one of do and linkGroup is given; in
 // YAML it is also a bare word of do.
 type PolicyAction struct {
-	Do          ActionWord  `yaml:"do" json:"do,omitempty" words:"policyAction"`      // instead of a link group
-	LinkGroup   string      `yaml:"linkGroup" json:"linkGroup,omitempty"`             // one of its links takes the connection
-	Backup      string      `yaml:"backup" json:"backup,omitempty"`                   // the link group while linkGroup is not available
-	Persistence string      `yaml:"persistence" json:"persistence,omitempty"`         // which clients keep the link that they have
+	Do          ActionWord  `yaml:"do" json:"do,omitempty" words:"policyAction"`                // instead of a link group
+	LinkGroup   string      `yaml:"linkGroup" json:"linkGroup,omitempty"`                       // one of its links takes the connection
+	Backup      string      `yaml:"backup" json:"backup,omitempty"`                             // the link group while linkGroup is not available
+	Persistence string      `yaml:"persistence" json:"persistence,omitempty"`                   // which clients keep the link that they have
 	OnFailure   FailureWord `yaml:"onFailure" json:"onFailure,omitempty" words:"actionFailure"` // when no link is found: all are down, held or at a limit (default drop)
 	OnBusy      BusyWord    `yaml:"onBusy" json:"onBusy,omitempty" words:"actionBusy"`          // when all links that could take it are busy, with busy protection (default lapse)
-	TOS         *TOS        `yaml:"tos" json:"tos,omitempty"`                         // set in what the connection sends out
+	TOS         *TOS        `yaml:"tos" json:"tos,omitempty"`                                   // set in what the connection sends out
 	Pos         Pos         `yaml:"-" json:"-"`
 }
 
