@@ -103,7 +103,7 @@ func (g *Group) State(t *status.Table) (reason Reason, waiting bool) {
 // Use makes the set for t the one that Active gives without work. The owner
 // calls it when a row of Needs changes, for nested groups first, so that no
 // query has to.
-func (g *Group) Use(t *status.Table) { g.current.Store(g.evaluate(t, nil, nil)) }
+func (g *Group) Use(t *status.Table) { g.current.Store(g.evaluate(t, nil, nil, nil)) }
 
 // active gives the set for t: the current one if no row that it was made from
 // has moved (T25), else a new one.
@@ -118,7 +118,7 @@ func (g *Group) active(t *status.Table) *activeSet {
 			return a
 		}
 	}
-	fresh := g.evaluate(t, nil, nil)
+	fresh := g.evaluate(t, nil, nil, nil)
 	if a == nil {
 		g.current.CompareAndSwap(nil, fresh)
 	}
@@ -141,13 +141,14 @@ type standing struct {
 	row                    *status.Row // that takes it out, held or down; nil if usable
 	busyRow, fullRow       *status.Row // that load it; nil if only a group below is so
 	shed                   bool        // busyRow is busy for this client alone
+	own                    Condition   // what the owner says beside the rows
 }
 
 func (s standing) out() bool { return s.down || s.held }
 
 // stand combines the rows of a member: the first bad one speaks for it, an
 // operator's word before a probe's. The rows of shed count as busy.
-func (m *Member) stand(t *status.Table, shed []*status.Row) (s standing, waiting bool) {
+func (m *Member) stand(t *status.Table, shed []*status.Row, own []Condition) (s standing, waiting bool) {
 	s.Member = m
 	for _, id := range m.Needs {
 		r := t.Row(id)
@@ -169,9 +170,13 @@ func (m *Member) stand(t *status.Table, shed []*status.Row) (s standing, waiting
 			s.down, s.row = true, r
 		}
 	}
+	if m.Index < len(own) {
+		s.own = own[m.Index]
+		s.down = s.down || s.own.Aside && !s.held
+		s.busy, s.full = s.busy || s.own.Busy, s.full || s.own.Full
+	}
 	if m.Group != nil && !s.out() {
-		a := m.Group.active(t)
-		a = m.Group.without(a, t, a.maskOf(shed))
+		a := m.Group.activeAs(t, shed, own)
 		waiting = waiting || a.waiting
 		s.busy = s.busy || a.lapsed
 		s.full = s.full || a.reason == Full
@@ -193,8 +198,9 @@ func (m *Member) stand(t *status.Table, shed []*status.Row) (s standing, waiting
 //	     ├─ full ── out; all full: Full, no lower level (T24)
 //	     └─ busy ── out; all busy: protection lapses, all in (1.2.26)
 //
-// The rows of shed count as busy, for clients whom they shed.
-func (g *Group) evaluate(t *status.Table, shed []*status.Row, tr *Trace) *activeSet {
+// The rows of shed count as busy, for clients whom they shed; own is what the
+// owner says of members beside their rows.
+func (g *Group) evaluate(t *status.Table, shed []*status.Row, own []Condition, tr *Trace) *activeSet {
 	a := &activeSet{rows: make([]*status.Row, len(g.needs)), busy: shed, sheds: g.shedding(t)}
 	for i, id := range g.needs {
 		a.rows[i] = t.Row(id)
@@ -203,7 +209,7 @@ func (g *Group) evaluate(t *status.Table, shed []*status.Row, tr *Trace) *active
 	e := evaluation{group: g, set: a, all: make([]standing, len(g.members))}
 	for i, m := range g.members {
 		var waiting bool
-		e.all[i], waiting = m.stand(t, shed)
+		e.all[i], waiting = m.stand(t, shed, own)
 		a.waiting = a.waiting || waiting
 	}
 	e.panicked = g.ignoreHealth(e.all)
@@ -378,21 +384,23 @@ func (e *evaluation) why(s standing) (active bool, why string) {
 	inPart := slices.ContainsFunc(e.part, func(p standing) bool { return p.Member == s.Member })
 	switch {
 	case active && e.set.lapsed:
-		return true, loaded(s.busyWord()+", but all that take part are", s.busyRow)
+		return true, s.tellLoad(s.busyWord()+", but all that take part are", s.busyRow)
 	case active && e.panicked && s.row != nil:
 		return true, s.blame("health ignored")
 	case active:
-		return true, ""
+		return true, s.own.Why
 	case s.held:
 		return false, s.blame("held")
+	case s.down && s.own.Aside && s.row == nil:
+		return false, s.own.told("not yet in service")
 	case s.down && e.short && s.row == nil:
 		return false, "usable, but fewer than the quorum are"
 	case s.down:
 		return false, s.blame("down")
 	case inPart && s.full, s.full && e.group.rules.Spill&SpillFull != 0:
-		return false, loaded("full", s.fullRow)
+		return false, s.tellLoad("full", s.fullRow)
 	case inPart && s.busy, s.busy && e.group.rules.Spill&SpillBusy != 0:
-		return false, loaded(s.busyWord(), s.busyRow)
+		return false, s.tellLoad(s.busyWord(), s.busyRow)
 	case s.Weight == 0 && !e.reserve:
 		return false, "a reserve (weight 0): others are usable"
 	case s.Weight != 0 && e.reserve:
@@ -421,6 +429,14 @@ func (s standing) busyWord() string {
 		return "busy for this client's slice"
 	}
 	return "busy"
+}
+
+// tellLoad adds who says so: a row, or else the owner.
+func (s standing) tellLoad(what string, r *status.Row) string {
+	if r == nil && s.own != (Condition{}) {
+		return s.own.told(what)
+	}
+	return loaded(what, r)
 }
 
 // loaded adds the row that is busy or full, with its figures.

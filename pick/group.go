@@ -112,6 +112,11 @@ type Input struct {
 	Answers int    // how many distinct members are wanted; 0 is 1
 	Notes   *Notes // takes what is to be remembered once this is served; nil: it is not served
 
+	// Own is what the owner knows of members beside their rows, by
+	// [Member.Index]; those beyond it are as their rows say. Nil: nothing. With
+	// it the choice is for no client in particular: nobody sheds a slice of them.
+	Own []Condition
+
 	scratch *scratch
 	trace   *SlotTrace
 }

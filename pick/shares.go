@@ -69,7 +69,7 @@ func (d Distribution) Equal(o Distribution) bool {
 func (g *Group) Shares(in Input, into []Share, tr *Trace) (Distribution, Reason) {
 	a := g.activeFor(&in)
 	if tr != nil {
-		a = g.evaluate(in.Table, a.busy, tr)
+		a = g.evaluate(in.Table, a.busy, in.Own, tr)
 	}
 	declined := Distribution{Shares: into, Width: a.width(in.Client.Addr)}
 	if a.reason != Chosen {

@@ -70,8 +70,11 @@ func (g *Group) appendLeavesFor(into []*Member, in *Input) []*Member {
 // Sheds says whether there are clients for whom ActiveFor may differ.
 func (g *Group) Sheds(t *status.Table) bool { return len(g.active(t).sheds) > 0 }
 
-// activeFor gives the set for a client.
+// activeFor gives the set for a client, or as the owner's conditions have it.
 func (g *Group) activeFor(in *Input) *activeSet {
+	if in.Own != nil {
+		return g.activeAs(in.Table, nil, in.Own)
+	}
 	a := g.active(in.Table)
 	if len(a.sheds) == 0 {
 		return a
@@ -99,7 +102,7 @@ func (g *Group) without(a *activeSet, t *status.Table, mask uint64) *activeSet {
 			rows = append(rows, s.row)
 		}
 	}
-	fresh := variant{mask, g.evaluate(t, rows, nil)}
+	fresh := variant{mask, g.evaluate(t, rows, nil, nil)}
 	more := []variant{fresh}
 	if kept != nil {
 		more = append(slices.Clone(*kept), fresh)

@@ -176,6 +176,6 @@ func (tr *Trace) standings(t *status.Table, e *evaluation) {
 // Explain tells who takes part, without choosing for anybody.
 func (g *Group) Explain(t *status.Table) *Trace {
 	tr := &Trace{}
-	_, _ = tr.ended(Distribution{}, g.evaluate(t, nil, tr).reason)
+	_, _ = tr.ended(Distribution{}, g.evaluate(t, nil, nil, tr).reason)
 	return tr
 }

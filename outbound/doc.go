@@ -1,0 +1,15 @@
+// Package outbound makes a machine with several links a gateway: each new
+// connection from the inside leaves by a well chosen link. Which virtual server
+// and policy rule a connection falls under, and then persistence, proximity and
+// the algorithm of a link group, is decided by the kernel, from tables that this
+// package keeps filled; so the choice costs nothing to speak of, and goes on
+// while the daemon is down.
+//
+// It does not forward, count or probe: package kernel makes Linux do what is
+// wished, packages link and probe write the rows by which links are judged.
+//
+// What is of no use is not touched: a tick that finds everything as before
+// writes nothing, and one that has to move a few connections writes a few slots.
+//
+// Start reading at [Group.Tick], which is what a group is given each second.
+package outbound
