@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/portolan-lb/portolan/busy"
 	"github.com/portolan-lb/portolan/config"
@@ -48,7 +49,7 @@ func (m *Member) weight() float64 { return float64(max(m.Weight, 1)) }
 func NewGroup(c *config.LinkGroup, links []*config.Link, number func(link string) uint16) (*Group, error) {
 	g := &Group{Name: c.Name, algorithm: c.Algorithm,
 		activate: activation{int(c.Activate.Lower), int(c.Activate.Upper)},
-		slow:     pick.SlowOnline{Standby: c.SlowOnline.Standby.Duration(), Ramp: c.SlowOnline.Ramp.Duration()},
+		slow:     pick.SlowOnline{Standby: time.Duration(c.SlowOnline.Standby), Ramp: time.Duration(c.SlowOnline.Ramp)},
 		fast:     c.Algorithm.Counts()}
 	members := make([]*pick.Member, len(c.Members))
 	names := make([]string, len(c.Members))

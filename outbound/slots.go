@@ -3,7 +3,6 @@ package outbound
 import (
 	"cmp"
 	"math"
-	"slices"
 )
 
 // SlotCount is how many slots a group has. The kernel draws one of them for a
@@ -83,31 +82,28 @@ func apportion(parts []float64, counts []int) {
 
 func sign(n int) int { return cmp.Compare(n, 0) }
 
-// layOut lays counts out evenly, in the order in which pick's round robin goes:
-// the j-th turn of a link with c slots stands at moment (2j+1)/2c of the round,
-// ties to the earlier link. So neighbours in the table are links that differ,
-// and any run of connections is shared as the whole.
-func layOut(ids []uint16, counts []int) Slots {
-	var turns [SlotCount]turn
-	n := 0
-	for i, c := range counts {
-		for j := range c {
-			turns[n] = turn{2*j + 1, 2 * c, ids[i]}
-			n++
-		}
+// layOut lays counts out by smooth weighted round robin: each turn every link
+// earns its count, and the one that has most saved up takes the slot and pays
+// for all; of equals the earlier one. So a run of any length, from anywhere, is
+// shared as the whole is, and links with few slots do not come in a row either.
+func layOut(ids []uint16, counts []int) (s Slots) {
+	total := 0
+	for _, c := range counts {
+		total += c
 	}
-	slices.SortStableFunc(turns[:n], func(a, b turn) int { return cmp.Compare(a.at*b.of, b.at*a.of) })
-	var s Slots
-	for i, t := range turns[:n] {
-		s[i] = t.id
+	saved := make([]int, len(counts))
+	for slot := range total {
+		most := 0
+		for i, c := range counts {
+			saved[i] += c
+			if saved[i] > saved[most] {
+				most = i
+			}
+		}
+		saved[most] -= total
+		s[slot] = ids[most]
 	}
 	return s
-}
-
-// turn of a link comes at at/of of the round.
-type turn struct {
-	at, of int
-	id     uint16
 }
 
 // toward gives a table with the given counts, which sum up to SlotCount or to
@@ -118,21 +114,20 @@ func (s *Slots) toward(ids []uint16, counts []int) Slots {
 	if s.Empty() {
 		return layOut(ids, counts)
 	}
-	var place [MaxLink + 1]int16 // of a link among ids, counted from 1
+	var place places
 	for i, id := range ids {
 		place[id] = int16(i + 1)
 	}
 	have := make([]int, 2*len(ids))
 	have, seen := have[:len(ids)], have[len(ids):]
 	for _, id := range s {
-		if p := place[id]; p > 0 {
-			have[p-1]++
+		if p := place.of(id); p >= 0 {
+			have[p]++
 		}
 	}
 	next, free := *s, 0
 	for i, id := range s {
-		p := int(place[id]) - 1
-		if p >= 0 {
+		if p := place.of(id); p >= 0 {
 			seen[p]++
 			if !released(seen[p]-1, have[p], have[p]-counts[p]) {
 				continue
@@ -148,10 +143,22 @@ func (s *Slots) toward(ids []uint16, counts []int) Slots {
 		have[i] = max(counts[i]-have[i], 0)
 	}
 	next.fill(layOut(ids, have))
-	if next.lumps(place[:], counts) > lumpsMost {
+	if next.lumps(&place, counts) > lumpsMost {
 		return layOut(ids, counts)
 	}
 	return next
+}
+
+// places is where links stand in a list, by their numbers, counted from 1.
+type places [MaxLink + 1]int16
+
+// of gives where a link stands, from 0 on, or -1. A table that was read back
+// may have any number in it.
+func (p *places) of(id uint16) int {
+	if id > MaxLink {
+		return -1
+	}
+	return int(p[id]) - 1
 }
 
 // released says whether the k-th of a link's slots is one of those that it
@@ -178,7 +185,7 @@ const lumpsMost = 4
 
 // lumps gives how many connections a run of any length, from anywhere, may
 // bring a link more or fewer than its share: the most of all links.
-func (s *Slots) lumps(place []int16, counts []int) (most float64) {
+func (s *Slots) lumps(place *places, counts []int) (most float64) {
 	const wide = 16 // links without memory of their own
 	var a [3 * wide]float64
 	m := a[:]
@@ -188,7 +195,7 @@ func (s *Slots) lumps(place []int16, counts []int) (most float64) {
 	n := len(counts)
 	low, high, had := m[:n], m[n:2*n], m[2*n:3*n]
 	for i, id := range s {
-		p := place[id] - 1
+		p := place.of(id)
 		if p < 0 {
 			continue
 		}

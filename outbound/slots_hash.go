@@ -24,7 +24,7 @@ type preferences [SlotCount][]uint16 // places of members in the group
 
 func preferencesOf(names []string) *preferences {
 	p := &preferences{}
-	b := places{preferences: p, seeds: make([]uint64, len(names))}
+	b := giver{preferences: p, seeds: make([]uint64, len(names))}
 	for i, name := range names {
 		h := fnv.New64a()
 		_, _ = h.Write([]byte(name)) // writes to a hash do not fail
@@ -41,8 +41,8 @@ func preferencesOf(names []string) *preferences {
 	return p
 }
 
-// places is the work of preferencesOf.
-type places struct {
+// giver is the work of preferencesOf.
+type giver struct {
 	*preferences
 	seeds []uint64
 }
@@ -56,7 +56,7 @@ type claim struct {
 
 // give appends the members to the preferences of the slots, which have had the
 // same ones so far.
-func (b *places) give(slots []int, members []uint16) {
+func (b *giver) give(slots []int, members []uint16) {
 	if len(members) == 0 || len(slots) == 0 {
 		return
 	}
@@ -95,7 +95,7 @@ func (b *places) give(slots []int, members []uint16) {
 	}
 }
 
-func (b *places) score(slot int, member uint16) uint64 {
+func (b *giver) score(slot int, member uint16) uint64 {
 	return mix(b.seeds[member] ^ mix(uint64(slot)))
 }
 

@@ -1,0 +1,198 @@
+package outbound
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/portolan-lb/portolan/pick"
+	"github.com/portolan-lb/portolan/status"
+)
+
+// A link that comes back slowly takes part in a piece of the table that grows,
+// and so does one that sheds some of its clients, in one that is not whole. In
+// the rest it is as if it were down, or busy; so whatever follows from that
+// follows there: another priority serves, the water is poured over the others,
+// a hash gives its next place. With a at 30 % of its ramp, and b shedding a
+// quarter:
+//
+//	0          0.3                        0.75        1
+//	├─ a b c ───┼─ b c ────────────────────┼─ c ──────┤
+//
+// A piece in which nobody is left is given as the one before it: who ramps
+// carries all if nobody else can, and who stands by too (T31).
+type piece struct {
+	from, to float64 // of the table
+
+	reason pick.Reason
+	lapsed bool
+	active []bool    // who takes part
+	parts  []float64 // of the piece; sum 1
+}
+
+// divide fills in the pieces, at least one.
+func (w *work) divide() {
+	cuts := []float64{0}
+	for i := range w.out.Members {
+		for _, c := range [...]float64{w.out.Members[i].Ramp, w.calm[i]} {
+			if 0 < c && c < 1 {
+				cuts = append(cuts, c)
+			}
+		}
+	}
+	slices.Sort(cuts)
+	cuts = slices.Compact(cuts)
+	w.pieces = make([]piece, 0, len(cuts))
+	for k, from := range cuts {
+		to := 1.0
+		if k+1 < len(cuts) {
+			to = cuts[k+1]
+		}
+		tr := w.trace
+		if k > 0 {
+			tr = nil // the first tells of all
+		}
+		p := w.piece(from, false, tr)
+		switch {
+		case p.reason == pick.Chosen:
+		case k > 0:
+			p = w.pieces[k-1]
+		default:
+			if q := w.piece(from, true, nil); q.reason == pick.Chosen {
+				if p = q; tr != nil {
+					*tr = pick.Trace{}
+					p = w.piece(from, true, tr)
+				}
+			}
+		}
+		p.from, p.to = from, to
+		w.pieces = append(w.pieces, p)
+	}
+	if p := &w.pieces[0]; p.lapsed {
+		w.out.Lapsed = w.busyRows(p)
+	}
+}
+
+// piece says who takes part from a place of the table on. eager: nobody has to
+// stand by.
+func (w *work) piece(from float64, eager bool, tr *pick.Trace) piece {
+	for i := range w.own {
+		s, c := &w.out.Members[i], &w.own[i]
+		*c = pick.Condition{
+			Full:  w.room[i] < 1,
+			Busy:  w.calm[i] <= from,
+			Aside: !eager && s.Ramp <= from && (s.Phase == StandingBy || s.Phase == Ramping),
+		}
+		if tr != nil {
+			c.Why = w.why(i)
+		}
+	}
+	in := pick.Input{Table: w.in.Table, Gauges: w.in.Gauges, Now: w.in.Now, Own: w.own}
+	d, reason := w.who.Shares(in, make([]pick.Share, 0, len(w.Members)), tr)
+	p := piece{reason: reason, lapsed: d.Lapsed}
+	if reason != pick.Chosen {
+		return p
+	}
+	p.active, p.parts = make([]bool, len(w.Members)), make([]float64, len(w.Members))
+	for _, m := range w.who.ActiveFor(in) {
+		p.active[m.Index] = true
+	}
+	if w.algorithm.Counts() {
+		w.pourOver(&p)
+		return p
+	}
+	sum := 0.0
+	for _, s := range d.Shares {
+		sum += float64(s.Weight)
+	}
+	for _, s := range d.Shares {
+		p.parts[s.Member.Index] = float64(s.Weight) / sum
+	}
+	return p
+}
+
+// pourOver gives the parts of least-connections.
+func (w *work) pourOver(p *piece) {
+	n := len(w.Members)
+	at := make([]int, 0, n)
+	numbers, portions := make([]float64, 0, 2*n), make([]int, n)
+	live, weights := numbers[:0:n], numbers[n:n:2*n]
+	for i, active := range p.active {
+		if !active {
+			continue
+		}
+		weight := 1.0
+		if w.algorithm.Weighs() {
+			weight = w.Members[i].weight()
+		}
+		at, live, weights = append(at, i), append(live, w.live[i]), append(weights, weight)
+	}
+	pour(live, weights, w.load.Arrivals.Expect(w.in.Every), portions[:len(at)])
+	for k, i := range at {
+		p.parts[i] = float64(portions[k]) / SlotCount
+	}
+}
+
+// hash gives each slot to the first of its preferences that takes part in it.
+func (w *work) hash() {
+	for slot := range w.out.Slots {
+		k := 0
+		for m := moment(slot); k+1 < len(w.pieces) && m >= w.pieces[k].to; {
+			k++
+		}
+		if i := w.prefer.first(slot, w.pieces[k].active); i >= 0 {
+			w.out.Slots[slot] = w.Members[i].ID
+		}
+	}
+}
+
+// heedless gives who would take part if nobody minded that links are busy; nil
+// if that is who does.
+func (w *work) heedless() []bool {
+	if w.whoBusy == nil || !slices.ContainsFunc(w.out.Members, func(s Standing) bool { return s.Busy }) &&
+		!slices.ContainsFunc(w.calm, func(c float64) bool { return c == 0 }) {
+		return nil
+	}
+	for i := range w.own {
+		s := &w.out.Members[i]
+		w.own[i] = pick.Condition{Full: w.room[i] < 1, Aside: s.Phase == StandingBy}
+	}
+	open := make([]bool, len(w.Members))
+	for _, m := range w.whoBusy.ActiveFor(pick.Input{Table: w.in.Table, Own: w.own}) {
+		open[m.Index] = true
+	}
+	return open
+}
+
+// busyRows gives the busy rows of those that take part, each once.
+func (w *work) busyRows(p *piece) (rows []status.ID) {
+	for i, active := range p.active {
+		if !active {
+			continue
+		}
+		for _, id := range w.Members[i].needs {
+			if r := w.in.Table.Row(id); (r.Busy || r.Shed >= status.Slices) && !slices.Contains(rows, id) {
+				rows = append(rows, id)
+			}
+		}
+	}
+	return rows
+}
+
+// why says for explain what no row says of a member.
+func (w *work) why(i int) string {
+	m, s := &w.Members[i], &w.out.Members[i]
+	switch {
+	case w.room[i] < 1 && m.linkMost-w.live[i] < 1:
+		return fmt.Sprintf("%.0f connections of at most %.0f", w.live[i], m.linkMost)
+	case w.room[i] < 1:
+		return fmt.Sprintf("%.0f connections of this group, of at most %.0f", at(w.load.Connections, i), m.most)
+	case s.Phase == StandingBy:
+		return "back, and stands by until " + s.Until.Format(time.RFC3339)
+	case s.Phase == Ramping:
+		return fmt.Sprintf("back, with %.0f%% of its share, all of it at %s", 100*s.Ramp, s.Until.Format(time.RFC3339))
+	case w.calm[i] < 1:
+		return fmt.Sprintf("sheds %.0f%% of its share", 100*(1-w.calm[i]))
+	}
+	return ""
+}
