@@ -41,9 +41,12 @@ func (p *Packet) family() byte {
 	return unix.NFPROTO_IPV4
 }
 
-// hasPorts is whether a field of ports matches the packet.
-func (p *Packet) hasPorts() bool {
-	switch p.Protocol {
+func (p *Packet) hasPorts() bool { return HasPorts(p.Protocol) }
+
+// HasPorts says whether a protocol has ports where fields of ports look:
+// TCP, UDP, SCTP, DCCP and UDP-Lite.
+func HasPorts(protocol uint8) bool {
+	switch protocol {
 	case unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_SCTP, unix.IPPROTO_DCCP, unix.IPPROTO_UDPLITE:
 		return true
 	}

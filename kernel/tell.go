@@ -161,7 +161,8 @@ func tellWidth(v Value) int {
 	return 0
 }
 
-func tellVerdict(s Step) string {
+// Tell writes a verdict as nft does.
+func Tell(s Step) string {
 	switch v := s.(type) {
 	case Jump:
 		return "jump " + v.Chain
@@ -182,4 +183,17 @@ func (l Limit) String() string {
 		return fmt.Sprintf("at most %d connections at once for %s", s.Over, tellOctets(s.Key, l.Key))
 	}
 	return "a limit"
+}
+
+// String tells the look in words.
+func (l Look) String() string {
+	switch {
+	case l.Found == nil:
+		return l.Set + " has nothing for " + l.Text
+	case l.Found.Verdict != nil:
+		return fmt.Sprintf("%s has for %s: %s", l.Set, l.Text, Tell(l.Found.Verdict))
+	case len(l.Found.Data) > 0:
+		return fmt.Sprintf("%s has for %s: %s", l.Set, l.Text, tellNumber(l.Found.Data))
+	}
+	return l.Set + " has " + l.Text
 }

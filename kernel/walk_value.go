@@ -119,7 +119,7 @@ func (k *walker) key(v Value, set *liveSet) ([]byte, bool) {
 		case l == nil:
 			return ""
 		case l.Verdict != nil:
-			return "verdict " + tellVerdict(l.Verdict)
+			return "verdict " + Tell(l.Verdict)
 		}
 		return "data " + string(l.Data)
 	})

@@ -1,0 +1,215 @@
+package flow
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/portolan-lb/portolan/kernel"
+)
+
+// Explanation tells what becomes of a connection.
+type Explanation struct {
+	Question Question  `json:"question"`
+	Session  *Session  `json:"session,omitempty"` // conntrack has it: the packet is not the first one
+	Findings []Finding `json:"findings"`          // what decided, in order
+	Groups   []Group   `json:"groups,omitempty"`  // the link groups that it came to
+	Ways     []Way     `json:"ways"`              // the likeliest first
+	Rules    []Rule    `json:"rules"`             // every rule that the likeliest way came to
+	Notes    []string  `json:"notes,omitempty"`   // what was taken for granted
+}
+
+// Session is an entry of conntrack.
+type Session struct {
+	Link   string         `json:"link,omitempty"` // that it is bound to
+	Mark   uint32         `json:"mark"`
+	State  string         `json:"state,omitempty"` // of TCP
+	Source netip.AddrPort `json:"source"`          // which the other side sees
+	Left   time.Duration  `json:"left"`            // until it ends if nothing comes
+
+	Inbound bool `json:"inbound,omitempty"` // it came in by a link
+	Placed  bool `json:"placed,omitempty"`  // by persistence
+	Child   bool `json:"child,omitempty"`   // of another session, whose link it has
+}
+
+// Finding is one thing that was looked at.
+type Finding struct {
+	Hook string `json:"hook"`
+	Role
+	Hit  bool   `json:"hit"`
+	Text string `json:"text"`          // the rule in one sentence, or what was looked up
+	Why  string `json:"why,omitempty"` // it is no hit; or what was found
+}
+
+// Way is one way that the connection may take.
+type Way struct {
+	Percent float64 `json:"percent"` // of such connections
+	Link    string  `json:"link,omitempty"`
+	Mark    uint32  `json:"mark"` // of the connection
+	End     string  `json:"end"`  // passed, dropped or refused
+	By      string  `json:"by,omitempty"`
+
+	Source    string     `json:"source"` // the address that the other side sees
+	NAT       string     `json:"nat,omitempty"`
+	Route     string     `json:"route,omitempty"` // in words
+	Table     int        `json:"table,omitempty"`
+	Via       netip.Addr `json:"via,omitzero"`
+	Interface string     `json:"interface,omitempty"`
+
+	Limits []string `json:"limits,omitempty"` // of the link, taken as not reached
+	IfOver []Share  `json:"ifOver,omitempty"` // where it goes if one of them is
+}
+
+// Share is a part of such connections.
+type Share struct {
+	Percent float64 `json:"percent"`
+	Link    string  `json:"link,omitempty"` // empty: by the machine's own routes, or End tells
+	End     string  `json:"end"`
+}
+
+// Rule is a rule that the packet came to.
+type Rule struct {
+	Hook  string   `json:"hook"`
+	Table string   `json:"table"`
+	Chain string   `json:"chain"`
+	Rule  int      `json:"rule"` // its number in the chain, from 0
+	Tell  string   `json:"tell,omitempty"`
+	Looks []string `json:"looks,omitempty"`
+	Why   string   `json:"why,omitempty"` // it ended before its last step
+	Then  string   `json:"then,omitempty"`
+}
+
+// Explain tells what becomes of a connection in a world. Session is what
+// conntrack has of it, nil for nothing. It errs if the rules make no sense, or a
+// set cannot be read.
+func Explain(w *kernel.World, q Question, session *kernel.Session, names ...Names) (*Explanation, error) {
+	x := &explaining{world: w, names: names, to: &Explanation{Question: q}}
+	p := q.Packet()
+	if session != nil {
+		x.session(&p, session)
+	}
+	ways, err := w.Journey(p)
+	if err != nil {
+		return nil, err
+	}
+	for i := range ways {
+		x.findings(&ways[i])
+		way, err := x.way(p, &ways[i])
+		if err != nil {
+			return nil, err
+		}
+		x.to.Ways = append(x.to.Ways, way)
+	}
+	x.to.Ways = merge(x.to.Ways)
+	x.rules(&ways[0])
+	return x.to, nil
+}
+
+// Of says whether a session is that of the question, in either direction. A
+// client's port that was not told may be any.
+func (q Question) Of(s *kernel.Session) bool {
+	is := func(t *kernel.Tuple) bool {
+		return t.Protocol == q.Protocol && t.Destination.Addr() == q.To.Addr() && t.Source.Addr() == q.From.Addr() &&
+			(!kernel.HasPorts(q.Protocol) || t.Destination.Port() == q.To.Port() && (q.Assumed || t.Source.Port() == q.From.Port()))
+	}
+	return is(&s.Original) || is(&s.Reply)
+}
+
+type explaining struct {
+	world *kernel.World
+	names owners
+	to    *Explanation
+}
+
+// session makes the packet a further one of a session.
+func (x *explaining) session(p *kernel.Packet, s *kernel.Session) {
+	p.Ct = kernel.CtInfo{State: kernel.CtEstablished, Mark: s.Mark, Status: s.Status}
+	p.Ct.Reply = s.Reply.Source == x.to.Question.From && s.Reply.Destination == x.to.Question.To
+	if p.TCPFlags != 0 {
+		p.TCPFlags = 16 // ACK
+	}
+	x.to.Session = &Session{
+		Link: x.names.link(s.Mark & kernel.LinkMask), Mark: s.Mark, State: s.State,
+		Source: s.Reply.Destination, Left: s.Timeout,
+		Inbound: s.Mark&kernel.Inbound != 0, Placed: s.Mark&kernel.Placed != 0, Child: s.Child,
+	}
+}
+
+// findings notes what a way looked at that no way before it did.
+func (x *explaining) findings(way *kernel.Way) {
+	for _, h := range way.Hooks {
+		for i := range h.Visits {
+			v := &h.Visits[i]
+			role := x.names.chain(v.Table, v.Chain)
+			for _, l := range v.Looks {
+				if f, ok := x.look(v.Table, l); ok {
+					f.Hook = h.Point
+					x.add(f)
+				}
+			}
+			if f := (Finding{h.Point, role, v.Why == "", v.Tell, v.Why}); tellsMuch(f, v) {
+				x.add(f)
+			}
+			if role.Kind == LinkGroup {
+				x.group(role.Name)
+			}
+		}
+	}
+}
+
+// tellsMuch leaves out what every packet meets, and what only one way does.
+func tellsMuch(f Finding, v *kernel.Visit) bool {
+	switch {
+	case v.Tell == "" || f.Kind == Link || f.Hook == "postrouting":
+		return false
+	case f.Hit:
+		return v.Then != nil || len(v.Did) > 0
+	}
+	return f.Kind != ""
+}
+
+func (x *explaining) add(f Finding) {
+	if !slices.Contains(x.to.Findings, f) {
+		x.to.Findings = append(x.to.Findings, f)
+	}
+}
+
+func (x *explaining) group(name string) {
+	if slices.ContainsFunc(x.to.Groups, func(g Group) bool { return g.Name == name }) {
+		return
+	}
+	if g := x.names.group(name); g != nil {
+		x.to.Groups = append(x.to.Groups, *g)
+	}
+}
+
+// merge makes one of ways that differ in nothing that is told.
+func merge(ways []Way) (all []Way) {
+	for _, way := range ways {
+		i := slices.IndexFunc(all, func(o Way) bool {
+			return o.Link == way.Link && o.Mark == way.Mark && o.End == way.End && o.Source == way.Source && o.Route == way.Route && o.By == way.By
+		})
+		if i < 0 {
+			all = append(all, way)
+			continue
+		}
+		all[i].Percent += way.Percent
+	}
+	return all
+}
+
+// rules lists every rule that a way came to.
+func (x *explaining) rules(way *kernel.Way) {
+	for _, h := range way.Hooks {
+		for _, v := range h.Visits {
+			r := Rule{Hook: h.Point, Table: v.Table, Chain: v.Chain, Rule: v.Rule, Tell: v.Tell, Why: v.Why}
+			if v.Then != nil {
+				r.Then = kernel.Tell(v.Then)
+			}
+			for _, l := range v.Looks {
+				r.Looks = append(r.Looks, l.String())
+			}
+			x.to.Rules = append(x.to.Rules, r)
+		}
+	}
+}
