@@ -81,14 +81,14 @@ func (p *DNSProxy) checkPolicies(c *checker) {
 	taken := map[string]string{} // domains that a policy takes of every client, and its label
 	for i, r := range p.Policies {
 		c.of(r)
-		r.check(c)
+		sound := c.sound(func() { r.check(c) })
 		by := r.takenBy(taken)
 		switch whole := r.DomainFile == "" && len(r.Domains) == 0; {
 		case all != "":
 			c.bad(r, "is never reached: policy %s takes every query", all)
 		case by != "":
 			c.bad(r, "is never reached: policy %s takes its domains already", by)
-		case r.Action.OnFailure == DNSFailureContinue || len(r.Sources) > 0:
+		case !sound || r.Action.OnFailure == DNSFailureContinue || len(r.Sources) > 0:
 		case whole && !c.broken:
 			all = r.label(i)
 		default:

@@ -89,6 +89,9 @@ func (c *checker) checkGateway() {
 	if p := c.m.DNSProxy; p != nil {
 		c.of(p)
 		p.check(c)
+	} else if len(c.m.DNSServerPools) > 0 && !c.broken {
+		c.of(c.m.DNSServerPools[0])
+		c.warn(c.m.DNSServerPools[0], "DNS server pools have no effect: there is no section dnsProxy that asks them")
 	}
 }
 
@@ -144,6 +147,14 @@ func (c *checker) inside(interfaces []string) {
 	}
 }
 
+// sound carries out a check and says whether it complained about nothing: what
+// has a fault of its own is not blamed for what comes after it.
+func (c *checker) sound(check func()) bool {
+	before := len(c.log.errs)
+	check()
+	return len(c.log.errs) == before
+}
+
 // takesPart checks who takes part of a group: min, max and spill.
 func (c *checker) takesPart(low, high *int, spill []Spill) {
 	between(c, low, 0, 65535)
@@ -195,7 +206,7 @@ func (c *checker) traffic(field any, direction *string, algorithm string, links 
 	lacks := slices.DeleteFunc(slices.Clone(links), func(l *Link) bool { return l.RateLimit.of(*direction) > 0 })
 	switch {
 	case len(lacks) == len(links):
-		c.warn(field, "%s knows nothing to go by: no link has a rateLimit, direction %s; it shares them out in turn", algorithm, *direction)
+		c.warn(field, "%s has nothing to go by: no link has a rateLimit, direction %s", algorithm, *direction)
 	case len(lacks) > 0 && algorithm == "max-bandwidth":
 		c.warn(field, "max-bandwidth never chooses %s: it has no rateLimit, direction %s", lacks[0].Name, *direction)
 	}

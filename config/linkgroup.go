@@ -196,17 +196,26 @@ func (g *LinkGroup) warn(c *checker, links []*Link) {
 }
 
 func (a *Activate) check(c *checker) {
-	switch lower, upper := c.given(&a.Lower), c.given(&a.Upper); {
+	p := c.places[a]
+	lower, upper := c.given(&a.Lower), c.given(&a.Upper)
+	switch {
+	case p.bad:
+		return
 	case lower && !upper:
 		a.Upper = a.Lower
 	case upper && !lower:
 		a.Lower = a.Upper
-	case !lower && a.Lower == 0 && !c.places[a].bad: // neither, nor the short form of both
-		c.bad(a, "at least one of lower, upper belongs here, 1%% to 100%%")
-		return
+	case !lower && !isScalar(p.node):
+		c.bad(a, "at least one of lower, upper belongs here")
+	case !lower && a.Lower == 0:
+		c.bad(a, "%v is out of range 1%% to 100%%", a.Lower)
 	}
-	between(c, &a.Lower, 1, 100)
-	between(c, &a.Upper, 1, 100)
+	if lower {
+		between(c, &a.Lower, 1, 100)
+	}
+	if upper {
+		between(c, &a.Upper, 1, 100)
+	}
 	if a.Lower > a.Upper {
 		c.bad(&a.Lower, "lower %v is above upper %v: the group would be available and not at the same time", a.Lower, a.Upper)
 	}

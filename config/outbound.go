@@ -111,6 +111,7 @@ func (o *Outbound) check(c *checker) {
 	c.inside(o.Interfaces)
 	c.empty(&o.Exempt, len(o.Exempt))
 	distinct(c, o.Exempt)
+	distinct(c, o.Helpers)
 	o.ConnectionTracking.check(c)
 	if c.need(&o.VirtualServers, "virtualServers") {
 		c.empty(&o.VirtualServers, len(o.VirtualServers))
@@ -123,8 +124,8 @@ func (o *Outbound) check(c *checker) {
 	}
 	taken := map[specific][]*OutboundVirtualServer{}
 	each(c, o.VirtualServers, func(v *OutboundVirtualServer, c *checker) {
-		v.check(c)
-		if v.Enabled && len(o.VirtualServers) <= maxVirtualServers {
+		sound := c.sound(func() { v.check(c) })
+		if v.Enabled && sound && len(o.VirtualServers) <= maxVirtualServers {
 			v.reached(c, taken)
 		}
 	})

@@ -105,19 +105,14 @@ func (p *Policy) checkRules(c *checker) (everything int) {
 	taken := map[string]int{}
 	for i, r := range p.Rules {
 		c.of(r)
-		if c.given(&r.Class) {
-			c.refer("class", &r.Class)
-		}
-		if c.need(&r.Action, "action") {
-			r.Action.check(c)
-		}
+		sound := c.sound(func() { r.check(c) })
 		at := taken[r.Class]
 		switch {
 		case everything > 0:
 			c.bad(r, "is never reached: rule %d has no class and takes everything", everything)
 		case at > 0:
 			c.bad(r, "is never reached: rule %d takes class %q already", at, r.Class)
-		case r.Action.goesOn():
+		case r.Action.goesOn() || !sound || r.Action.Do == "" && r.Action.LinkGroup == "":
 		case !c.given(&r.Class):
 			everything = i + 1
 		default:
@@ -125,6 +120,15 @@ func (p *Policy) checkRules(c *checker) (everything int) {
 		}
 	}
 	return everything
+}
+
+func (r *PolicyRule) check(c *checker) {
+	if c.given(&r.Class) {
+		c.refer("class", &r.Class)
+	}
+	if c.need(&r.Action, "action") {
+		r.Action.check(c)
+	}
 }
 
 // goesOn says whether the next rule may have a turn after the action.
