@@ -41,11 +41,12 @@ func (p Pin) Control(raw syscall.RawConn) error {
 		return nil
 	}
 	var failed error
-	err := raw.Control(func(fd uintptr) { failed = p.apply(int(fd)) })
+	err := raw.Control(func(fd uintptr) { failed = p.Apply(int(fd)) })
 	return errors.Join(err, failed)
 }
 
-func (p Pin) apply(fd int) error {
+// Apply is Control for who has the descriptor of a socket.
+func (p Pin) Apply(fd int) error {
 	if p.Mark != 0 {
 		err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(p.Mark))
 		if errors.Is(err, unix.EPERM) {
