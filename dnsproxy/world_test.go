@@ -44,18 +44,27 @@ func (f *fake) lastFrom() (netip.AddrPort, bool) {
 // newFake starts a server that answers well over both protocols.
 func newFake(t testing.TB) *fake {
 	t.Helper()
+	return newFakeAt(t, netip.MustParseAddrPort("127.0.0.1:0"), func(job func()) { job() })
+}
+
+// newFakeAt starts a server at an address, whose sockets are opened by do: in a
+// namespace.
+func newFakeAt(t testing.TB, at netip.AddrPort, do func(job func())) *fake {
+	t.Helper()
 	f := &fake{t: t, overU: goodAnswer, overT: goodAnswer}
 	var err error
-	for range 20 {
-		if f.udp, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}); err != nil {
-			t.Fatal(err)
+	do(func() {
+		for range 20 { // until a port is free for both
+			if f.udp, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(at)); err != nil {
+				return
+			}
+			f.addr = f.udp.LocalAddr().(*net.UDPAddr).AddrPort()
+			if f.tcp, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(f.addr)); err == nil {
+				return
+			}
+			f.udp.Close()
 		}
-		f.addr = f.udp.LocalAddr().(*net.UDPAddr).AddrPort()
-		if f.tcp, err = net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(f.addr)); err == nil {
-			break
-		}
-		f.udp.Close()
-	}
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,13 +206,17 @@ func newWorld(t testing.TB, fakes []*fake, change func(m *config.Model)) *world 
 	done := make(chan struct{})
 	go func() { defer close(done); _ = w.proxy.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
-	for end := time.Now().Add(5 * time.Second); w.proxy.Listening().Port == 0; {
-		if time.Now().After(end) {
-			t.Fatalf("does not listen: %s", w.proxy.Listening().Why)
-		}
-		time.Sleep(time.Millisecond) // a real socket: there is nothing to wait on
+	if waitListening(w.proxy); w.proxy.Listening().Port == 0 {
+		t.Fatalf("does not listen: %s", w.proxy.Listening().Why)
 	}
 	return w
+}
+
+// waitListening waits until a proxy listens or says why it cannot.
+func waitListening(p *Proxy) {
+	for end := time.Now().Add(5 * time.Second); p.Listening() == (Listening{}) && time.Now().Before(end); {
+		time.Sleep(time.Millisecond) // real sockets: there is nothing to wait on
+	}
 }
 
 // use compiles the model as it is now.
