@@ -61,7 +61,12 @@ func New(opts Options) (*Kernel, error) {
 	if k.nft, err = newNFT(opts, k.tell); err != nil {
 		return nil, fmt.Errorf("nftables: %w", err)
 	}
-	k.parts = append(k.parts, k.nft)
+	routing, err := newRouting(opts, k.tell)
+	if err != nil {
+		k.nft.close()
+		return nil, fmt.Errorf("routing: %w", err)
+	}
+	k.parts = append(k.parts, k.nft, routing)
 	return k, nil
 }
 
