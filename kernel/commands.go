@@ -32,7 +32,7 @@ func (w *Wishes) Commands(owner string) string {
 		line("ip %s rule add %s proto %d", family(w.Rules[i].IPv6), &w.Rules[i], protocol)
 	}
 	for _, s := range w.Shapers {
-		major := strconv.FormatUint(uint64(handleOf(protocol)), 16)
+		major := handleOf(protocol)
 		if s.Out > 0 {
 			shaperCommands(line, s.Interface, major, s.Out)
 		}
@@ -42,7 +42,7 @@ func (w *Wishes) Commands(owner string) string {
 			line("ip link set %s up alias %q", ifb, ifbAlias(owner, s.Interface))
 			shaperCommands(line, ifb, major, s.In)
 			line("tc qdisc add dev %s handle ffff: ingress", s.Interface)
-			line("tc filter add dev %s parent ffff: prio %d protocol all u32 match u32 0 0 action mirred egress redirect dev %s", s.Interface, handleOf(protocol), ifb)
+			line("tc filter add dev %s parent ffff: prio %d protocol all u32 match u32 0 0 action mirred egress redirect dev %s", s.Interface, major, ifb)
 		}
 	}
 	return b.String()
@@ -55,7 +55,9 @@ func family(v6 bool) string {
 	return "-4"
 }
 
-func shaperCommands(line func(string, ...any), device, major string, rate uint64) {
+func shaperCommands(line func(string, ...any), device string, number uint16, rate uint64) {
+	major := strconv.FormatUint(uint64(number), 16)
 	line("tc qdisc add dev %s root handle %s: htb default 1", device, major)
 	line("tc class add dev %s parent %s: classid %[2]s:1 htb rate %[3]dbit ceil %[3]dbit burst %[4]d quantum %[5]d", device, major, rate, burst(rate), quantum(rate))
+	line("tc qdisc add dev %s parent %s:1 handle %x: fq_codel # or bfifo limit %d", device, major, leafOf(number), backlog(rate))
 }

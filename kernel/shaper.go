@@ -35,6 +35,13 @@ const leastRate = 8000
 type queues struct {
 	root    map[int]netlink.Qdisc
 	ingress map[int]netlink.Qdisc // or clsact
+	leaf    map[leaf]string // its kind
+}
+
+// leaf is the queue of a class.
+type leaf struct {
+	index int
+	class uint32
 }
 
 func (n *routing) queues() (q queues, err error) {
@@ -48,13 +55,15 @@ func (n *routing) queues() (q queues, err error) {
 	if err != nil {
 		return q, fmt.Errorf("reading queues: %w", err)
 	}
-	q = queues{map[int]netlink.Qdisc{}, map[int]netlink.Qdisc{}}
+	q = queues{map[int]netlink.Qdisc{}, map[int]netlink.Qdisc{}, map[leaf]string{}}
 	for _, d := range all {
 		switch a := d.Attrs(); a.Parent {
 		case netlink.HANDLE_ROOT:
 			q.root[a.LinkIndex] = d
 		case netlink.HANDLE_INGRESS:
 			q.ingress[a.LinkIndex] = d
+		default:
+			q.leaf[leaf{a.LinkIndex, a.Parent}] = d.Type()
 		}
 	}
 	return q, nil
@@ -81,7 +90,7 @@ func (n *routing) shapers(owner string, protocol uint8, wishes []Shaper, ports m
 		}
 		if w.Out > 0 {
 			out[d.index] = true
-			fail(w, "out", n.shape(d.index, major, w.Out, q.root[d.index]))
+			fail(w, "out", n.shape(d.index, major, w.Out, q))
 		}
 		if w.In > 0 {
 			in[d.index] = true
@@ -92,11 +101,11 @@ func (n *routing) shapers(owner string, protocol uint8, wishes []Shaper, ports m
 }
 
 // shape gives an interface the rate for what it sends, in bits a second.
-func (n *routing) shape(index int, major uint16, rate uint64, root netlink.Qdisc) error {
+func (n *routing) shape(index int, major uint16, rate uint64, q queues) error {
 	if rate < leastRate {
 		return fmt.Errorf("%d bit/s is less than can be kept (%d)", rate, leastRate)
 	}
-	handle := netlink.MakeHandle(major, 0)
+	root, handle := q.root[index], netlink.MakeHandle(major, 0)
 	if root == nil || !(root.Attrs().Handle == handle && root.Type() == "htb") {
 		if root != nil && root.Attrs().Handle != 0 {
 			return fmt.Errorf("its queue is %s %s, which is not ours and stays", root.Type(), netlink.HandleStr(root.Attrs().Handle))
@@ -111,20 +120,47 @@ func (n *routing) shape(index int, major uint16, rate uint64, root netlink.Qdisc
 		netlink.ClassAttrs{LinkIndex: index, Handle: netlink.MakeHandle(major, 1), Parent: handle},
 		netlink.HtbClassAttrs{Rate: rate, Ceil: rate, Quantum: quantum(rate), Buffer: burst(rate), Cbuffer: burst(rate)})
 	same, err := n.shaped(class)
-	if err != nil || same {
+	kind := q.leaf[leaf{index, class.Handle}]
+	if err != nil || same && kind != "" {
 		return err
 	}
 	if err := n.tc.ClassReplace(class); err != nil {
 		return fmt.Errorf("its rate: %w", err)
 	}
-	// Several connections share it fairly, with a short queue, where the kernel has
-	// it; else they wait in one.
-	leaf := netlink.NewFqCodel(netlink.QdiscAttrs{LinkIndex: index, Handle: netlink.MakeHandle(major+0x100, 0), Parent: class.Handle})
-	if err := n.tc.QdiscReplace(leaf); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EEXIST) && !errors.Is(err, unix.EOPNOTSUPP) {
-		return fmt.Errorf("its fair queue: %w", err)
+	return n.wait(index, class.Handle, netlink.MakeHandle(leafOf(major), 0), rate, kind)
+}
+
+// leafOf is the major number of the queue in the class: 0x5150 for 0x5050.
+func leafOf(major uint16) uint16 { return major + 0x100 }
+
+// wait gives a class the queue in which its packets wait: several connections
+// share fq_codel fairly, and none waits long. Where the kernel has none it is one
+// queue of a tenth of a second; the one that HTB takes by itself is of a thousand
+// packets, at 20 Mbit/s more than half a second.
+func (n *routing) wait(index int, class, handle uint32, rate uint64, now string) (err error) {
+	if now != "bfifo" {
+		err = n.tc.QdiscReplace(netlink.NewFqCodel(netlink.QdiscAttrs{LinkIndex: index, Handle: handle, Parent: class}))
+	}
+	if now == "bfifo" || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
+		b := make([]byte, 4, sizeofTC)
+		for _, word := range []uint32{uint32(index), handle, class, 0} {
+			b = native.AppendUint32(b, word)
+		}
+		b = append(b, attribute(unix.TCA_KIND, []byte("bfifo\x00"))...)
+		b = append(b, attribute32(unix.TCA_OPTIONS, backlog(rate))...)
+		err = n.change(unix.RTM_NEWQDISC, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, b)
+	}
+	if err != nil {
+		return fmt.Errorf("the queue in its class: %w", err)
 	}
 	return nil
 }
+
+const sizeofTC = 20 // struct tcmsg
+
+// backlog is how many octets wait at most: what goes in a tenth of a second, and
+// ten packets at least.
+func backlog(rate uint64) uint32 { return uint32(min(max(rate/8/10, 15140), 64<<20)) }
 
 // shaped says whether the class is there with its rate.
 func (n *routing) shaped(want *netlink.HtbClass) (bool, error) {
@@ -155,7 +191,7 @@ func (n *routing) shapeIn(owner string, w Shaper, index int, major uint16, q que
 	if err != nil {
 		return err
 	}
-	if err := n.shape(mirror, major, w.In, q.root[mirror]); err != nil {
+	if err := n.shape(mirror, major, w.In, q); err != nil {
 		return err
 	}
 	switch old := q.ingress[index]; {

@@ -75,27 +75,38 @@ const payload = 1448.0 / 1514
 // change, which is made in place.
 func TestShaperRate_Root(t *testing.T) {
 	here, there := pair(t)
+	here.Cable("eth2", there, "far2") // for the other direction: answers wait behind what is sent
+	here.IP("addr add 198.51.100.1/24 dev eth2")
+	there.IP("addr add 198.51.100.2/24 dev far2")
 	n := routingIn(t, here)
-	wish(t, n, "outbound", &Wishes{Shapers: []Shaper{{Interface: "eth1", Out: 20e6, In: 40e6}}}, "")
-	keeps := func(what string, got, rate float64) {
+	wish(t, n, "outbound", &Wishes{Shapers: []Shaper{{Interface: "eth1", Out: 20e6}, {Interface: "eth2", In: 40e6}}}, "")
+	keeps := func(t *testing.T, rate float64, measure func() float64) {
 		t.Helper()
-		t.Logf("%s: %.2f Mbit/s of payload, %.1f %% of the rate with its headers", what, got/1e6, 100*got/payload/rate)
-		if share := got / payload / rate; share < 0.95 || share > 1.05 {
-			t.Errorf("%s: %.2f Mbit/s of payload of a rate of %.0f", what, got/1e6, rate/1e6)
+		var share float64
+		for try := 0; try < 2 && share < 0.95; try++ { // a machine with other work makes it less, never more
+			got := measure()
+			share = got / payload / rate
+			t.Logf("%.2f Mbit/s of payload, %.1f %% of the rate with its headers", got/1e6, 100*share)
+		}
+		if share < 0.95 || share > 1.05 {
+			t.Errorf("%.1f %% of a rate of %.0f Mbit/s", 100*share, rate/1e6)
 		}
 	}
-	long := 10 * time.Second
-	if testing.Short() {
-		long = 2 * time.Second
+	t.Run("10 s", func(t *testing.T) {
+		t.Run("out", func(t *testing.T) {
+			t.Parallel()
+			keeps(t, 20e6, func() float64 { return goodput(t, here, there, "192.0.2.2", 10*time.Second) })
+		})
+		t.Run("in", func(t *testing.T) {
+			t.Parallel()
+			keeps(t, 40e6, func() float64 { return goodput(t, there, here, "198.51.100.1", 10*time.Second) })
+		})
+	})
+	wish(t, n, "outbound", &Wishes{Shapers: []Shaper{{Interface: "eth1", Out: 60e6}}}, "")
+	if got := lines(t, here, "tc -s class show dev eth1"); !strings.Contains(got, "rate 60Mbit") || strings.Contains(got, "Sent 0 bytes") {
+		t.Errorf("it was not changed in place: %s", got)
 	}
-	keeps("out", goodput(t, here, there, "192.0.2.2", long), 20e6)
-	keeps("in", goodput(t, there, here, "192.0.2.1", long), 40e6)
-	before := lines(t, here, "tc qdisc show dev eth1")
-	wish(t, n, "outbound", &Wishes{Shapers: []Shaper{{Interface: "eth1", Out: 60e6, In: 40e6}}}, "")
-	if after := lines(t, here, "tc qdisc show dev eth1"); after != before {
-		t.Errorf("the queue was not changed in place: %s, %s", before, after)
-	}
-	keeps("out, changed", goodput(t, here, there, "192.0.2.2", 2*time.Second), 60e6)
+	keeps(t, 60e6, func() float64 { return goodput(t, here, there, "192.0.2.2", 2*time.Second) })
 }
 
 // Shapers come and go with nothing left, what is as wished is not touched, what
