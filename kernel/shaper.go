@@ -35,7 +35,7 @@ const leastRate = 8000
 type queues struct {
 	root    map[int]netlink.Qdisc
 	ingress map[int]netlink.Qdisc // or clsact
-	leaf    map[leaf]string // its kind
+	leaf    map[leaf]string       // its kind
 }
 
 // leaf is the queue of a class.
