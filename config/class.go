@@ -1,9 +1,6 @@
 package config
 
-import (
-	"net/netip"
-	"slices"
-)
+import "net/netip"
 
 // Class says what traffic a rule of a policy is for. Inside a list one entry
 // must match; of the lists that are given all must, or any, as match says. The
@@ -95,7 +92,7 @@ func (k *Class) checkLists(c *checker) {
 	distinct(c, k.Interfaces)
 	distinct(c, k.Classes)
 	for i := range k.Interfaces {
-		if o := c.m.Outbound; !slices.Contains(o.Interfaces, k.Interfaces[i]) {
+		if !c.gateway.inside[k.Interfaces[i]] {
 			c.bad(&k.Interfaces[i], "%s is not one of outbound.interfaces: nothing that is balanced comes in by it", quote(k.Interfaces[i]))
 		}
 	}

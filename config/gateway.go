@@ -14,21 +14,30 @@ type gateway struct {
 	persistence map[string]*Persistence
 	dnsServers  map[string]*DNSServer
 
-	protected map[string]bool // link groups some virtual server of which has busy protection
-	usedBy    map[string]bool // policies, limit policies: "policy office" is used by a virtual server
-	balanced  map[string]bool // links that stand in a group
+	byInterface map[string]*Link    // the first link on an interface
+	protected   map[string]bool     // link groups some virtual server of which has busy protection
+	usedBy      map[string]bool     // policies, limit policies: "policy office" is used by a virtual server
+	balanced    map[string]bool     // links that stand in a group
+	sends       map[string][]string // policies: the link groups that they send to
+	inside      map[string]bool     // outbound.interfaces
 }
 
 func newGateway() gateway {
 	return gateway{links: map[string]*Link{}, groups: map[string]*LinkGroup{}, policies: map[string]*Policy{},
 		classes: map[string]*Class{}, persistence: map[string]*Persistence{}, dnsServers: map[string]*DNSServer{},
-		protected: map[string]bool{}, usedBy: map[string]bool{}, balanced: map[string]bool{}}
+		byInterface: map[string]*Link{}, protected: map[string]bool{}, usedBy: map[string]bool{}, balanced: map[string]bool{},
+		sends: map[string][]string{}, inside: map[string]bool{}}
 }
 
 // declareGateway enters the names of the gateway's nouns.
 func (c *checker) declareGateway() {
 	g := &c.gateway
-	each(c, c.m.Links, func(l *Link, c *checker) { g.links[l.Name] = l })
+	each(c, c.m.Links, func(l *Link, c *checker) {
+		g.links[l.Name] = l
+		if g.byInterface[l.Interface] == nil && l.Interface != "" {
+			g.byInterface[l.Interface] = l
+		}
+	})
 	each(c, c.m.LinkGroups, func(n *LinkGroup, c *checker) {
 		c.declare("link group", &n.Name)
 		g.groups[n.Name] = n
@@ -53,24 +62,31 @@ func (c *checker) declareGateway() {
 
 func (c *checker) declareOutbound(o *Outbound) {
 	g := &c.gateway
+	for _, name := range o.Interfaces {
+		g.inside[name] = true
+	}
 	each(c, o.Policies, func(p *Policy, c *checker) {
 		c.declare("policy", &p.Name)
-		g.policies[p.Name] = p
+		g.policies[p.Name], g.sends[p.Name] = p, p.groups()
 	})
 	each(c, o.Classes, func(k *Class, c *checker) {
 		c.declare("class", &k.Name)
 		g.classes[k.Name] = k
 	})
 	each(c, o.LimitPolicies, func(p *LimitPolicy, c *checker) { c.declare("limit policy", &p.Name) })
+	through := map[string]bool{} // policies of virtual servers with busy protection
 	each(c, o.VirtualServers, func(v *OutboundVirtualServer, c *checker) {
 		c.declare("outbound virtual server", &v.Name)
 		g.usedBy["policy "+v.Policy], g.usedBy["limit policy "+v.LimitPolicy] = true, true
 		if v.BusyProtection {
-			for _, name := range c.groupsOf(v) {
-				g.protected[name] = true
-			}
+			through[v.Policy], g.protected[v.LinkGroup], g.protected[v.Backup] = true, true, true
 		}
 	})
+	for policy := range through {
+		for _, name := range g.sends[policy] {
+			g.protected[name] = true
+		}
+	}
 }
 
 // checkGateway checks the gateway's nouns but links.
@@ -103,19 +119,24 @@ func (c *checker) gatewayFiles() {
 	}
 }
 
-// groupsOf lists the link groups that a virtual server may send to.
-func (c *checker) groupsOf(v *OutboundVirtualServer) (names []string) {
-	add := func(a *PolicyAction) { names = append(names, a.LinkGroup, a.Backup) }
-	add(&PolicyAction{LinkGroup: v.LinkGroup, Backup: v.Backup})
-	if p := c.gateway.policies[v.Policy]; p != nil {
-		for _, r := range p.Rules {
-			add(&r.Action)
-		}
-		if p.Default != nil {
-			add(p.Default)
+// groups lists the link groups that a policy may send to.
+func (p *Policy) groups() (names []string) {
+	set := map[string]bool{}
+	add := func(a *PolicyAction) {
+		for _, name := range []string{a.LinkGroup, a.Backup} {
+			if name != "" && !set[name] {
+				set[name] = true
+				names = append(names, name)
+			}
 		}
 	}
-	return slices.DeleteFunc(names, func(name string) bool { return name == "" })
+	for _, r := range p.Rules {
+		add(&r.Action)
+	}
+	if p.Default != nil {
+		add(p.Default)
+	}
+	return names
 }
 
 // linksOf lists the links of a group.
@@ -140,9 +161,8 @@ func (c *checker) inside(interfaces []string) {
 			c.bad(name, "%s is no name of a network interface: 1 to 15 characters, no space, slash or colon", quote(*name))
 			continue
 		}
-		at := slices.IndexFunc(c.m.Links, func(l *Link) bool { return l != nil && l.Interface == *name })
-		if at >= 0 {
-			c.bad(name, "%s is the interface of link %q: it cannot be inside as well", *name, c.m.Links[at].Name)
+		if l := c.gateway.byInterface[*name]; l != nil {
+			c.bad(name, "%s is the interface of link %q: it cannot be inside as well", *name, l.Name)
 		}
 	}
 }

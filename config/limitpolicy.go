@@ -47,7 +47,7 @@ func (p *LimitPolicy) check(c *checker) {
 	if !c.gateway.usedBy["limit policy "+p.Name] {
 		c.warn(&p.Name, "no virtual server uses it")
 	}
-	seen := map[ways]int{}
+	seen := map[netip.Prefix]map[netip.Prefix]int{} // from, to
 	for i, r := range p.Rules {
 		c.of(r)
 		sound := c.sound(func() { r.check(c) })
@@ -55,7 +55,10 @@ func (p *LimitPolicy) check(c *checker) {
 		if at := w.within(seen); single && at > 0 {
 			c.bad(r, "is never reached: rule %d takes all of it already", at)
 		} else if single && sound {
-			seen[w] = i + 1
+			if seen[w.from] == nil {
+				seen[w.from] = map[netip.Prefix]int{}
+			}
+			seen[w.from][w.to] = i + 1
 		}
 	}
 	c.of(p)
@@ -100,13 +103,14 @@ func (r *LimitRule) ways() (w ways, ok bool) {
 }
 
 // within gives the earlier rule that has all of w, by its number, or 0.
-func (w ways) within(seen map[ways]int) int {
-	if len(seen) == 0 {
-		return 0
-	}
+func (w ways) within(seen map[netip.Prefix]map[netip.Prefix]int) int {
 	for _, from := range wider(w.from) {
+		inner := seen[from]
+		if inner == nil {
+			continue
+		}
 		for _, to := range wider(w.to) {
-			if at := seen[ways{from, to}]; at > 0 {
+			if at := inner[to]; at > 0 {
 				return at
 			}
 		}

@@ -122,7 +122,7 @@ func (o *Outbound) check(c *checker) {
 	if n := len(c.gateway.balanced); n > maxBalancedLinks {
 		c.bad(o, "%d links stand in link groups, more than %d", n, maxBalancedLinks)
 	}
-	taken := map[specific][]*OutboundVirtualServer{}
+	taken := map[specific][]taker{}
 	each(c, o.VirtualServers, func(v *OutboundVirtualServer, c *checker) {
 		sound := c.sound(func() { v.check(c) })
 		if v.Enabled && sound && len(o.VirtualServers) <= maxVirtualServers {
@@ -181,7 +181,7 @@ func (v *OutboundVirtualServer) check(c *checker) {
 }
 
 // maxPortRanges bounds the ranges of ports of a virtual server.
-const maxPortRanges = 256
+const maxPortRanges = 64
 
 // checkGroups checks where a virtual server sends to.
 func (v *OutboundVirtualServer) checkGroups(c *checker) {
@@ -212,10 +212,9 @@ func (v *OutboundVirtualServer) checkGroups(c *checker) {
 		c.warn(&v.LinkGroup, "has no effect: policy %q has a default of its own", v.Policy)
 	}
 	if v.BusyProtection && !c.broken {
-		names := c.groupsOf(v)
-		if len(names) > 0 && !slices.ContainsFunc(names, func(name string) bool {
+		if !slices.ContainsFunc(append([]string{v.LinkGroup, v.Backup}, c.gateway.sends[v.Policy]...), func(name string) bool {
 			g := c.gateway.groups[name]
-			return g == nil || slices.ContainsFunc(g.linksOf(c), canBeBusy)
+			return g != nil && slices.ContainsFunc(g.linksOf(c), canBeBusy)
 		}) {
 			c.warn(&v.BusyProtection, "has no effect: no link that it may use has a maxBandwidth, so none is ever busy")
 		}
@@ -229,23 +228,38 @@ type specific struct {
 	ports    bool
 }
 
+// taker is a virtual server and its ports, in order and joined.
+type taker struct {
+	v     *OutboundVirtualServer
+	ports []PortRange
+}
+
 // reached refuses a virtual server that takes nothing from those before it of
 // which it is no more specific: two identical ones among others.
-func (v *OutboundVirtualServer) reached(c *checker, taken map[specific][]*OutboundVirtualServer) {
+func (v *OutboundVirtualServer) reached(c *checker, taken map[specific][]taker) {
 	var by *OutboundVirtualServer
 	reached, seen := false, map[netip.Prefix]bool{}
+	ports := joined(v.Ports)
+	all := map[*OutboundVirtualServer]bool{} // those that were compared: they have all ports of v
 	for _, p := range v.Destinations {
 		if seen[p] || !p.IsValid() {
 			continue // told already
 		}
 		seen[p] = true
 		at := specific{p, v.Protocol, len(v.Ports) > 0}
-		other := slices.IndexFunc(taken[at], func(o *OutboundVirtualServer) bool { return o.hasPortsOf(v) })
+		other := slices.IndexFunc(taken[at], func(o taker) bool {
+			has, known := all[o.v]
+			if !known {
+				has = within(ports, o.ports)
+				all[o.v] = has
+			}
+			return has
+		})
 		if other < 0 {
 			reached = true
-			taken[at] = append(taken[at], v)
+			taken[at] = append(taken[at], taker{v, ports})
 		} else {
-			by = taken[at][other]
+			by = taken[at][other].v
 		}
 	}
 	if by != nil && !reached {
@@ -253,10 +267,28 @@ func (v *OutboundVirtualServer) reached(c *checker, taken map[specific][]*Outbou
 	}
 }
 
-// hasPortsOf says whether v has all ports of another that has ports, or has
-// none either.
-func (v *OutboundVirtualServer) hasPortsOf(o *OutboundVirtualServer) bool {
-	return !slices.ContainsFunc(o.Ports, func(p PortRange) bool {
-		return !slices.ContainsFunc(v.Ports, func(q PortRange) bool { return q.From <= p.From && p.To <= q.To })
-	})
+// joined puts ranges in order and makes one of those that touch.
+func joined(ports []PortRange) (list []PortRange) {
+	for _, p := range slices.SortedFunc(slices.Values(ports), func(a, b PortRange) int { return int(a.From) - int(b.From) }) {
+		if n := len(list); n > 0 && int(p.From) <= int(list[n-1].To)+1 {
+			list[n-1].To = max(list[n-1].To, p.To)
+		} else {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// within says whether all ports of a list are in another. Both are joined.
+func within(ports, all []PortRange) bool {
+	i := 0
+	for _, p := range ports {
+		for i < len(all) && all[i].To < p.From {
+			i++
+		}
+		if i == len(all) || p.From < all[i].From || all[i].To < p.To {
+			return false
+		}
+	}
+	return true
 }
