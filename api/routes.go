@@ -30,6 +30,7 @@ func (s *Server) routes() http.Handler {
 		"GET /v1/holds":                     s.holds,
 		"GET /v1/describe/{kind}/{name...}": s.describe,
 		"GET /v1/explain":                   s.explain,
+		"GET /v1/explain/flow":              s.explainFlow,
 		"GET /v1/proximity":                 s.proximity,
 		"GET /v1/proximity/stats":           s.proximityStats,
 		"DELETE /v1/proximity":              s.clearProximity,

@@ -17,7 +17,7 @@ type Question struct {
 	From     netip.AddrPort `json:"from"` // port 0: none, or none told
 	To       netip.AddrPort `json:"to"`
 	Protocol uint8          `json:"protocol"`          // IANA's number
-	In       string         `json:"in"`                // the interface that it comes in by; empty: it is this machine's own
+	In       string         `json:"in"`                // the interface that it comes in by; empty: not told, and for Explain this machine's own
 	Assumed  bool           `json:"assumed,omitempty"` // the client's port was not told
 }
 
@@ -128,6 +128,23 @@ func (q Question) Packet() kernel.Packet {
 		p.EtherSource = [6]byte{2, 0, 0, 0, 0, 1} // somebody's: what is keyed by it has no entry
 	}
 	return p
+}
+
+// FromText and ToText write the ends as [Parse] reads them.
+func (q Question) FromText() string {
+	if q.Assumed || q.From.Port() == 0 {
+		return q.From.Addr().String()
+	}
+	return q.From.String()
+}
+
+// ToText is described at FromText.
+func (q Question) ToText() string {
+	to := q.To.String()
+	if q.To.Port() == 0 {
+		to = q.To.Addr().String()
+	}
+	return to + "/" + strconv.Itoa(int(q.Protocol))
 }
 
 // String writes the question in one line.

@@ -21,6 +21,9 @@ func TestParse(t *testing.T) {
 		if err != nil || q.String() != c.want {
 			t.Errorf("%s to %s: %s, %v, want %s", c.from, c.to, q, err, c.want)
 		}
+		if again, err := Parse(q.FromText(), q.ToText(), q.In); err != nil || again != q {
+			t.Errorf("%+v is read again as %+v, %v", q, again, err)
+		}
 	}
 }
 
@@ -56,6 +59,9 @@ func FuzzParse(f *testing.F) {
 		p := q.Packet()
 		if p.Source.Is4() != p.Dest.Is4() || p.Dest.Zone() != "" || len(p.In) > 15 || q.String() == "" {
 			t.Errorf("%q to %q: %+v", from, to, q)
+		}
+		if again, err := Parse(q.FromText(), q.ToText(), q.In); err != nil || again != q {
+			t.Errorf("%+v is read again as %+v, %v", q, again, err)
 		}
 	})
 }

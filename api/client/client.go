@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/portolan-lb/portolan/api"
+	"github.com/portolan-lb/portolan/flow"
 	"github.com/portolan-lb/portolan/probe"
 	"github.com/portolan-lb/portolan/proximity"
 	"github.com/portolan-lb/portolan/status"
@@ -124,6 +125,13 @@ func (c *Client) Explain(ctx context.Context, q api.ExplainQuery, into any) erro
 		v.Add("down", string(id))
 	}
 	return c.call(ctx, http.MethodGet, v, nil, into, "v1", "explain")
+}
+
+// ExplainFlow asks what becomes of a connection.
+func (c *Client) ExplainFlow(ctx context.Context, q flow.Question) (*flow.Explanation, error) {
+	v := url.Values{"from": {q.FromText()}, "to": {q.ToText()}, "in": {q.In}}
+	var e flow.Explanation
+	return &e, c.call(ctx, http.MethodGet, v, nil, &e, "v1", "explain", "flow")
 }
 
 // Apply puts a configuration in the place of the one that runs.

@@ -60,6 +60,7 @@ func explainCommand() *cobra.Command {
 	cmd.Flags().StringVarP(&config, "config", "c", "", "ask this configuration offline instead of the running server")
 	output = outputFlag(cmd, "text", "json")
 	_ = cmd.MarkFlagRequired("client") // the flag is defined above
+	cmd.AddCommand(explainFlowCommand())
 	return cmd
 }
 

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/portolan-lb/portolan/api"
+)
+
+const explainFlowManual = `Tell what becomes of a connection: which virtual server and which rule of its
+policy take it and which do not and why, whether persistence or proximity know
+a link for it, who takes part in the link group and why others do not, and each
+way that it may take, with its share, link, source address and route. It is
+made from the tables that the kernel was given and the entries that are in them
+now, and has no effect on anything.
+
+A connection that conntrack knows is told as what it is: its next packet stays
+on its link. Limits of connections are taken as not reached; what happens at
+them is told beside.
+
+--from is the client's address, with a port if it matters (some hashes look at
+it). --to is where it goes to: an address with a port and a protocol, as in
+8.8.8.8:443/udp; tcp if only a port is given, icmp without one. --in is the
+interface that it comes in by; without it that of outbound.interfaces in whose
+network the client is, else the first of them, and what comes from an address of
+this machine is its own. --all lists every rule that the packet comes to.
+
+Exit codes: 0 it is explained, whatever becomes of it; 1 this node balances no
+connections; 2 the question makes no sense, or there is nobody to ask.`
+
+func explainFlowCommand() *cobra.Command {
+	var from, to, in string
+	var all bool
+	var output *choice
+	cmd := &cobra.Command{
+		Use:   "flow",
+		Short: "Tell which link a connection takes, and why",
+		Long:  explainFlowManual,
+		Example: `  portolan explain flow --from 10.0.0.5 --to 8.8.8.8:443
+  portolan explain flow --from 10.0.0.5:40000 --to 8.8.8.8:53/udp --in lan0 --all
+  portolan explain flow --from fd00::5 --to 2001:db8::1 -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			q, err := api.ParseFlow(from, to, in)
+			if err != nil {
+				return err
+			}
+			c, err := dial(cmd)
+			if err != nil {
+				return err
+			}
+			e, err := c.ExplainFlow(cmd.Context(), q)
+			if err != nil {
+				return err
+			}
+			if output.word == "json" {
+				return printJSON(cmd.OutOrStdout(), e)
+			}
+			return e.WriteText(cmd.OutOrStdout(), all)
+		},
+	}
+	cmd.Flags().StringVar(&from, "from", "", "the client's address, with or without a port (required)")
+	cmd.Flags().StringVar(&to, "to", "", "where it goes to, such as 8.8.8.8:443/tcp (required)")
+	cmd.Flags().StringVar(&in, "in", "", "the interface that it comes in by")
+	cmd.Flags().BoolVar(&all, "all", false, "list every rule that the packet comes to")
+	output = outputFlag(cmd, "text", "json")
+	_ = cmd.MarkFlagRequired("from") // the flags are defined above
+	_ = cmd.MarkFlagRequired("to")
+	return cmd
+}
