@@ -52,8 +52,8 @@ func (k *walker) effect(s Step) bool {
 	case SetMark:
 		p.Mark = p.Mark&^s.Mask | s.Bits&s.Mask
 	case SetCtMark:
-		if !p.tracked() {
-			return k.stop("conntrack does not track it")
+		if !p.tracked() { // a part cannot be written without a look at the rest
+			return s.Mask == ^uint32(0) || k.stop("conntrack does not track it")
 		}
 		p.Ct.Mark = p.Ct.Mark&^s.Mask | s.Bits&s.Mask
 	case CopyMark:
@@ -74,23 +74,21 @@ func (k *walker) effect(s Step) bool {
 		if s.IPv6 != p.IPv6() {
 			return k.wrongFamily()
 		}
-		p.TOS = s.TOS
+		p.TOS = p.TOS&3 | s.TOS // the bits of ECN stay (RFC 3168 section 5)
 	default:
 		return k.fail("a step %T is not known", s)
 	}
 	return k.did(s)
 }
 
-// helps gives a new connection its helper. One that has begun keeps what it has.
+// helps gives a new connection of the helper's protocol its helper. One that has
+// begun, or is of another, goes on as it is.
 func (k *walker) helps(s Assist) bool {
 	for _, h := range k.table.Helpers {
 		if h.Name != s.Helper {
 			continue
 		}
-		if h.Protocol != k.trace.Packet.Protocol {
-			return k.stop("it is %s, which is not what helper %s is for", ProtocolName(k.trace.Packet.Protocol), h.Name)
-		}
-		if k.trace.Packet.Ct.State == CtNew {
+		if p := &k.trace.Packet; p.Ct.State == CtNew && p.Protocol == h.Protocol {
 			k.trace.Helper = s.Helper
 		}
 		return true
