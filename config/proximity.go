@@ -5,9 +5,10 @@ import (
 	"time"
 )
 
-// Proximity is the measured distance of client networks over each link: one
-// table for all pools whose slots say proximity (FAQ 1.2.23). An entry is made
-// when a client asks, and counts once its warm-up is over.
+// Proximity is the measured distance of networks over each link: those of
+// clients for pools whose slots say proximity, those that connections go to for
+// link groups that do, in one table (FAQ 1.2.23). An entry is made when a client
+// asks or connects, and counts once its warm-up is over.
 type Proximity struct {
 	Enabled bool     `yaml:"enabled" json:"enabled"`                // false: nothing is measured and entries do not count; they stay until they age (default true)
 	Methods []string `yaml:"methods" json:"methods" words:"method"` // how distance is measured, tried in order until one yields; none: no entry is ever made (FAQ 1.1.6)

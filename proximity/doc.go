@@ -1,5 +1,5 @@
 // Package proximity measures how far client networks are over each link, and
-// keeps what it found in one table for all pools (FAQ 1.2.23).
+// keeps what it found in one table for all pools and link groups (FAQ 1.2.23).
 //
 //	query ─→ Plan.Look ─→ rank among the candidates                pure, waits for nobody
 //	after the answer ─→ Plan.Want ─→ entry made or kept fresh ─→ Ask

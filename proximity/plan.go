@@ -16,10 +16,11 @@ import (
 // share it without locks.
 type Plan struct {
 	Config *config.Proximity
-	Links  []*config.Link // those that are measured: a pool with a slot for proximity may choose among them, in the order of the file
+	Links  []*config.Link // those that are measured: a pool with a slot for proximity, or a link group with it, may choose among them, in the order of the file
 
 	others  []*config.Link // the rest
-	asked   bool           // some pool has a slot for proximity
+	asked   bool           // some pool has a slot for proximity, or some link group goes by it
+	flows   bool           // some link group does
 	index   map[string]int
 	rows    []status.ID // of Links
 	static  statics
@@ -52,9 +53,8 @@ func Compile(m *config.Model) *Plan {
 	}
 	p.seed = hashOf(p.weights, p.margin)
 	reached := reachedLinks(m)
-	for _, pool := range m.Pools {
-		p.asked = p.asked || asks(pool)
-	}
+	p.flows = len(nearGroups(m)) > 0
+	p.asked = p.flows || slices.ContainsFunc(m.Pools, asks)
 	for _, l := range m.Links {
 		if !reached[l.Name] {
 			p.others = append(p.others, l)
@@ -70,7 +70,7 @@ func Compile(m *config.Model) *Plan {
 }
 
 // Measures says whether distances are measured: there is a method, and a pool
-// that asks for them (FAQ 1.1.6, 1.2.23).
+// or a link group that asks for them (FAQ 1.1.6, 1.2.21, 1.2.23).
 func (p *Plan) Measures() bool { return p.asked && p.Config.Measures() }
 
 // refresh is proximity.refresh in seconds.
@@ -88,8 +88,19 @@ func asks(p *config.Pool) bool {
 	return slices.ContainsFunc([]config.Slot{p.Preferred, p.Alternate, p.Fallback}, func(s config.Slot) bool { return s.Algorithm == "proximity" })
 }
 
-// reachedLinks gives the links that a slot for proximity may choose among,
-// those of nested pools included.
+// nearGroups gives the link groups that go by proximity, where there is
+// anything that sends to them.
+func nearGroups(m *config.Model) (groups []*config.LinkGroup) {
+	for _, g := range m.LinkGroups {
+		if g.Proximity && m.Balances() {
+			groups = append(groups, g)
+		}
+	}
+	return groups
+}
+
+// reachedLinks gives the links that a slot for proximity, or a link group, may
+// choose among, those of nested pools included.
 func reachedLinks(m *config.Model) map[string]bool {
 	pools := map[string]*config.Pool{}
 	for _, p := range m.Pools {
@@ -118,6 +129,11 @@ func reachedLinks(m *config.Model) map[string]bool {
 	for _, p := range m.Pools {
 		if asks(p) {
 			visit(p)
+		}
+	}
+	for _, g := range nearGroups(m) {
+		for _, member := range g.Members {
+			links[member.Link] = true
 		}
 	}
 	return links

@@ -65,6 +65,31 @@ func TestPlanMeasuresWhatPoolsAskFor(t *testing.T) {
 	}
 }
 
+// A link group that goes by proximity is measured for where outbound balances,
+// its own links only (FAQ 1.2.21, 1.2.23, T15).
+func TestPlanMeasuresWhatLinkGroupsAskFor(t *testing.T) {
+	const groups = `
+links: [{name: telecom, interface: eth1}, {name: unicom, interface: eth2}, {name: unused, interface: eth3}]
+linkGroups: [{name: near, proximity: true, members: [unicom]}, {name: far, members: [unused]}]
+proximity: {methods: [icmp]}
+`
+	const outbound = "outbound: {enabled: true, interfaces: [lan0], virtualServers: [{name: all, linkGroup: near}]}\n"
+	for text, want := range map[string]bool{
+		groups + outbound: true, groups: false,
+		groups + strings.Replace(outbound, "enabled: true", "enabled: false", 1):     false,
+		strings.Replace(groups, "proximity: true", "proximity: false", 1) + outbound: false,
+		strings.Replace(groups, "methods: [icmp]", "margin: 5%", 1) + outbound:       false,
+	} {
+		p := Compile(load(t, text))
+		if p.Measures() != want {
+			t.Errorf("%s: measures %t", text, !want)
+		}
+		if want && (len(p.Links) != 1 || p.Links[0].Name != "unicom") {
+			t.Errorf("links %v", p.Links)
+		}
+	}
+}
+
 func TestStatics(t *testing.T) {
 	p := Compile(asking(t, `proximity:
   static:

@@ -13,7 +13,7 @@ type State uint8
 // The states.
 const (
 	Off       State = iota // proximity is switched off: entries do not count (FAQ 1.2.23)
-	Unasked                // no pool has a slot for proximity (FAQ 1.2.23)
+	Unasked                // no pool has a slot for proximity, nor a link group proximity (FAQ 1.2.23)
 	NoMethods              // nothing measures, so there are no entries (FAQ 1.1.6)
 	Offline                // no running server's table: nothing is known
 	Absent                 // no entry: the next query makes one
@@ -115,7 +115,7 @@ func (v *View) Why(now time.Time) string {
 	case Off:
 		return "proximity is not enabled: entries do not count"
 	case Unasked:
-		return "no pool has a slot for proximity"
+		return "no pool has a slot for proximity, and no link group goes by it"
 	case NoMethods:
 		return "proximity has no methods: nothing is ever measured"
 	case Offline:

@@ -30,8 +30,11 @@ func (t *Table) Why(client netip.Addr, now time.Time) string {
 	case len(p.Config.Methods) == 0:
 		probe.State = NoMethods
 	case len(p.Links) == 0:
-		return "no pool with a slot for proximity has a member with a link: there is nothing to measure"
+		return "no pool with a slot for proximity has a member with a link, and no link group goes by it: there is nothing to measure"
 	case t.shards.Load().count.Load() == 0:
+		if p.flows {
+			return "no connection came through a link group that goes by proximity, and nobody asked for a name whose pool has a slot for it"
+		}
 		return "nobody has asked for a name whose pool has a slot for proximity"
 	default:
 		return ""
