@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,6 +19,13 @@ import (
 
 // routingIn runs the part in a space until the test ends.
 func routingIn(t *testing.T, s *nettest.Space) *routing {
+	t.Helper()
+	n, _ := routingUntil(t, s)
+	return n
+}
+
+// routingUntil runs the part in a space until it is stopped, or the test ends.
+func routingUntil(t *testing.T, s *nettest.Space) (_ *routing, stop func()) {
 	t.Helper()
 	var n *routing
 	var err error
@@ -30,14 +38,15 @@ func routingIn(t *testing.T, s *nettest.Space) *routing {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- n.run(ctx) }()
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 		n.close()
 	})
-	return n
+	t.Cleanup(stop)
+	return n, stop
 }
 
 // wish has the part wish for something, waits for it, and wants these words in

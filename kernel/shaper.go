@@ -25,7 +25,14 @@ func ifbAlias(owner, name string) string {
 	return "portolan " + owner + ": what comes in by " + name
 }
 
-func ifbName(index int) string { return fmt.Sprintf("portolan%d", index) }
+const ifbPrefix = "portolan"
+
+func ifbName(index int) string { return fmt.Sprintf("%s%d", ifbPrefix, index) }
+
+// isMirror says whether an interface is one of an owner's for what comes in.
+func isMirror(link netlink.Link, owner string) bool {
+	return link.Type() == "ifb" && strings.HasPrefix(link.Attrs().Alias, "portolan "+owner+": ")
+}
 
 // least is the lowest rate that can be kept, in bits a second: with less, one
 // packet would take seconds.
@@ -285,7 +292,7 @@ func (n *routing) unshape(owner string, major uint16, q queues, ports map[string
 		}
 	}
 	for name, d := range ports {
-		mirror := strings.HasPrefix(name, "portolan")
+		mirror := strings.HasPrefix(name, ifbPrefix)
 		if root := q.root[d.index]; !out[d.index] && !mirror && root != nil && root.Type() == "htb" && root.Attrs().Handle == netlink.MakeHandle(major, 0) {
 			note("the shaper of "+name, n.tc.QdiscDel(root))
 		}
@@ -294,11 +301,11 @@ func (n *routing) unshape(owner string, major uint16, q queues, ports map[string
 		}
 	}
 	for name := range ports {
-		if !strings.HasPrefix(name, "portolan") {
+		if !strings.HasPrefix(name, ifbPrefix) {
 			continue
 		}
 		link, err := n.tc.LinkByName(name)
-		if err != nil || link.Type() != "ifb" || !strings.HasPrefix(link.Attrs().Alias, "portolan "+owner+": ") {
+		if err != nil || !isMirror(link, owner) {
 			continue // it is gone, or somebody else's
 		}
 		wished := false

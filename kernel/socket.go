@@ -65,6 +65,11 @@ func (s *socket) ask(kind uint16, flags uint16, body []byte, f func(kind uint16,
 	if err := s.send(message(kind, flags|unix.NLM_F_REQUEST, s.seq, body)); err != nil {
 		return err
 	}
+	return s.await(f)
+}
+
+// await reads the answers to the last question.
+func (s *socket) await(f func(kind uint16, body []byte)) error {
 	for interrupted := false; ; {
 		if err := s.file.SetReadDeadline(time.Now().Add(patience * time.Second)); err != nil {
 			return err

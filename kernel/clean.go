@@ -1,0 +1,206 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// TableOf is the name of the table of nftables of an owner, of family inet.
+func TableOf(owner string) string { return "portolan_" + owner }
+
+// Ours tells everything in the calling thread's namespace that is ours, a line
+// each, whoever put it there and whenever: tables of nftables, rules, routes and
+// shapers. It needs CAP_NET_ADMIN.
+func Ours() ([]string, error) {
+	var list []string
+	err := onOurs(func(n *routing, nft *socket) (err error) {
+		list, err = n.everything(nft)
+		return err
+	})
+	return list, err
+}
+
+// Clean removes everything that [Ours] tells, nothing else, and tells what it
+// removed. It is for a machine on which no Portolan runs: one that does puts it
+// all back. Sysctls stay as they are, and so do sessions, by the routes that
+// there are then.
+func Clean() (removed []string, err error) {
+	err = onOurs(func(n *routing, nft *socket) error {
+		before, err := n.everything(nft)
+		if err != nil {
+			return err
+		}
+		var problems []error
+		for _, owner := range owners() {
+			// The table first: then nothing is marked any more for rules to see.
+			if err := removeTable(nft, TableOf(owner)); err != nil {
+				problems = append(problems, fmt.Errorf("table inet %s: %w", TableOf(owner), err))
+			}
+			for _, p := range n.reconcile(owner, &Wishes{}) {
+				problems = append(problems, errors.New(p))
+			}
+		}
+		left, err := n.everything(nft)
+		for _, line := range before {
+			if !slices.Contains(left, line) {
+				removed = append(removed, line)
+			}
+		}
+		return errors.Join(append(problems, err)...)
+	})
+	return removed, err
+}
+
+func owners() []string { return slices.Sorted(maps.Keys(protocolNumbers)) }
+
+// onOurs opens what is needed to look and change once.
+func onOurs(f func(n *routing, nft *socket) error) error {
+	n, err := newRouting(Options{Log: slog.New(slog.DiscardHandler)}, func(part, string, []string) {})
+	if err != nil {
+		return err
+	}
+	defer n.close()
+	nft, err := openSocket(unix.NETLINK_NETFILTER, 0, 1<<20)
+	if err != nil {
+		return err
+	}
+	defer nft.close()
+	return f(n, nft)
+}
+
+// everything tells all that is ours, in the order of removal.
+func (n *routing) everything(nft *socket) (list []string, err error) {
+	there, err := tables(nft)
+	if err != nil {
+		return nil, fmt.Errorf("reading tables of nftables: %w", err)
+	}
+	ports, err := n.devices()
+	if err != nil {
+		return nil, fmt.Errorf("reading interfaces: %w", err)
+	}
+	q, err := n.queues()
+	if err != nil {
+		return nil, err
+	}
+	for _, owner := range owners() {
+		protocol := protocolNumbers[owner]
+		if slices.Contains(there, TableOf(owner)) {
+			list = append(list, "table inet "+TableOf(owner))
+		}
+		rules, err := n.entries(protocol)
+		if err != nil {
+			return nil, err
+		}
+		for i := range rules {
+			list = append(list, fmt.Sprintf("rule %s %s", family(rules[i].v6), &rules[i]))
+		}
+		routes, err := n.roads(protocol)
+		if err != nil {
+			return nil, err
+		}
+		for i := range routes {
+			list = append(list, "route "+routes[i].text(ports))
+		}
+		shapers, err := n.ourShapers(owner, handleOf(protocol), q, ports)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, shapers...)
+	}
+	return list, nil
+}
+
+// text is a route as the ip program takes it.
+func (r *road) text(ports map[string]device) string {
+	w := Route{Table: int(r.at.table), To: r.at.to, Via: r.via, OnLink: r.onlink, Source: r.source, Metric: int(r.at.metric), Interface: fmt.Sprintf("if%d", r.index)}
+	for name, d := range ports {
+		if d.index == r.index {
+			w.Interface = name
+		}
+	}
+	for kind, number := range routeKinds {
+		if number == r.kind {
+			w.Kind = RouteKind(kind)
+		}
+	}
+	return family(r.at.v6) + " " + w.String()
+}
+
+// ourShapers tells the queues, filters and interfaces that keep rates.
+func (n *routing) ourShapers(owner string, major uint16, q queues, ports map[string]device) (list []string, err error) {
+	for _, name := range slices.Sorted(maps.Keys(ports)) {
+		index := ports[name].index
+		if root := q.root[index]; root != nil && root.Type() == "htb" && root.Attrs().Handle == netlink.MakeHandle(major, 0) {
+			list = append(list, fmt.Sprintf("queue htb %x: of %s", major, name))
+		}
+		if in := q.ingress[index]; in != nil && in.Type() == "ingress" {
+			ours, _, err := n.redirects(index, major)
+			if err != nil {
+				return nil, err
+			}
+			if len(ours) > 0 {
+				list = append(list, fmt.Sprintf("filter %d of what comes in by %s", major, name))
+			}
+		}
+		if !strings.HasPrefix(name, ifbPrefix) {
+			continue
+		}
+		if link, err := n.tc.LinkByName(name); err == nil && isMirror(link, owner) {
+			list = append(list, "interface "+name)
+		}
+	}
+	return list, nil
+}
+
+// Messages and attributes of the subsystem nftables.
+const (
+	nftGetTable   = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETTABLE
+	nftNewTable   = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWTABLE
+	nftDelTable   = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_DELTABLE
+	familyInet    = 1 // NFPROTO_INET
+	nftTableName  = 1
+	nfnlBegin     = 0x10
+	nfnlEnd       = 0x11
+	netfilterNone = unix.AF_UNSPEC
+)
+
+// tables gives the names of the tables of family inet.
+func tables(nft *socket) (names []string, err error) {
+	err = nft.ask(nftGetTable, unix.NLM_F_DUMP, []byte{familyInet, 0, 0, 0}, func(kind uint16, b []byte) {
+		if kind == nftNewTable && len(b) >= sizeofNetfilter && b[0] == familyInet {
+			names = append(names, textOf(b[sizeofNetfilter:], nftTableName))
+		}
+	})
+	if errors.Is(err, errInterrupted) {
+		err = nil
+	}
+	return names, err
+}
+
+// removeTable removes a table with all that is in it. It is no error if there
+// is none.
+func removeTable(nft *socket, name string) error {
+	nft.mu.Lock()
+	defer nft.mu.Unlock()
+	edge := append([]byte{netfilterNone, 0}, big16(unix.NFNL_SUBSYS_NFTABLES)...)
+	body := append([]byte{familyInet, 0, 0, 0}, attribute(nftTableName, append([]byte(name), 0))...)
+	nft.seq++
+	batch := slices.Concat(message(nfnlBegin, unix.NLM_F_REQUEST, 0, edge),
+		message(nftDelTable, unix.NLM_F_REQUEST|unix.NLM_F_ACK, nft.seq, body),
+		message(nfnlEnd, unix.NLM_F_REQUEST, 0, edge))
+	if err := nft.send(batch); err != nil {
+		return err
+	}
+	err := nft.await(func(uint16, []byte) {})
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return err
+}
