@@ -107,11 +107,14 @@ func NewGateway(t testing.TB, layout Layout) *Gateway {
 	return g
 }
 
-// router makes a namespace forward, believe in every source, and have its IPv6
-// addresses at once.
+// router makes a namespace forward, believe in every source, have its IPv6
+// addresses at once, and keep them while an interface is down.
 func (s *Space) router() {
 	s.t.Helper()
 	for _, name := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding", "ipv6/conf/default/forwarding"} {
+		s.Set(name, "1")
+	}
+	for _, name := range []string{"ipv6/conf/all/keep_addr_on_down", "ipv6/conf/default/keep_addr_on_down"} {
 		s.Set(name, "1")
 	}
 	for _, name := range []string{"ipv4/conf/all/rp_filter", "ipv4/conf/default/rp_filter", "ipv6/conf/all/accept_dad", "ipv6/conf/default/accept_dad"} {
@@ -164,7 +167,7 @@ func (g *Gateway) line(t testing.TB, n int) {
 	}
 }
 
-// settle gives an ISP its addresses.
+// settle gives an ISP its addresses; a twin has none of IPv6 towards the gateway.
 func (i *ISP) settle(twin bool) {
 	b := byte(i.N)
 	i.Net4 = netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18, b, 0}), 24)
@@ -176,6 +179,9 @@ func (i *ISP) settle(twin bool) {
 	i.Router4 = netip.AddrFrom4(a)
 	a[3] = 100
 	i.Gate4 = netip.AddrFrom4(a)
+	if twin {
+		return
+	}
 	six := netip.MustParseAddr("2001:db8::").As16()
 	six[5] = b
 	i.Net6 = netip.PrefixFrom(netip.AddrFrom16(six), 64)

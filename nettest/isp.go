@@ -15,6 +15,7 @@ const ispRules = `table inet isp {
 	counter passed { }
 	counter pings { }
 	counter octets { }
+	counter asked { }
 	chain silence { type filter hook prerouting priority -310; }
 	chain mute { type filter hook output priority -310; }
 	chain arrive {
@@ -23,6 +24,12 @@ const ispRules = `table inet isp {
 		ip6 saddr { fe80::/10, :: } accept
 		fib saddr . iif oif missing counter name strays drop
 		counter name octets
+	}
+	chain self {
+		type filter hook input priority 0;
+		iifname != "gw" accept
+		icmp type echo-request counter name asked
+		icmpv6 type echo-request counter name asked
 	}
 	chain pass {
 		type filter hook forward priority 0;
@@ -58,6 +65,9 @@ func (i *ISP) Passed() int { return i.counter("passed", "packets") }
 
 // Pings says how many of them were ICMP echo requests.
 func (i *ISP) Pings() int { return i.counter("pings", "packets") }
+
+// Asked says how many ICMP echo requests the router itself got.
+func (i *ISP) Asked() int { return i.counter("asked", "packets") }
 
 // Octets says how much came from the gateway.
 func (i *ISP) Octets() int { return i.counter("octets", "bytes") }

@@ -206,6 +206,25 @@ func UDP(s *Space, from netip.Addr, to netip.AddrPort) (*Session, error) {
 	return &Session{Conn: c, buf: make([]byte, 2048)}, nil
 }
 
+// Unconnected makes a socket that sends datagrams to many servers.
+func Unconnected(s *Space, from netip.Addr) (*Session, error) {
+	var c net.Conn
+	var err error
+	s.Do(func() {
+		c, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, 0)))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Session{Conn: c}, nil
+}
+
+// To sends a datagram by a socket that Unconnected made.
+func (s *Session) To(to netip.AddrPort, text string) error {
+	_, err := s.Conn.(*net.UDPConn).WriteToUDPAddrPort([]byte(text), to)
+	return err
+}
+
 func dial(s *Space, network string, from netip.Addr, to netip.AddrPort) (c net.Conn, err error) {
 	d := net.Dialer{Timeout: Patience}
 	switch {
