@@ -1,0 +1,150 @@
+package outbound
+
+import (
+	"slices"
+
+	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/kernel"
+)
+
+// group writes the chain of a variant for actions with a persistence, or
+// without one (nil), and gives its name. It comes back if no link was found.
+// Persistence goes before proximity, and this before the algorithm (FAQ 1.2.18).
+func (b *builder) group(v *Variant, s *config.Persistence) string {
+	name := "group_" + v.word
+	if s != nil {
+		name += "_" + word(s.Name)
+	}
+	return b.chain(name, func() []kernel.Rule {
+		b.variant(v)
+		found := rule("a link took it", anyBit(kernel.CtMark, kernel.LinkMask, false), kernel.Goto{Chain: b.found(v, s)})
+		rules := b.stay(v, s)
+		rules = append(rules, b.nearest(v, found)...)
+		rules = append(rules, b.draw(v)...)
+		rules = append(rules, found)
+		if v.bounded(b) {
+			for range len(v.Group.Members) - 1 {
+				rules = append(rules, rule("it could not: the next one", kernel.Choose{Key: kernel.Lookup{Key: linkOf(kernel.Mark), Map: "next_" + v.word}, Map: "avail_" + v.word}), found)
+			}
+		}
+		return append(rules, rule("group "+v.Name+" has no link for it", b.count("group/"+v.word+"/none"),
+			kernel.SetMark{Mask: kernel.LinkMask}, kernel.SetCtMark{Mask: kernel.LinkMask}))
+	})
+}
+
+// variant writes the sets of a variant and the chains that they lead to.
+func (b *builder) variant(v *Variant) {
+	for _, m := range v.Group.Members {
+		if l := b.plan.byLink[m.Link]; l != nil {
+			b.try(l)
+			b.mark(l)
+			if inKernel(m.MaxConnections) {
+				b.member(v.Group, m, l)
+			}
+		}
+	}
+	number := []kernel.Type{kernel.TypeNumber}
+	b.set(kernel.Set{Name: "slots_" + v.word, Key: number, Data: number, Elements: v.slots})
+	b.set(kernel.Set{Name: "avail_" + v.word, Key: number, Verdicts: true, Elements: v.avail})
+	if v.bounded(b) {
+		b.set(kernel.Set{Name: "next_" + v.word, Key: number, Data: number, Elements: v.next})
+	}
+}
+
+// bounded says whether a link may refuse a connection that the tick gave it, so
+// that another one has to be tried.
+func (v *Variant) bounded(b *builder) bool {
+	return slices.ContainsFunc(v.Group.Members, func(m *config.LinkMember) bool {
+		l := b.plan.byLink[m.Link]
+		if l == nil {
+			return false
+		}
+		f := families()
+		return inKernel(l.MaxConnections) || l.NewConnections > 0 || inKernel(m.MaxConnections) || !b.serves(l, f[0]) || !b.serves(l, f[1])
+	})
+}
+
+// nearest writes the rules of proximity: the network is noted as asked for,
+// whether its distance is known or not (T12), and of the links that are nearest
+// the first that is available takes it (FAQ 1.2.16, 1.2.19).
+func (b *builder) nearest(v *Variant, found kernel.Rule) (rules []kernel.Rule) {
+	if !v.Group.Proximity || !b.plan.model.Proximity.Enabled {
+		return nil
+	}
+	number := []kernel.Type{kernel.TypeNumber}
+	const wantedFor, wantedMost = 60e9, 65536
+	network := func(f family) kernel.Value { return f.masked(f.dest, f.maskOf(b.plan.model.Proximity.Mask)) }
+	for _, f := range families() {
+		b.set(kernel.Set{Name: "prox_want" + f.digit, Key: []kernel.Type{f.addr}, Dynamic: true, Timeout: wantedFor, Size: wantedMost})
+		b.set(kernel.Set{Name: "prox" + f.digit, Key: []kernel.Type{f.addr}, Data: number, Elements: b.plan.ranks[f.index]})
+		rules = append(rules, rule("the distance of the network is asked for", kernel.Change{How: kernel.Put, Set: "prox_want" + f.digit, Key: network(f)}))
+	}
+	for place, tell := range []string{"proximity: the nearest link", "proximity: the second nearest", "proximity: the third nearest"} {
+		for _, f := range families() {
+			ranks := kernel.Value(kernel.Lookup{Key: network(f), Map: "prox" + f.digit})
+			if place > 0 {
+				ranks = kernel.Shifted{Of: ranks, Bits: uint32(place * rankBits)}
+			}
+			rules = append(rules, rule(tell, kernel.Choose{Key: kernel.Masked{Of: ranks, Mask: kernel.Number(rankMask)}, Map: "avail_" + v.word}))
+		}
+		rules = append(rules, found)
+	}
+	return rules
+}
+
+// draw writes the rules of the algorithm: a slot is drawn, and the link that
+// stands in it tried.
+func (b *builder) draw(v *Variant) (rules []kernel.Rule) {
+	tell := "algorithm " + string(v.Group.Algorithm) + ": the link of a slot"
+	from := func(slot kernel.Value) kernel.Rule {
+		return rule(tell, kernel.Choose{Key: kernel.Lookup{Key: slot, Map: "slots_" + v.word}, Map: "avail_" + v.word})
+	}
+	switch v.Group.Algorithm {
+	case config.LinkRandom:
+		return []kernel.Rule{from(kernel.Lot{Of: SlotCount})}
+	case config.LinkSourceHash, config.LinkDestinationHash, config.LinkSourceDestinationHash, config.LinkSourcePortHash:
+	default:
+		return []kernel.Rule{from(kernel.Turn{Of: SlotCount})}
+	}
+	for _, f := range families() {
+		source, dest := f.masked(f.source, f.maskOf(v.Group.Mask)), f.masked(f.dest, f.maskOf(v.Group.Mask))
+		switch v.Group.Algorithm {
+		case config.LinkSourceHash:
+			rules = append(rules, from(kernel.Hash{Of: source, Mod: SlotCount}))
+		case config.LinkDestinationHash:
+			rules = append(rules, from(kernel.Hash{Of: dest, Mod: SlotCount}))
+		case config.LinkSourceDestinationHash:
+			rules = append(rules, from(kernel.Hash{Of: kernel.Join{source, dest}, Mod: SlotCount}))
+		case config.LinkSourcePortHash: // what has no ports goes by the address
+			withPorts := from(kernel.Hash{Of: kernel.Join{source, kernel.SourcePort}, Mod: SlotCount})
+			without := from(kernel.Hash{Of: source, Mod: SlotCount})
+			without.Do = append([]kernel.Step{anyBit(kernel.Mark, kernel.LinkMask, true)}, without.Do...)
+			rules = append(rules, withPorts, without)
+		}
+	}
+	return rules
+}
+
+// found writes the chain of connections that a link took: with persistence it
+// is learnt, and if another connection of the same client was quicker its link
+// is taken.
+func (b *builder) found(v *Variant, s *config.Persistence) string {
+	name := "found_" + v.word
+	if s != nil {
+		name += "_" + word(s.Name)
+	}
+	return b.chain(name, func() (rules []kernel.Rule) {
+		if s != nil {
+			for _, f := range families() { // alone in its rule: a full map ends it
+				rules = append(rules, rule("persistence "+s.Name+" learns the link", b.learn(s, v.Group, f)))
+			}
+		}
+		rules = append(rules, rule("", b.count("group/"+v.word)))
+		if s != nil {
+			for _, f := range families() {
+				rules = append(rules, rule("the link that persistence has: of the first of several at once", kernel.Choose{Key: kernel.Lookup{Key: stickKey(s, f), Map: stick(s, v.Group, f)}, Map: "place"}))
+			}
+		}
+		return append(rules, rule("", kernel.Choose{Key: linkOf(kernel.Mark), Map: "place"}))
+	})
+}

@@ -1,0 +1,105 @@
+package outbound
+
+import (
+	"fmt"
+
+	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/kernel"
+)
+
+// The chains of a link, by constants as marks cannot be combined otherwise:
+//
+//	link_N   may it take a connection? Then both marks have its number; if not,
+//	         the packet mark alone, by which the next link is found
+//	mark_N   the same without asking
+//	place_X  the connection is its: counted, marked, accepted
+//	again_X  the packet of a session is its
+//	in_X     the connection came in by it
+func linkChain(l *planLink) string { return fmt.Sprintf("link_%d", l.id) }
+
+func markChain(id uint16) string { return fmt.Sprintf("mark_%d", id) }
+
+func memberChain(g *config.LinkGroup, l *planLink) string {
+	return fmt.Sprintf("link_%d_in_%s", l.id, word(g.Name))
+}
+
+// countedMost is up to how many connections the kernel counts itself: what it
+// costs grows with them (2 ms a new connection at 10,000). Larger limits are the
+// tick's.
+const countedMost = 2000
+
+// inKernel says whether the kernel counts for a limit.
+func inKernel(most int) bool { return 0 < most && most <= countedMost }
+
+// both writes the number of a link into both marks.
+func (l *planLink) both() []kernel.Step {
+	id := uint32(l.id)
+	return []kernel.Step{kernel.SetMark{Mask: kernel.LinkMask, Bits: id}, kernel.SetCtMark{Mask: kernel.LinkMask, Bits: id}}
+}
+
+// try writes the chain that asks a link's limits.
+func (b *builder) try(l *planLink) string {
+	return b.chain(linkChain(l), func() []kernel.Rule {
+		rules := []kernel.Rule{rule("link "+l.Name+" is tried", kernel.SetMark{Mask: kernel.LinkMask, Bits: uint32(l.id)})}
+		for _, f := range families() {
+			if !b.serves(l, f) {
+				rules = append(rules, rule(fmt.Sprintf("link %s has no way for IPv%s", l.Name, f.digit), f.only(), kernel.Return{}))
+			}
+		}
+		full := b.count("link/" + l.word + "/full")
+		if inKernel(l.MaxConnections) {
+			rules = append(rules, rule(fmt.Sprintf("link %s is full at %d connections", l.Name, l.MaxConnections),
+				kernel.CountOver{Connections: uint32(l.MaxConnections)}, full, kernel.Return{}))
+		}
+		if l.NewConnections > 0 {
+			rules = append(rules, rule(fmt.Sprintf("link %s takes %d new connections a second", l.Name, l.NewConnections), rateOver(l.NewConnections), full, kernel.Return{}))
+		}
+		return append(rules, rule("link "+l.Name+" takes it", kernel.SetCtMark{Mask: kernel.LinkMask, Bits: uint32(l.id)}))
+	})
+}
+
+// rateOver goes on above so many a second. A tenth of a second's worth may come
+// at once: clients that are in step must not be refused for it.
+func rateOver(perSecond int) kernel.Step {
+	return kernel.RateOver{PerSecond: uint64(perSecond), Burst: uint32(max(perSecond/10, 5))}
+}
+
+// mark writes the chain that takes a link whatever its limits.
+func (b *builder) mark(l *planLink) string {
+	return b.chain(markChain(l.id), func() []kernel.Rule {
+		return []kernel.Rule{rule("link "+l.Name+", whatever its limits", l.both()...)}
+	})
+}
+
+// member writes the chain that asks the limit of a membership before the link's.
+func (b *builder) member(g *config.LinkGroup, m *config.LinkMember, l *planLink) {
+	b.chain(memberChain(g, l), func() []kernel.Rule {
+		return []kernel.Rule{
+			rule("link "+l.Name+" is tried", kernel.SetMark{Mask: kernel.LinkMask, Bits: uint32(l.id)}),
+			rule(fmt.Sprintf("link %s is full at %d connections of group %s", l.Name, m.MaxConnections, g.Name),
+				kernel.CountOver{Connections: uint32(m.MaxConnections)}, b.count("link/"+l.word+"/full"), kernel.Return{}),
+			rule("", kernel.Goto{Chain: linkChain(l)}),
+		}
+	})
+}
+
+// place writes the end of the way of a new connection.
+func (b *builder) place(l *planLink) string {
+	return b.chain("place_"+l.word, func() []kernel.Rule {
+		steps := append([]kernel.Step{b.count("link/" + l.word)}, l.both()...)
+		return []kernel.Rule{rule("it leaves by link "+l.Name, append(steps, kernel.Accept{})...)}
+	})
+}
+
+func (b *builder) again(l *planLink) string {
+	return b.chain("again_"+l.word, func() []kernel.Rule {
+		return []kernel.Rule{rule("it leaves by link "+l.Name, kernel.SetMark{Mask: kernel.LinkMask, Bits: uint32(l.id)}, kernel.Accept{})}
+	})
+}
+
+func (b *builder) cameBy(l *planLink) string {
+	return b.chain("in_"+l.word, func() []kernel.Rule {
+		return []kernel.Rule{rule("it came in by link "+l.Name, b.count("link/"+l.word+"/in"),
+			kernel.SetCtMark{Mask: kernel.LinkMask | kernel.Inbound | kernel.Placed, Bits: kernel.Inbound | uint32(l.id)}, kernel.Accept{})}
+	})
+}

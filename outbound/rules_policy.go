@@ -1,0 +1,170 @@
+package outbound
+
+import (
+	"fmt"
+
+	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/kernel"
+)
+
+// site is where an action stands.
+type site struct {
+	name   string // for the operator
+	server *config.OutboundVirtualServer
+	late   bool // the virtual server's limits are asked by actions, after persistence that overrides them
+}
+
+// policyChain is the name of a policy's chain: one for all virtual servers that
+// use it alike.
+func policyChain(q *config.Policy, at site) string {
+	name := "policy_" + word(q.Name)
+	if at.server.BusyProtection {
+		name += "_busy"
+	}
+	if at.late {
+		name += "_for_" + word(at.server.Name)
+	}
+	return name
+}
+
+// policy writes the chain of a policy. It comes back if no rule took the
+// connection. A class that does not match goes on to the next rule always, an
+// action that finds no link only if it says so (FAQ 1.2.10, 1.2.11).
+func (b *builder) policy(q *config.Policy, at site) string {
+	name := policyChain(q, at)
+	return b.chain(name, func() (rules []kernel.Rule) {
+		for i, r := range q.Rules {
+			number := i + 1
+			at.name = fmt.Sprintf("policy %s rule %d", q.Name, number)
+			counter := b.count(fmt.Sprintf("rule/%s/%d", word(q.Name), number))
+			to := b.chain(fmt.Sprintf("%s_%d", name, number), func() []kernel.Rule {
+				made := append([]kernel.Rule{rule(at.name, counter)}, tos(r.Action.TOS)...)
+				return append(made, b.action(&r.Action, at)...)
+			})
+			when, tell := condition(always), at.name+": everything"
+			if r.Class != "" {
+				tell = at.name + ": class " + r.Class
+			}
+			match := fmt.Sprintf("%s_%d_match", name, number)
+			rules = append(rules, b.eitherFamily(func(f family) condition {
+				if r.Class != "" {
+					when = b.class(b.plan.classes[r.Class], f, 0)
+				}
+				return when
+			}, match, tell, to)...)
+		}
+		return rules
+	})
+}
+
+// eitherFamily writes rules that jump to a chain where a condition holds, which
+// may differ by family.
+func (b *builder) eitherFamily(when func(f family) condition, name, tell, to string) (rules []kernel.Rule) {
+	f := families()
+	four, six := when(f[0]), when(f[1])
+	if alike(four, six) {
+		return b.jump(b.when(four, name, tell, kernel.Goto{Chain: to}), name)
+	}
+	for i, c := range []condition{four, six} {
+		made := b.when(c, name+f[i].digit, tell, kernel.Goto{Chain: to})
+		for k := range made {
+			if !ofFamily(made[k].Do) {
+				made[k].Do = append([]kernel.Step{f[i].only()}, made[k].Do...)
+			}
+		}
+		rules = append(rules, b.jump(made, name+f[i].digit)...)
+	}
+	return rules
+}
+
+// jump has the ways to one chain come back: one rule does it itself; of several
+// only one may lead there, so they stand in a chain of their own.
+func (b *builder) jump(rules []kernel.Rule, name string) []kernel.Rule {
+	if len(rules) == 0 {
+		return nil
+	}
+	to := rules[0]
+	if len(rules) > 1 {
+		b.chain(name, func() []kernel.Rule { return rules })
+		return []kernel.Rule{rule(to.Tell, kernel.Jump{Chain: name})}
+	}
+	last := len(to.Do) - 1
+	to.Do[last] = kernel.Jump(to.Do[last].(kernel.Goto))
+	return []kernel.Rule{to}
+}
+
+// action writes the rules of an action. They come back if it goes on.
+func (b *builder) action(a *config.PolicyAction, at site) []kernel.Rule {
+	if a.Do == config.ActionDrop {
+		return []kernel.Rule{rule(at.name+": drop", b.count("dropped/"+word(at.server.Name)), kernel.Drop{})}
+	}
+	var rules []kernel.Rule
+	var limits []kernel.Rule
+	if at.late {
+		limits = []kernel.Rule{rule("limits of virtual server "+at.server.Name, kernel.Jump{Chain: b.limits(at.server)})}
+	}
+	if a.Do == config.ActionForward {
+		return append(limits, rule(at.name+": by the routing table", kernel.Accept{}))
+	}
+	s := b.plan.keeps[a.Persistence]
+	tries := b.tries(a, at)
+	waits := a.OnBusy == config.BusyContinue && len(tries) > 0 && b.facts.Lapsed[tries[0].Name]
+	for _, v := range tries {
+		if s != nil && (s.OverrideLimit && at.late || waits && (s.OverrideLimit || s.OverrideBusy)) {
+			rules = append(rules, rule("who has a link keeps it", kernel.Jump{Chain: b.only(v, s)}))
+		}
+	}
+	if waits {
+		return append(rules, rule(at.name+": all links are busy", b.count("group/"+tries[0].word+"/busy")))
+	}
+	rules = append(rules, limits...)
+	for i, v := range tries {
+		tell := at.name + ": link group " + v.Name
+		if i > 0 {
+			tell = at.name + ": then link group " + v.Name
+		}
+		rules = append(rules, rule(tell, kernel.Jump{Chain: b.group(v, s)}))
+	}
+	if a.OnFailure != config.FailureContinue {
+		rules = append(rules, rule(at.name+": no link was found", b.count("dropped/"+word(at.server.Name)), kernel.Drop{}))
+	}
+	return rules
+}
+
+// tries gives the groups of an action in the order in which they are tried: the
+// backup first while only the other one is not available. One that is below
+// its thresholds is better than none.
+func (b *builder) tries(a *config.PolicyAction, at site) (list []*Variant) {
+	names := []string{a.LinkGroup, a.Backup}
+	if b.facts.Unavailable[a.LinkGroup] && a.Backup != "" && !b.facts.Unavailable[a.Backup] {
+		names = []string{a.Backup, a.LinkGroup}
+	}
+	for _, name := range names {
+		if g := b.plan.groups[name]; g != nil {
+			list = append(list, b.plan.variant(g, at.server.BusyProtection, nil))
+		}
+	}
+	return list
+}
+
+// overrides says whether some action of a virtual server with limits has a
+// persistence that overrides them (FAQ 1.2.8).
+func (p *Plan) overrides(v *config.OutboundVirtualServer) bool {
+	if !limited(v) {
+		return false
+	}
+	policy := p.policies[v.Policy]
+	fallback := v.Default(policy)
+	actions := []*config.PolicyAction{&fallback}
+	if policy != nil {
+		for _, r := range policy.Rules {
+			actions = append(actions, &r.Action)
+		}
+	}
+	for _, a := range actions {
+		if s := p.keeps[a.Persistence]; s != nil && s.OverrideLimit {
+			return true
+		}
+	}
+	return false
+}

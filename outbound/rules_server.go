@@ -1,0 +1,229 @@
+package outbound
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/kernel"
+)
+
+// candidate is a virtual server for some destinations.
+type candidate struct {
+	server *config.OutboundVirtualServer
+	bits   int // of the longest of its networks around them
+	order  int // in the file
+}
+
+// all says whether it takes everything, so that none after it is asked.
+func (c candidate) all() bool {
+	return c.server.Protocol == config.ProtocolAny && len(c.server.Ports) == 0
+}
+
+// region is destinations with the same candidates, the most specific first.
+type region struct {
+	config.AddressRange
+	list []candidate
+}
+
+// servers writes the rules that find the virtual server of a connection: by the
+// destination in one look-up, then by protocol and ports. What is for every
+// destination needs no look-up.
+func (b *builder) servers() []kernel.Rule {
+	var rules []kernel.Rule
+	var general [2][]candidate
+	for _, f := range families() {
+		regions, rest := b.plan.regions(f)
+		general[f.index] = rest
+		if len(regions) == 0 {
+			continue
+		}
+		var elements []kernel.Element
+		chains := map[string]string{}
+		for _, r := range regions {
+			text := textOf(r.list)
+			if chains[text] == "" {
+				chains[text] = b.chain(fmt.Sprintf("servers%s_%d", f.digit, len(chains)+1), func() []kernel.Rule { return b.choose(r.list, f) })
+			}
+			elements = append(elements, kernel.Element{Key: kernel.Addr(r.From), End: kernel.Addr(r.To), Verdict: kernel.Goto{Chain: chains[text]}})
+		}
+		set := b.fix(kernel.Set{Name: "servers" + f.digit, Key: []kernel.Type{f.addr}, Verdicts: true, Interval: true}, elements)
+		rules = append(rules, rule("virtual servers of the destination", kernel.Choose{Key: f.dest, Map: set}))
+	}
+	if textOf(general[0]) == textOf(general[1]) && !slices.ContainsFunc(general[0], func(c candidate) bool { return c.server.Protocol == config.ProtocolICMP }) {
+		return append(rules, b.choose(general[0], families()[0])...)
+	}
+	for _, f := range families() {
+		for _, r := range b.choose(general[f.index], f) {
+			r.Do = append([]kernel.Step{f.only()}, r.Do...)
+			rules = append(rules, r)
+		}
+	}
+	return rules
+}
+
+func textOf(list []candidate) (text string) {
+	for _, c := range list {
+		text += fmt.Sprint(c.order, " ")
+	}
+	return text
+}
+
+// regions divides the destinations of a family by their candidates; rest are
+// those of all destinations that are in no region.
+func (p *Plan) regions(f family) (regions []region, rest []candidate) {
+	var prefixes []netip.Prefix
+	for _, v := range p.conf.VirtualServers {
+		for _, d := range v.Destinations {
+			if v.Enabled && f.has(d.Addr()) && d.Bits() > 0 {
+				prefixes = append(prefixes, d.Masked())
+			}
+		}
+	}
+	slices.SortFunc(prefixes, func(a, b netip.Prefix) int {
+		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+	})
+	n := nest{candidates: func(around netip.Prefix) []candidate { return p.candidates(f, around) }}
+	for _, d := range slices.Compact(prefixes) {
+		n.open(d)
+	}
+	n.closeBefore(netip.Addr{})
+	return n.regions, p.candidates(f, netip.Prefix{})
+}
+
+// candidates gives the virtual servers that have a network around a prefix, the
+// most specific first, up to one that takes all; of the zero Prefix those for
+// all destinations.
+func (p *Plan) candidates(f family, around netip.Prefix) (list []candidate) {
+	for i, v := range p.conf.VirtualServers {
+		best := -1
+		for _, d := range v.Destinations {
+			inside := around.IsValid() && d.Overlaps(around) && d.Bits() <= around.Bits()
+			if v.Enabled && f.has(d.Addr()) && (d.Bits() == 0 || inside) {
+				best = max(best, d.Bits())
+			}
+		}
+		if best >= 0 {
+			list = append(list, candidate{v, best, i})
+		}
+	}
+	slices.SortStableFunc(list, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(b.bits, a.bits), cmp.Compare(general(a.server.Protocol == config.ProtocolAny), general(b.server.Protocol == config.ProtocolAny)),
+			cmp.Compare(general(len(a.server.Ports) == 0), general(len(b.server.Ports) == 0)), cmp.Compare(a.order, b.order))
+	})
+	if i := slices.IndexFunc(list, candidate.all); i >= 0 {
+		list = list[:i+1]
+	}
+	return list
+}
+
+// general orders what is for everything after what is not.
+func general(all bool) int {
+	if all {
+		return 1
+	}
+	return 0
+}
+
+// nest walks prefixes in order and gives the ranges of the innermost ones.
+type nest struct {
+	candidates func(around netip.Prefix) []candidate
+	inside     []netip.Prefix
+	at         netip.Addr // where the next range begins
+	regions    []region
+}
+
+func (n *nest) open(p netip.Prefix) {
+	n.closeBefore(p.Addr())
+	if len(n.inside) > 0 && n.at.Less(p.Addr()) {
+		n.put(n.at, p.Addr().Prev())
+	}
+	n.inside, n.at = append(n.inside, p), p.Addr()
+}
+
+// closeBefore leaves the prefixes that end before an address; the zero Addr: all.
+func (n *nest) closeBefore(a netip.Addr) {
+	for len(n.inside) > 0 {
+		last := lastOf(n.inside[len(n.inside)-1])
+		if a.IsValid() && !last.Less(a) {
+			return
+		}
+		if n.at.IsValid() && !last.Less(n.at) {
+			n.put(n.at, last)
+		}
+		n.inside, n.at = n.inside[:len(n.inside)-1], last.Next()
+	}
+}
+
+// put adds a range of the innermost prefix.
+func (n *nest) put(from, to netip.Addr) {
+	list := n.candidates(n.inside[len(n.inside)-1])
+	if i := len(n.regions) - 1; i >= 0 && n.regions[i].To.Next() == from && textOf(n.regions[i].list) == textOf(list) {
+		n.regions[i].To = to
+		return
+	}
+	n.regions = append(n.regions, region{config.AddressRange{From: from, To: to}, list})
+}
+
+// choose writes the rules that take the first candidate that a packet matches.
+func (b *builder) choose(list []candidate, f family) (rules []kernel.Rule) {
+	for _, c := range list {
+		v := c.server
+		var services []config.Service
+		if v.Protocol != config.ProtocolAny && len(v.Ports) == 0 {
+			services = []config.Service{{Protocol: v.Protocol}}
+		}
+		for _, ports := range v.Ports {
+			services = append(services, config.Service{Protocol: v.Protocol, Ports: ports})
+		}
+		when := condition(always)
+		if len(services) > 0 {
+			when = b.services("server_"+word(v.Name), services, f)
+		}
+		to := kernel.Goto{Chain: b.server(v)}
+		rules = append(rules, b.when(when, "which_"+word(v.Name)+"_"+f.digit, "virtual server "+v.Name, to)...)
+	}
+	return rules
+}
+
+// server writes the chain of a virtual server.
+func (b *builder) server(v *config.OutboundVirtualServer) string {
+	return b.chain("server_"+word(v.Name), func() []kernel.Rule {
+		rules := []kernel.Rule{rule("virtual server "+v.Name, b.count("virtualServer/"+word(v.Name)))}
+		rules = append(rules, tos(v.TOS)...)
+		policy := b.plan.policies[v.Policy]
+		at := site{server: v, late: b.plan.overrides(v)}
+		if !at.late && limited(v) {
+			rules = append(rules, rule("limits of virtual server "+v.Name, kernel.Jump{Chain: b.limits(v)}))
+		}
+		at.name = "virtual server " + v.Name
+		if policy != nil {
+			rules = append(rules, rule("policy "+policy.Name, kernel.Jump{Chain: b.policy(policy, at)}))
+			if policy.Default != nil {
+				at.name = "policy " + policy.Name + " default"
+				rules = append(rules, rule("", b.count("rule/"+word(policy.Name)+"/default")))
+				rules = append(rules, tos(policy.Default.TOS)...)
+			}
+		}
+		a := v.Default(policy)
+		a.OnFailure = config.FailureDrop // there is no further rule
+		rules = append(rules, b.action(&a, at)...)
+		if a.OnBusy == config.BusyContinue {
+			rules = append(rules, rule("what only busy links could take is dropped", b.count("dropped/"+word(v.Name)), kernel.Drop{}))
+		}
+		return rules
+	})
+}
+
+// tos writes the DS field.
+func tos(t *config.TOS) (rules []kernel.Rule) {
+	if t == nil {
+		return nil
+	}
+	for _, f := range families() {
+		rules = append(rules, rule("type of service "+t.String(), f.only(), kernel.SetTOS{IPv6: f.index == 1, TOS: uint8(*t)}))
+	}
+	return rules
+}
