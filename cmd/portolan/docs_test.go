@@ -11,8 +11,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/fstest"
 
 	"github.com/portolan-lb/portolan/api/client"
+	"github.com/portolan-lb/portolan/config"
 )
 
 const docsZone = "$TTL 300\n@ SOA ns hostmaster 1 3600 600 1209600 60\n@ NS ns\nns A 192.0.2.53\n"
@@ -120,6 +122,41 @@ func TestManualCommands(t *testing.T) {
 	if seen < 8 {
 		t.Errorf("only %d commands were found", seen)
 	}
+}
+
+// The whole configurations of the manual are right, without a warning.
+func TestManualConfigurations(t *testing.T) {
+	pages, err := filepath.Glob("../../docs/manual/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, block := range wholeConfigurations(string(text)) {
+			seen++
+			src := config.Source{FS: fstest.MapFS{}, Dir: ".", Name: page}
+			if _, errs := config.LoadBytes([]byte(block), src); len(errs) > 0 {
+				t.Errorf("%s:\n%s", page, errs.Render())
+			}
+		}
+	}
+	if seen < 1 {
+		t.Error("none was found")
+	}
+}
+
+// wholeConfigurations gives the blocks of YAML that begin with the version.
+func wholeConfigurations(text string) (blocks []string) {
+	for _, part := range strings.Split(text, "\n```yaml\n")[1:] {
+		if block, _, ok := strings.Cut(part, "\n```"); ok && strings.HasPrefix(block, "version: ") {
+			blocks = append(blocks, block+"\n")
+		}
+	}
+	return blocks
 }
 
 // accepts says why a command line is none, without carrying it out.
