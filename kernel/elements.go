@@ -3,6 +3,7 @@ package kernel
 import (
 	"bytes"
 	"encoding/binary"
+	"maps"
 	"net/netip"
 	"sync"
 )
@@ -34,6 +35,7 @@ func (e *Elements) Put(list ...Element) {
 }
 
 func (e *Elements) put(el Element) {
+	el = el.normal()
 	key := el.id()
 	if old, ok := e.all[key]; ok && old.same(el) {
 		return
@@ -75,24 +77,66 @@ func (e *Elements) Replace(list []Element) {
 	}
 }
 
-// Len is how many there are.
+// Len is how many there are; 0 of nil.
 func (e *Elements) Len() int {
+	if e == nil {
+		return 0
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return len(e.all)
 }
 
-// Get gives the element of a key.
+// Get gives the element of a key that is no range.
 func (e *Elements) Get(key []byte) (Element, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	el, ok := e.all[Element{Key: key}.id()]
+	el, ok := e.all[string(key)]
 	return el, ok
 }
 
 // id is what tells elements of a set apart.
-func (el Element) id() string { return string(el.Key) + "\x00-" + string(el.End) }
+func (el Element) id() string {
+	if el = el.normal(); el.End == nil {
+		return string(el.Key)
+	}
+	return string(el.Key) + "\x00-" + string(el.End)
+}
 
+// take gives the keys that changed since it was called last.
+func (e *Elements) take() map[string]struct{} {
+	if e == nil {
+		return nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	dirty := e.dirty
+	e.dirty = map[string]struct{}{}
+	return dirty
+}
+
+// find gives the element with an id.
+func (e *Elements) find(id string) (Element, bool) {
+	if e == nil {
+		return Element{}, false
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	el, ok := e.all[id]
+	return el, ok
+}
+
+// snapshot gives all elements with their ids.
+func (e *Elements) snapshot() map[string]Element {
+	if e == nil {
+		return nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return maps.Clone(e.all)
+}
+
+// same tells whether two elements with one id are alike.
 func (el Element) same(o Element) bool {
 	return bytes.Equal(el.Data, o.Data) && el.Verdict == o.Verdict && el.Timeout == o.Timeout
 }

@@ -131,7 +131,7 @@ func message(kind, flags uint16, seq uint32, body []byte) []byte {
 // received is one netlink message.
 type received struct {
 	kind, flags uint16
-	seq         uint32
+	seq, port   uint32 // port: of whom it answers or tells
 	body        []byte
 }
 
@@ -144,7 +144,7 @@ func messages(b []byte) func(yield func(received) bool) {
 			if size < unix.SizeofNlMsghdr || size > len(b) {
 				return
 			}
-			m := received{kind: native.Uint16(b[4:]), flags: native.Uint16(b[6:]), seq: native.Uint32(b[8:]), body: b[unix.SizeofNlMsghdr:size]}
+			m := received{kind: native.Uint16(b[4:]), flags: native.Uint16(b[6:]), seq: native.Uint32(b[8:]), port: native.Uint32(b[12:]), body: b[unix.SizeofNlMsghdr:size]}
 			if !yield(m) {
 				return
 			}

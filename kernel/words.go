@@ -81,6 +81,8 @@ type Set struct {
 	Timeout  time.Duration // of Dynamic: how long what packets put lives by default; 0: for ever
 	Size     int           // at most so many elements; 0: no bound but the kernel's
 	Elements *Elements     // nil: none of ours
+
+	counts bool // rules count connections by its keys, so it has no timeouts
 }
 
 // Element of a set or map. Keys of several parts are the octets of the parts,

@@ -1,0 +1,150 @@
+package kernel
+
+import "fmt"
+
+// withPorts is the set of protocols that have ports. A table gets it when a rule
+// looks at ports without a look at the protocol before: the first octets of an
+// ICMP message are no ports.
+const withPorts = "with_ports"
+
+var protocolsWithPorts = []uint8{6, 17, 33, 132, 136} // TCP, UDP, DCCP, SCTP, UDP-Lite
+
+// lower writes out what a rule takes for granted: before each step the matches
+// that its fields need, as nft does for the rules that it is given. In a table
+// of both families an IPv6 packet has something where the addresses of an
+// IPv4 packet are, too.
+func lower(steps []Step) (all []Step, err error) {
+	var k learned
+	for _, s := range steps {
+		for _, n := range needsOf(s) {
+			if all, err = k.require(all, n); err != nil {
+				return nil, err
+			}
+		}
+		k.learn(s)
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+// requirement is what a step must know of a packet.
+type requirement struct {
+	family uint8
+	layer4 need
+}
+
+// learned is what the steps so far say of a packet that came through them.
+type learned struct {
+	family   uint8
+	protocol uint8 // 0: any
+	ports    bool
+	ether    bool
+}
+
+func (k *learned) require(all []Step, n requirement) ([]Step, error) {
+	switch {
+	case n.family == 0 || n.family == k.family:
+	case k.family != 0:
+		return nil, fmt.Errorf("it wants IPv4 and IPv6 of one packet")
+	default:
+		k.family = n.family
+		all = append(all, Is{Of: Family, To: []byte{n.family}})
+	}
+	switch {
+	case n.layer4 == tcp && k.protocol == 0:
+		k.protocol = 6
+		all = append(all, Is{Of: Protocol, To: []byte{6}})
+	case n.layer4 == tcp && k.protocol != 6, n.layer4 == ports && k.protocol != 0 && !hasPorts(k.protocol):
+		return nil, fmt.Errorf("protocol %d has none of what it looks at", k.protocol)
+	case n.layer4 == ports && k.protocol == 0 && !k.ports:
+		k.ports = true
+		all = append(all, In{Key: Protocol, Set: withPorts})
+	case n.layer4 == ether && !k.ether:
+		k.ether = true
+		all = append(all, Is{Of: linkType, To: native.AppendUint16(nil, arphrdEther)})
+	}
+	return all, nil
+}
+
+func hasPorts(protocol uint8) bool {
+	for _, p := range protocolsWithPorts {
+		if p == protocol {
+			return true
+		}
+	}
+	return false
+}
+
+func (k *learned) learn(s Step) {
+	switch s := s.(type) {
+	case Is:
+		switch {
+		case s.Op != Equal || len(s.To) != 1:
+		case s.Of == Family:
+			k.family = s.To[0]
+		case s.Of == Protocol:
+			k.protocol = s.To[0]
+		}
+	case In:
+		k.ports = k.ports || s.Key == Value(Protocol) && s.Set == withPorts && !s.Not
+	}
+}
+
+// needsOf tells what a step needs.
+func needsOf(s Step) []requirement {
+	switch s := s.(type) {
+	case Is:
+		return needs(s.Of)
+	case Within:
+		return needs(s.Of)
+	case In:
+		return needs(s.Key)
+	case Choose:
+		return needs(s.Key)
+	case CopyMark:
+		return needs(s.From)
+	case Change:
+		return append(needs(s.Key), needs(s.Data)...)
+	case Reject:
+		if s.With == TCPReset {
+			return []requirement{{layer4: tcp}}
+		}
+	case TProxy:
+		return []requirement{{family: familyOf(s.IPv6), layer4: ports}}
+	case SNAT:
+		return []requirement{{family: familyOf(!s.From.Unmap().Is4())}}
+	case SetTOS:
+		return []requirement{{family: familyOf(s.IPv6)}}
+	}
+	return nil
+}
+
+func familyOf(v6 bool) uint8 {
+	if v6 {
+		return family6
+	}
+	return family4
+}
+
+// needs tells what a value needs.
+func needs(v Value) (all []requirement) {
+	switch v := v.(type) {
+	case Field:
+		if f := fields[v]; f.family != 0 || f.layer4 != nothing {
+			return []requirement{{f.family, f.layer4}}
+		}
+	case Masked:
+		return needs(v.Of)
+	case Shifted:
+		return needs(v.Of)
+	case Hash:
+		return needs(v.Of)
+	case Lookup:
+		return needs(v.Key)
+	case Join:
+		for _, part := range v {
+			all = append(all, needs(part)...)
+		}
+	}
+	return all
+}

@@ -1,0 +1,323 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// keeper keeps one table.
+type keeper struct {
+	name, owner string
+	foreign     []string // other owners who want it too
+	want        *tableWish
+	have        *tableHave // nil: to be read
+
+	whole  bool             // chains, rules, sets and objects are to be compared
+	todo   map[string]*todo // elements to be compared
+	stands bool             // what is there is, or was, all that was wished
+
+	left     map[object]string // what the kernel refused in the last go
+	refused  []string
+	problems []string
+	retry    time.Time // zero: as wished
+	backoff  time.Duration
+	read     time.Time // when it was read last
+}
+
+// How long we wait before we try again what failed, and between two readings
+// of a table that others keep changing.
+const (
+	retryFirst = 100 * time.Millisecond
+	retryMost  = 5 * time.Second
+	readAgain  = 200 * time.Millisecond
+)
+
+func (k *keeper) wish(w *tableWish) {
+	k.want, k.whole, k.todo = w, true, nil
+	k.retry, k.backoff, k.foreign, k.left, k.refused = time.Time{}, 0, nil, map[object]string{}, nil
+	if w == nil {
+		return
+	}
+	for _, set := range w.sets {
+		set.Elements.take() // all are compared
+	}
+	k.lookAtAll()
+}
+
+// lookAtAll has everything compared again.
+func (k *keeper) lookAtAll() {
+	k.whole = true
+	if k.want != nil {
+		for name := range k.want.sets {
+			k.look(name).all = true
+		}
+	}
+}
+
+func (k *keeper) look(set string) *todo {
+	t := k.todo[set]
+	if t == nil {
+		t = &todo{keys: map[string]struct{}{}}
+		put(&k.todo, set, t)
+	}
+	return t
+}
+
+func (k *keeper) elementsChanged(e *Elements, dirty map[string]struct{}) {
+	for name, set := range k.want.sets {
+		if set.Elements == e {
+			t := k.look(name)
+			for key := range dirty {
+				t.keys[key] = struct{}{}
+			}
+		}
+	}
+}
+
+// suspect has the table read again: now, or soon if that was done just before.
+func (k *keeper) suspect(now time.Time) {
+	k.have = nil
+	if again := k.read.Add(readAgain); now.Before(again) {
+		k.retry = again
+	}
+}
+
+func (k *keeper) due(now time.Time) bool {
+	if !k.retry.IsZero() {
+		return !now.Before(k.retry) || len(k.todo) > 0 && k.have != nil || k.whole && k.backoff == 0
+	}
+	return k.have == nil || k.whole || len(k.todo) > 0
+}
+
+// later has a table tried again, ever more seldom.
+func (k *keeper) later(now time.Time) {
+	k.backoff = min(max(2*k.backoff, retryFirst), retryMost)
+	k.retry = now.Add(k.backoff)
+}
+
+// attempt is one go at a table.
+type attempt struct {
+	left     map[object]string // what the kernel refused
+	single   map[string]bool
+	refused  []string // why the table stays as it was, but for elements
+	rereads  int
+	problems []string
+}
+
+// attempts is how many transactions one go may take.
+const attempts = 100
+
+// rereadsMost is how often we think that it was our picture that was wrong.
+const rereadsMost = 2
+
+// keep makes a table as wished. What the kernel refuses is left out if the table
+// is new; if it stands, it stays as it was but for elements: a rule set that
+// works is not exchanged for half of another.
+func (n *nft) keep(k *keeper, now time.Time) {
+	k.problems = nil
+	if err := checkName(k.name); err != nil {
+		k.problems = []string{err.Error()}
+		k.whole, k.todo, k.have = false, nil, noTable()
+		return
+	}
+	a := &attempt{left: map[object]string{}, single: map[string]bool{}}
+	if now.Before(k.retry) { // only elements have changed
+		a.left, a.refused = k.left, k.refused
+	} else if len(k.left)+len(k.refused) > 0 {
+		k.lookAtAll()
+	}
+	for range attempts {
+		if again := n.try(k, a, now); !again {
+			break
+		}
+	}
+	if k.want != nil {
+		k.problems = append(k.problems, k.want.problems...)
+	}
+	k.problems = append(k.problems, a.refused...)
+	k.left, k.refused = a.left, a.refused
+	k.problems = slices.AppendSeq(k.problems, maps.Values(a.left))
+	slices.Sort(k.problems)
+	k.problems = shorten(append(k.problems, a.problems...))
+	if len(a.left)+len(a.refused) > 0 && (k.retry.IsZero() || !now.Before(k.retry)) {
+		k.later(now)
+	}
+}
+
+// shorten keeps rows readable: the first few problems, each once.
+func shorten(list []string) (few []string) {
+	const most = 8
+	seen := map[string]bool{}
+	for _, s := range list {
+		if !seen[s] {
+			seen[s] = true
+			few = append(few, s)
+		}
+	}
+	if len(few) > most {
+		few = append(few[:most:most], fmt.Sprintf("and %d more", len(few)-most))
+	}
+	return few
+}
+
+// try makes one transaction and says whether to go on at once.
+func (n *nft) try(k *keeper, a *attempt, now time.Time) (again bool) {
+	if k.have == nil && !n.readAll(k, a, now) {
+		return false
+	}
+	a.problems = nil
+	pl := &planner{table: k.name, want: k.want, have: k.have, todo: k.todo, left: a.left, single: a.single,
+		bad:   func(problem string) { a.problems = append(a.problems, problem) },
+		carry: func(old *setHave, set *Set) []Element { return n.carry(k.name, old, set) }}
+	p := pl.makePlan(!k.whole || len(a.refused) > 0)
+	ops := p.ops()
+	if len(ops) == 0 {
+		k.done(a)
+		return false
+	}
+	bad, err := transact(n.changes, ops, n.fail)
+	switch {
+	case err != nil:
+		return n.failedWhole(k, a, err, now)
+	case len(bad) > 0:
+		return k.failedParts(a, bad)
+	}
+	n.generation++
+	for _, f := range p.commit {
+		f()
+	}
+	if k.have.unsure() {
+		k.have = nil
+		return true
+	}
+	if p.cut {
+		return true
+	}
+	k.done(a)
+	return false
+}
+
+// unsure says whether the handle of a rule was not told, and forgets all then.
+func (h *tableHave) unsure() bool {
+	for _, c := range h.chains {
+		for _, r := range c.rules {
+			if r.handle == 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// done notes that the table is as wished, as far as it can be.
+func (k *keeper) done(a *attempt) {
+	if len(a.refused) == 0 {
+		k.whole = false
+		k.stands = len(a.left) == 0
+	}
+	k.todo = nil
+	if len(a.refused)+len(a.left) == 0 {
+		k.retry, k.backoff = time.Time{}, 0
+	}
+}
+
+func (n *nft) readAll(k *keeper, a *attempt, now time.Time) bool {
+	wish := k.want
+	if wish == nil {
+		wish = &tableWish{}
+	}
+	have, err := readTable(n.changes, k.name, wish)
+	if err != nil {
+		a.problems = append(a.problems, hint(err))
+		k.later(now)
+		return false
+	}
+	first := k.read.IsZero()
+	k.have, k.read = have, now
+	k.stands = have.there && (first || k.stands)
+	k.lookAtAll()
+	return true
+}
+
+// failedWhole decides what to do when a transaction was not even begun.
+func (n *nft) failedWhole(k *keeper, a *attempt, err error, now time.Time) (again bool) {
+	if a.rereads < rereadsMost && (errors.Is(err, errLost) || errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ERESTART) || errors.Is(err, unix.EINTR)) {
+		a.rereads++
+		k.have = nil
+		return true
+	}
+	k.have = nil // it may have been made all the same
+	a.problems = append(a.problems, "table "+k.name+": "+hint(err))
+	k.later(now)
+	return false
+}
+
+// hint adds what to do about an error.
+func hint(err error) string {
+	switch {
+	case errors.Is(err, unix.EPERM):
+		return err.Error() + ": it needs the capability CAP_NET_ADMIN"
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EOPNOTSUPP):
+		return err.Error() + ": is the module of the kernel there?"
+	}
+	return err.Error()
+}
+
+// failedParts decides what to do when the kernel refused some messages, and so
+// did nothing.
+func (k *keeper) failedParts(a *attempt, bad []opError) (again bool) {
+	stale := false
+	structure := false
+	for _, b := range bad {
+		stale = stale || errors.Is(b, unix.ENOENT) || errors.Is(b, unix.EEXIST) || errors.Is(b, unix.EBUSY) || errors.Is(b, unix.ENOTEMPTY)
+		structure = structure || b.op.of.kind != "elements" && b.op.of.kind != "element"
+	}
+	if stale && a.rereads < rereadsMost {
+		a.rereads++
+		k.have = nil
+		return true
+	}
+	for _, b := range bad {
+		switch of := b.op.of; {
+		case of.kind == "elements":
+			a.single[of.name] = true // to learn which
+		case structure && k.stands && of.kind != "element":
+			a.refused = append(a.refused, problemOf(b))
+		case of.kind == "table":
+			a.refused = append(a.refused, problemOf(b))
+			return false
+		default:
+			a.left[of] = problemOf(b)
+		}
+	}
+	return true
+}
+
+// problemOf tells what the kernel refuses, in one line.
+func problemOf(b opError) string {
+	return strings.Join(strings.Fields(fmt.Sprintf("the kernel refuses: %s: %s", b.op.tell(), hint(b.err))), " ")
+}
+
+// carry reads what packets wrote into a set that another takes the place of.
+func (n *nft) carry(table string, old *setHave, set *Set) []Element {
+	if old.key != numberOf(set.Key) || old.data != numberOf(set.Data) {
+		return nil
+	}
+	list, err := dumpElements(n.changes, table, set)
+	if err != nil {
+		n.log.Warn("the content of a set is lost", "set", set.Name, "error", err)
+		return nil
+	}
+	for i := range list {
+		if list[i].Timeout == 0 && old.timeout > 0 && list[i].Expires > 0 {
+			list[i].Timeout = old.timeout
+		}
+	}
+	return list
+}
