@@ -1,6 +1,7 @@
 package outbound
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -22,6 +23,9 @@ type Group struct {
 	who       *pick.Group  // who takes part, and by which shares
 	whoBusy   *pick.Group  // the same without busy protection; nil if there is none
 	prefer    *preferences // of the hashes; nil for others
+	ids       []uint16     // of Members
+	place     *places      // of ids
+	rising    []int        // places of members by rising ID
 	activate  activation
 	slow      pick.SlowOnline
 	fast      bool
@@ -65,11 +69,14 @@ func NewGroup(c *config.LinkGroup, links []*config.Link, number func(link string
 			return nil, fmt.Errorf("link group %s: link %q is in it twice, or its number %d is another's", c.Name, m.Link, id)
 		}
 		made := memberOf(c, m, links[at], id)
-		g.Members = append(g.Members, made)
+		g.Members, g.ids = append(g.Members, made), append(g.ids, id)
+		g.rising = append(g.rising, i)
 		g.fast = g.fast || !math.IsInf(min(made.most, made.linkMost), 1)
 		members[i] = &pick.Member{Index: i, Name: m.Link, Weight: m.Weight, Priority: m.Priority, Needs: made.needs, Link: made.row, Self: made.row}
 		names[i] = m.Link
 	}
+	g.place = placesOf(g.ids)
+	slices.SortFunc(g.rising, func(a, b int) int { return cmp.Compare(g.ids[a], g.ids[b]) })
 	rules := rulesOf(c)
 	g.who = pick.NewGroup(members, rules, chainOf(c)...)
 	if rules.BusyProtection {

@@ -19,11 +19,13 @@ import (
 //	0          0.3                        0.75        1
 //	├─ a b c ───┼─ b c ────────────────────┼─ c ──────┤
 //
-// A piece in which nobody is left is given as the one before it: who ramps
-// carries all if nobody else can, and who stands by too (T31).
+// A piece in which nobody is left is given as the one before it, or else the one
+// after: who ramps carries all if nobody else can, and who stands by too (T31).
 type piece struct {
 	from, to float64 // of the table
 
+	asked  float64 // the place of the table for which it was asked who takes part
+	eager  bool    // nobody had to stand by
 	reason pick.Reason
 	lapsed bool
 	active []bool    // who takes part
@@ -44,33 +46,38 @@ func (w *work) divide() {
 	cuts = slices.Compact(cuts)
 	w.pieces = make([]piece, 0, len(cuts))
 	for k, from := range cuts {
-		to := 1.0
-		if k+1 < len(cuts) {
-			to = cuts[k+1]
-		}
-		tr := w.trace
-		if k > 0 {
-			tr = nil // the first tells of all
-		}
-		p := w.piece(from, false, tr)
+		p := w.piece(from, false, nil)
 		switch {
 		case p.reason == pick.Chosen:
 		case k > 0:
 			p = w.pieces[k-1]
 		default:
-			if q := w.piece(from, true, nil); q.reason == pick.Chosen {
-				if p = q; tr != nil {
-					*tr = pick.Trace{}
-					p = w.piece(from, true, tr)
-				}
-			}
+			p = w.piece(from, true, nil)
 		}
-		p.from, p.to = from, to
+		if p.from, p.to = from, 1; k+1 < len(cuts) {
+			p.to = cuts[k+1]
+		}
 		w.pieces = append(w.pieces, p)
+	}
+	first := w.lend()
+	if w.trace != nil { // the first piece with anybody tells of all
+		w.piece(w.pieces[first].asked, w.pieces[first].eager, w.trace)
 	}
 	if p := &w.pieces[0]; p.lapsed {
 		w.out.Lapsed = w.busyRows(p)
 	}
+}
+
+// lend gives the pieces that come before any with somebody in it as that one,
+// and says which it is; 0 if there is none.
+func (w *work) lend() (first int) {
+	first = max(slices.IndexFunc(w.pieces, func(p piece) bool { return p.reason == pick.Chosen }), 0)
+	for k := range first {
+		p := w.pieces[first]
+		p.from, p.to = w.pieces[k].from, w.pieces[k].to
+		w.pieces[k] = p
+	}
+	return first
 }
 
 // piece says who takes part from a place of the table on. eager: nobody has to
@@ -89,7 +96,7 @@ func (w *work) piece(from float64, eager bool, tr *pick.Trace) piece {
 	}
 	in := pick.Input{Table: w.in.Table, Gauges: w.in.Gauges, Now: w.in.Now, Own: w.own}
 	d, reason := w.who.Shares(in, make([]pick.Share, 0, len(w.Members)), tr)
-	p := piece{reason: reason, lapsed: d.Lapsed}
+	p := piece{asked: from, eager: eager, reason: reason, lapsed: d.Lapsed}
 	if reason != pick.Chosen {
 		return p
 	}
@@ -149,8 +156,7 @@ func (w *work) hash() {
 // heedless gives who would take part if nobody minded that links are busy; nil
 // if that is who does.
 func (w *work) heedless() []bool {
-	if w.whoBusy == nil || !slices.ContainsFunc(w.out.Members, func(s Standing) bool { return s.Busy }) &&
-		!slices.ContainsFunc(w.calm, func(c float64) bool { return c == 0 }) {
+	if w.whoBusy == nil || !w.anyBusy() {
 		return nil
 	}
 	for i := range w.own {
@@ -162,6 +168,15 @@ func (w *work) heedless() []bool {
 		open[m.Index] = true
 	}
 	return open
+}
+
+func (w *work) anyBusy() bool {
+	for i := range w.out.Members {
+		if w.out.Members[i].Busy || w.calm[i] == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // busyRows gives the busy rows of those that take part, each once.

@@ -3,6 +3,7 @@ package outbound
 import (
 	"cmp"
 	"math"
+	"slices"
 )
 
 // SlotCount is how many slots a group has. The kernel draws one of them for a
@@ -39,14 +40,24 @@ func (s *Slots) Count(id uint16) (n int) {
 	return n
 }
 
+// counts gives how many slots each link of a list has.
+func (s *Slots) counts(place *places, into []int) {
+	clear(into)
+	for _, id := range s {
+		if p := place.of(id); p >= 0 {
+			into[p]++
+		}
+	}
+}
+
 // apportion gives parts, which are none of them negative or NaN, whole numbers
 // of slots that sum up to SlotCount: by the largest remainder, of equal ones to
 // the earlier. Whoever has a part has a slot, as long as there are enough. With
 // no part above 0 nobody gets any. counts is as long as parts.
 func apportion(parts []float64, counts []int) {
-	sum, some := 0.0, 0
+	whole, some := 0.0, 0
 	for _, p := range parts {
-		sum += p
+		whole += p
 		if p > 0 {
 			some++
 		}
@@ -62,7 +73,7 @@ func apportion(parts []float64, counts []int) {
 	left := SlotCount
 	for i, p := range parts {
 		if p > 0 {
-			counts[i] = max(int(p/sum*SlotCount), floor)
+			counts[i] = max(int(p/whole*SlotCount), floor)
 			left -= counts[i]
 		}
 	}
@@ -71,13 +82,20 @@ func apportion(parts []float64, counts []int) {
 		for i, p := range parts {
 			// Who is furthest from his due: below it where slots are left, above it
 			// where the least ones took too many.
-			due := (p/sum*SlotCount - float64(counts[i])) * float64(sign(left))
+			due := (p/whole*SlotCount - float64(counts[i])) * float64(sign(left))
 			if p > 0 && due > most && (left > 0 || counts[i] > floor) {
 				at, most = i, due
 			}
 		}
 		counts[at] += sign(left)
 	}
+}
+
+func sum(counts []int) (n int) {
+	for _, c := range counts {
+		n += c
+	}
+	return n
 }
 
 func sign(n int) int { return cmp.Compare(n, 0) }
@@ -87,10 +105,7 @@ func sign(n int) int { return cmp.Compare(n, 0) }
 // for all; of equals the earlier one. So a run of any length, from anywhere, is
 // shared as the whole is, and links with few slots do not come in a row either.
 func layOut(ids []uint16, counts []int) (s Slots) {
-	total := 0
-	for _, c := range counts {
-		total += c
-	}
+	total := sum(counts)
 	saved := make([]int, len(counts))
 	for slot := range total {
 		most := 0
@@ -110,20 +125,15 @@ func layOut(ids []uint16, counts []int) (s Slots) {
 // 0, that differs from s in as few slots as can be: each slot that one link
 // gains is one that another has too many. Both are taken evenly from the table.
 // Where many such steps have made lumps it is laid out anew.
-func (s *Slots) toward(ids []uint16, counts []int) Slots {
+func (s *Slots) toward(ids []uint16, place *places, counts []int) Slots {
 	if s.Empty() {
 		return layOut(ids, counts)
 	}
-	var place places
-	for i, id := range ids {
-		place[id] = int16(i + 1)
-	}
 	have := make([]int, 2*len(ids))
 	have, seen := have[:len(ids)], have[len(ids):]
-	for _, id := range s {
-		if p := place.of(id); p >= 0 {
-			have[p]++
-		}
+	s.counts(place, have)
+	if slices.Equal(have, counts) && sum(counts) == SlotCount {
+		return *s
 	}
 	next, free := *s, 0
 	for i, id := range s {
@@ -136,14 +146,11 @@ func (s *Slots) toward(ids []uint16, counts []int) Slots {
 		next[i] = 0
 		free++
 	}
-	if free == 0 {
-		return *s
-	}
 	for i := range counts {
 		have[i] = max(counts[i]-have[i], 0)
 	}
 	next.fill(layOut(ids, have))
-	if next.lumps(&place, counts) > lumpsMost {
+	if next.lumps(place, counts) > lumpsMost {
 		return layOut(ids, counts)
 	}
 	return next
@@ -151,6 +158,14 @@ func (s *Slots) toward(ids []uint16, counts []int) Slots {
 
 // places is where links stand in a list, by their numbers, counted from 1.
 type places [MaxLink + 1]int16
+
+func placesOf(ids []uint16) *places {
+	p := &places{}
+	for i, id := range ids {
+		p[id] = int16(i + 1)
+	}
+	return p
+}
 
 // of gives where a link stands, from 0 on, or -1. A table that was read back
 // may have any number in it.

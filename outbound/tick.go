@@ -188,8 +188,10 @@ func (g *Group) tick(in Input, load Load, was State, tr *pick.Trace) (State, Res
 	w.next.Up, w.out.Why = g.activate.next(was, usable, n)
 	w.out.Up = w.next.Up
 	w.next.Slots = w.out.Slots
-	for i := range w.out.Members {
-		w.out.Members[i].Slots = w.out.Slots.Count(g.Members[i].ID)
+	counts := make([]int, n)
+	w.out.Slots.counts(g.place, counts)
+	for i, c := range counts {
+		w.out.Members[i].Slots = c
 	}
 	return w.next, w.out
 }
@@ -215,7 +217,7 @@ type work struct {
 // stand finds how a member stands by itself.
 func (w *work) stand(i int) {
 	m, s, now := &w.Members[i], &w.out.Members[i], &w.next.Members[i]
-	before, known := w.was.member(m.ID)
+	before, known := w.was.member(m.ID, i)
 	s.Link, s.ID, s.Ramp, w.calm[i] = m.Link, m.ID, 1, 1
 	now.ID, now.Down, now.Back = m.ID, false, before.Back
 	draining := false
@@ -265,10 +267,14 @@ func (w *work) stand(i int) {
 	}
 }
 
-func (s *State) member(id uint16) (MemberState, bool) {
-	for _, m := range s.Members {
-		if m.ID == id {
-			return m, true
+// member finds what is kept of a link; it is looked for at its place first.
+func (s *State) member(id uint16, place int) (MemberState, bool) {
+	if place < len(s.Members) && s.Members[place].ID == id {
+		return s.Members[place], true
+	}
+	for i := range s.Members {
+		if s.Members[i].ID == id {
+			return s.Members[i], true
 		}
 	}
 	return MemberState{}, false
@@ -326,13 +332,14 @@ func (m *Member) capped(gauges *status.Gauges, was bool) bool {
 // choose finds who has which slot.
 func (w *work) choose() {
 	w.divide()
-	first := &w.pieces[0]
-	w.out.Reason = first.reason
-	if first.reason != pick.Chosen {
+	w.out.Reason = w.pieces[0].reason
+	if w.out.Reason != pick.Chosen {
 		return
 	}
-	for i, active := range first.active {
-		w.out.Members[i].Active = active
+	active := make([]bool, len(w.Members)) // in any piece: who has slots is available, or persistence would not keep what it learns
+	for i := range active {
+		active[i] = slices.ContainsFunc(w.pieces, func(p piece) bool { return p.active[i] })
+		w.out.Members[i].Active = active[i]
 	}
 	if w.prefer != nil {
 		w.hash()
@@ -344,34 +351,29 @@ func (w *work) choose() {
 			parts[i] += (p.to - p.from) * p.parts[i]
 		}
 	}
-	clip(parts, w.room, first.active, w.load.Arrivals.Expect(w.in.Every))
-	ids := make([]uint16, len(w.Members))
-	for i := range w.Members {
-		ids[i] = w.Members[i].ID
-	}
-	if w.algorithm == config.LinkBandwidth && w.near(parts) {
-		w.out.Slots = w.was.Slots
-		return
-	}
+	clip(parts, w.room, active, w.load.Arrivals.Expect(w.in.Every))
 	counts := make([]int, len(parts))
+	if w.algorithm == config.LinkBandwidth {
+		if w.was.Slots.counts(w.place, counts); near(parts, counts) {
+			w.out.Slots = w.was.Slots
+			return
+		}
+	}
 	apportion(parts, counts)
-	w.out.Slots = w.was.Slots.toward(ids, counts)
+	w.out.Slots = w.was.Slots.toward(w.ids, w.place, counts)
 }
 
-// near says whether the table is near enough to what it should be that to write
-// it would follow nothing but the noise of rates. Who has nothing gets nothing,
-// and who has something does.
-func (w *work) near(parts []float64) bool {
-	had := 0
+// near says whether a table with these counts is near enough to what it should
+// be that to write it would follow nothing but the noise of rates. Who has
+// nothing gets nothing, and who has something does.
+func near(parts []float64, counts []int) bool {
 	for i, p := range parts {
-		have := w.was.Slots.Count(w.Members[i].ID)
-		due := p * SlotCount
-		had += have
-		if (have == 0) != (due == 0) || math.Abs(due-float64(have)) > max(noiseSlots, noise*due) {
+		have, due := float64(counts[i]), p*SlotCount
+		if (have == 0) != (due == 0) || math.Abs(due-have) > max(noiseSlots, noise*due) {
 			return false
 		}
 	}
-	return had == SlotCount
+	return sum(counts) == SlotCount
 }
 
 // The bandwidth algorithm leaves a link's slots as they are while they differ
@@ -383,24 +385,28 @@ const (
 
 // sets fills in who is alive and available.
 func (w *work) sets() {
-	none := !slices.ContainsFunc(w.out.Members, func(s Standing) bool { return s.Active && !s.Capped })
-	open := w.heedless()
+	none := true
 	for i := range w.out.Members {
+		none = none && !(w.out.Members[i].Active && !w.out.Members[i].Capped)
+	}
+	open := w.heedless()
+	n := len(w.Members)
+	memory := make(IDs, 3*n)
+	alive, available, orBusy := memory[:0:n], memory[n:n:2*n], memory[2*n:2*n]
+	for _, i := range w.rising {
 		s := &w.out.Members[i]
 		if s.Phase != Out {
-			w.out.Alive = append(w.out.Alive, s.ID)
+			alive = append(alive, s.ID)
 		}
 		if s.Capped && !none { // at their limits all: the limit lapses, as busy protection does
 			continue
 		}
 		if s.Active {
-			w.out.Available = append(w.out.Available, s.ID)
+			available = append(available, s.ID)
 		}
 		if s.Active || open != nil && open[i] {
-			w.out.AvailableOrBusy = append(w.out.AvailableOrBusy, s.ID)
+			orBusy = append(orBusy, s.ID)
 		}
 	}
-	slices.Sort(w.out.Alive)
-	slices.Sort(w.out.Available)
-	slices.Sort(w.out.AvailableOrBusy)
+	w.out.Alive, w.out.Available, w.out.AvailableOrBusy = alive, available, orBusy
 }

@@ -1,0 +1,260 @@
+package outbound
+
+import (
+	"math"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/pick"
+	"github.com/portolan-lb/portolan/status"
+)
+
+var algorithms = []config.LinkAlgorithm{
+	config.LinkRoundRobin, config.LinkRandom, config.LinkLeastConnections, config.LinkWeightedLeastConnections,
+	config.LinkSourceHash, config.LinkBandwidth, config.LinkMaxBandwidth,
+}
+
+// drawWorld makes a random group.
+func drawWorld(t *rapid.T, tb testing.TB) *world {
+	var members []string
+	for i := range rapid.IntRange(1, 6).Draw(t, "members") {
+		members = append(members, string(rune('a'+i)))
+	}
+	return newWorld(tb, rapid.SampledFrom(algorithms).Draw(t, "algorithm"), func(g *config.LinkGroup, links []*config.Link) {
+		g.BusyProtection = rapid.Bool().Draw(t, "protect")
+		g.Min, g.Max = rapid.IntRange(0, 3).Draw(t, "min"), rapid.IntRange(0, 3).Draw(t, "max")
+		g.Spill = rapid.SliceOfNDistinct(rapid.SampledFrom([]config.Spill{config.SpillDown, config.SpillBusy, config.SpillFull}), 0, 3, rapid.ID).Draw(t, "spill")
+		if rapid.Bool().Draw(t, "slow") {
+			g.SlowOnline = config.SlowOnline{Standby: config.Duration(rapid.IntRange(0, 3).Draw(t, "standby")) * config.Duration(time.Second), Ramp: config.Duration(rapid.IntRange(0, 8).Draw(t, "ramp")) * config.Duration(time.Second)}
+		}
+		for i, m := range g.Members {
+			m.Weight, m.Priority = rapid.SampledFrom([]int{0, 1, 1, 2, 5}).Draw(t, "weight"), rapid.IntRange(0, 1).Draw(t, "priority")
+			links[i].MaxConnections = rapid.SampledFrom([]int{0, 0, 100}).Draw(t, "most")
+			links[i].RateLimit.Total = config.Bandwidth(rapid.SampledFrom([]int{0, 100e6}).Draw(t, "limit"))
+		}
+	}, members...)
+}
+
+// drawStep changes rows, counts and rates at random, and passes time.
+func drawStep(t *rapid.T, w *world) {
+	now := map[status.ID]status.Gauge{}
+	for i, l := range w.links {
+		if rapid.Bool().Draw(t, "change") {
+			w.say(l.Name + ":" + rapid.SampledFrom([]string{"up", "up", "up", "down", "busy", "free", "full", "drain", "held", "release", "forced", "shed=100", "shed=256"}).Draw(t, "row"))
+		}
+		w.live[i+1] = rapid.SampledFrom([]float64{0, 10, 50, 99, 100, 120, math.NaN()}).Draw(t, "live")
+		g := status.NoGauge()
+		if rate := rapid.SampledFrom([]float64{0, 50e6, 96e6, 100e6, math.NaN()}).Draw(t, "rate"); !math.IsNaN(rate) {
+			for d := range g.Rate {
+				g.Rate[d], g.Remaining[d] = rate, 100e6-rate
+			}
+		}
+		now[status.MakeID(status.KindLink, l.Name)] = g
+	}
+	w.board.Measure(now)
+	w.load.Arrivals = Arrivals{Mean: rapid.SampledFrom([]float64{0, 10, 1000}).Draw(t, "arrivals"), Known: true}
+	w.now = w.now.Add(time.Duration(rapid.IntRange(0, 3000).Draw(t, "ms")) * time.Millisecond)
+}
+
+// whole says what every tick must hold, whatever it is given.
+func (w *world) whole(t *rapid.T, was State, r Result) {
+	active, slots := IDs{}, 0
+	for _, s := range r.Members {
+		slots += s.Slots
+		if s.Active {
+			active = append(active, s.ID)
+		}
+		if s.Slots > 0 && !s.Active || s.Active && (s.Phase == Out || s.Phase == Draining) {
+			t.Fatalf("%+v", s)
+		}
+		if s.Active && w.live[s.ID] >= 100 && w.links[s.ID-1].MaxConnections == 100 {
+			t.Fatalf("1.2.13: %s takes part at its limit", s.Link)
+		}
+	}
+	within := func(a, b IDs) bool { return !slices.ContainsFunc(a, func(id uint16) bool { return !b.Has(id) }) }
+	switch {
+	case !slices.IsSorted(r.Alive) || !slices.IsSorted(r.Available) || !slices.IsSorted(r.AvailableOrBusy):
+		t.Fatalf("%v %v %v", r.Available, r.AvailableOrBusy, r.Alive)
+	case !within(r.Available, active) || !within(r.Available, r.AvailableOrBusy) || !within(r.AvailableOrBusy, r.Alive):
+		t.Fatalf("%v within %v; within %v within %v", r.Available, active, r.AvailableOrBusy, r.Alive)
+	case (r.Reason == pick.Chosen) != (slots == SlotCount) || (r.Reason != pick.Chosen) != r.Slots.Empty():
+		t.Fatalf("%v with %d slots", r.Reason, slots)
+	case len(active) > 0 && len(r.Available) == 0:
+		t.Fatal("rate limits emptied the set")
+	case r.Lapsed != nil && (!w.conf.BusyProtection || r.Reason != pick.Chosen):
+		t.Fatalf("lapsed: %v", r.Lapsed)
+	case r.Why == "" || r.Up && len(r.Alive) == 0:
+		t.Fatalf("available %v: %q", r.Up, r.Why)
+	case !r.Next.IsZero() && !r.Next.After(w.now):
+		t.Fatalf("next is %v ago", w.now.Sub(r.Next))
+	}
+	next, again := w.group.Tick(w.input(), w.load, was)
+	if !reflect.DeepEqual(again, r) || !reflect.DeepEqual(next, w.state) {
+		t.Fatal("not a function of what it is given")
+	}
+	explained, tr := w.group.Explain(w.input(), w.load, was)
+	if !reflect.DeepEqual(explained, r) || tr.Reason != r.Reason.String() {
+		t.Fatalf("explain says %s: %+v, served is %+v", tr.Reason, explained, r)
+	}
+	if _, same := w.group.Tick(w.input(), w.load, w.state); same.Slots != r.Slots {
+		t.Fatalf("once more changes %v", same.Slots.Changed(&r.Slots))
+	}
+}
+
+// Random operations: what holds of every tick, holds.
+func TestTickHolds(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		w := drawWorld(rt, t)
+		for range rapid.IntRange(1, 12).Draw(rt, "ticks") {
+			was := w.state
+			kept := State{was.Ran, was.Up, was.Slots, slices.Clone(was.Members)}
+			drawStep(rt, w)
+			r := w.tick(0)
+			if !reflect.DeepEqual(was, kept) {
+				rt.Fatal("the state before was changed")
+			}
+			w.whole(rt, was, r)
+		}
+	})
+}
+
+// twin gives each member's part of the table without dividing it into pieces: for
+// each of many places, it writes into the rows what is so there, and asks pick. A
+// member's own row of the group says that it is down or busy; where nobody is
+// left the place is as the nearest before it, or else after it, and at the first
+// place nobody stands by if somebody would have to alone.
+func (w *world) twin(places int) []float64 {
+	rules := rulesOf(w.conf)
+	parts := make([]float64, len(w.links))
+	var last []pick.Share
+	empty := 1.0 // places at the beginning that wait for the first with somebody in it
+	for k := range places {
+		u := (float64(k) + .5) / float64(places)
+		ask := func(heed bool) bool {
+			table := w.board.Table()
+			members := make([]*pick.Member, len(w.links))
+			for i, m := range w.group.Members {
+				s := w.last.Members[i]
+				row := status.Row{ID: status.MakeID(status.KindLinkGroup, "g", m.Link), Full: s.Full,
+					Busy: w.conf.BusyProtection && float64(table.Row(m.row).Shed) >= 256*(1-u)}
+				if heed && (s.Phase == StandingBy || s.Phase == Ramping) && s.Ramp < u {
+					row.Health = status.Down
+				}
+				table = table.With(row)
+				members[i] = &pick.Member{Index: i, Name: m.Link, Weight: m.Weight, Priority: m.Priority, Needs: m.needs, Link: m.row}
+			}
+			d, reason := pick.NewGroup(members, rules, chainOf(w.conf)...).Shares(pick.Input{Table: table, Gauges: w.board.Gauges()}, nil, nil)
+			if reason == pick.Chosen {
+				last = d.Shares
+			}
+			return reason == pick.Chosen
+		}
+		if !ask(true) && last == nil && k == 0 {
+			ask(false)
+		}
+		if last == nil {
+			empty++
+			continue
+		}
+		sum := 0.
+		for _, s := range last {
+			sum += float64(s.Weight)
+		}
+		for _, s := range last {
+			parts[s.Member.Index] += float64(s.Weight) / sum / float64(places) * empty
+		}
+		empty = 1
+	}
+	return parts
+}
+
+// T24-T27, T31, C3, 1.2.13-1.2.16, 1.2.26: the table is what a slow and obvious
+// reading of the rules makes it, whatever ramps and sheds.
+func TestTickAsTwin(t *testing.T) {
+	const places = 128
+	busy, moved := 0, 0
+	rapid.Check(t, func(rt *rapid.T) {
+		w := drawWorld(rt, t)
+		for w.group.algorithm.Counts() || w.group.prefer != nil {
+			w.conf.Algorithm = rapid.SampledFrom([]config.LinkAlgorithm{config.LinkRoundRobin, config.LinkRandom, config.LinkBandwidth, config.LinkMaxBandwidth}).Draw(rt, "algorithm")
+			w.compile()
+		}
+		if rapid.Bool().Draw(rt, "failed") { // and all come back at once or one after another
+			w.conf.SlowOnline = config.SlowOnline{Standby: config.Duration(time.Second), Ramp: config.Duration(6 * time.Second)}
+			w.compile()
+			for _, l := range w.links {
+				if rapid.Bool().Draw(rt, "down") {
+					w.say(l.Name + ":down")
+				}
+			}
+			w.tick(0)
+		}
+		for range rapid.IntRange(1, 5).Draw(rt, "ticks") {
+			drawStep(rt, w)
+			w.load.Arrivals = Arrivals{} // no clipping: TestClip holds that
+			w.state.Slots = Slots{}      // and no heed to noise
+			r := w.tick(0)
+			parts := w.twin(places)
+			for i, s := range r.Members {
+				// Each piece is off by at most a place of the twin at each end, and a
+				// slot is the least that anybody gets.
+				if due := parts[i] * SlotCount; math.Abs(float64(s.Slots)-due) > 1+float64(len(w.links))+2.*SlotCount/places {
+					rt.Fatalf("%s has %d slots, due are %.2f of %v", s.Link, s.Slots, due, parts)
+				}
+				if s.Phase == Ramping {
+					moved++
+				}
+			}
+			if r.Lapsed != nil {
+				busy++
+			}
+		}
+	})
+	t.Logf("%d ramping members and %d lapses seen", moved, busy)
+}
+
+// Noise of what remains writes nothing; a change that matters moves about as many
+// slots as the shares move, and the table stays within the noise of what is due
+// (1.2.15: 5 %).
+func TestBandwidthIsQuietUnderNoise_1_2_15(t *testing.T) {
+	w := newWorld(t, config.LinkBandwidth, nil, "a 3", "b 2", "c 1")
+	rapid.Check(t, func(t *rapid.T) {
+		w.state = State{}
+		w.rates("a:0/100 b:0/200 c:0/300")
+		w.tick(time.Second)
+		first := w.last.Slots
+		for range 20 {
+			now := map[status.ID]status.Gauge{}
+			remains := [3]float64{100e6, 200e6, 300e6}
+			sum, due := 0., [3]float64{}
+			for i := range remains {
+				g := status.NoGauge()
+				remains[i] *= rapid.Float64Range(.985, 1.015).Draw(t, "noise")
+				g.Remaining[0] = remains[i]
+				now[w.group.Members[i].row] = g
+				due[i] = remains[i] * w.group.Members[i].weight()
+				sum += due[i]
+			}
+			w.board.Measure(now)
+			w.tick(time.Second)
+			for i, s := range w.last.Members {
+				if share := due[i] / sum; math.Abs(s.Share()-share) > .05*share {
+					t.Fatalf("%s has %.4f, due are %.4f", s.Link, s.Share(), share)
+				}
+			}
+			if n := len(w.last.Slots.Changed(&first)); n > 0 {
+				t.Fatalf("noise of 1.5 %% changes %d slots", n)
+			}
+		}
+		w.rates("a:0/100 b:100/200 c:0/300") // 3:4:3 becomes 3:2:3
+		w.tick(time.Second)
+		if n := len(w.last.Slots.Changed(&first)); n < 36 || n > 42 {
+			t.Fatalf("%d slots change, b loses 38", n)
+		}
+	})
+}
