@@ -48,7 +48,9 @@ func TestKernelClean_Root(t *testing.T) {
 	if err != nil || strings.TrimSpace(string(out)) != "table inet other" {
 		t.Errorf("tables left: %s %v", out, err)
 	}
-	s.Do(func() { out, err = exec.CommandContext(t.Context(), "ip", "rule", "show", "table", "1002").CombinedOutput() })
+	s.Do(func() {
+		out, err = exec.CommandContext(t.Context(), "ip", "rule", "show", "table", "1002").CombinedOutput()
+	})
 	if err != nil || !strings.Contains(string(out), "1002:") {
 		t.Errorf("rules left: %s %v", out, err)
 	}
