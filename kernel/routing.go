@@ -38,14 +38,15 @@ type routing struct {
 
 	mu     sync.Mutex
 	owners map[string]*wanted
-	moved  bool // by others: everything is compared
+	moved  bool          // by others: everything is compared
+	took   time.Duration // the last comparison
 }
 
 // wanted is what an owner wishes, and how far it is.
 type wanted struct {
 	wishes   *Wishes
-	asked    uint64 // counts wishes and questions
-	answered uint64 // the count that what stands answers
+	asked    uint64 // counts wishes
+	answered uint64 // how many of them Linux was compared with
 	problems []string
 	done     chan struct{} // closed and made anew when answered rises
 
@@ -55,8 +56,10 @@ type wanted struct {
 }
 
 const (
-	routingEvery  = 30 * time.Second       // a full compare, should an event have been lost
-	routingSettle = 50 * time.Millisecond  // events come in bursts
+	routingEvery  = 30 * time.Second      // a full compare, should an event have been lost
+	routingSettle = 50 * time.Millisecond // events come in bursts
+	routingShare  = 3                     // of the time at most a quarter is spent on what others do, but for
+	routingLatest = 1500 * time.Millisecond
 	retrySoonest  = 250 * time.Millisecond // doubles up to
 	retryLatest   = 5 * time.Second
 	routingBuffer = 4 << 20
@@ -141,10 +144,7 @@ func (n *routing) sync(ctx context.Context, owner string) error {
 		n.mu.Unlock()
 		return nil
 	}
-	o.asked++
-	asked := o.asked
-	n.poke()
-	for o.answered < asked {
+	for asked := o.asked; o.answered < asked; {
 		done := o.done
 		n.mu.Unlock()
 		select {
@@ -190,7 +190,13 @@ func (n *routing) round() (next time.Time) {
 	moved := n.moved
 	n.moved = false
 	n.mu.Unlock()
-	next = time.Now().Add(routingEvery)
+	start := time.Now()
+	next = start.Add(routingEvery)
+	defer func() {
+		n.mu.Lock()
+		n.took = time.Since(start)
+		n.mu.Unlock()
+	}()
 	for _, owner := range owners {
 		n.mu.Lock()
 		o := n.owners[owner]
@@ -310,11 +316,9 @@ func (n *routing) listen(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, unix.ENOBUFS):
-			n.stir()
-		case err != nil:
+		case err != nil && !errors.Is(err, unix.ENOBUFS):
 			return fmt.Errorf("netlink notifications: %w", err)
-		case from == 0 && n.concerns(n.news.buf[:size]):
+		case err != nil || from == 0 && n.concerns(n.news.buf[:size]):
 			if err := n.settle(ctx); err != nil {
 				return err
 			}
@@ -323,9 +327,13 @@ func (n *routing) listen(ctx context.Context) error {
 	}
 }
 
-// settle waits for the rest of a burst of events.
+// settle waits for the rest of a burst of events: the longer the longer it takes
+// to compare, which on a router with a million routes is not little.
 func (n *routing) settle(ctx context.Context) error {
-	if err := n.news.file.SetReadDeadline(time.Now().Add(routingSettle)); err != nil {
+	n.mu.Lock()
+	wait := min(max(routingSettle, routingShare*n.took), routingLatest)
+	n.mu.Unlock()
+	if err := n.news.file.SetReadDeadline(time.Now().Add(wait)); err != nil {
 		return fmt.Errorf("netlink notifications: %w", err)
 	}
 	for ctx.Err() == nil {
