@@ -206,14 +206,14 @@ func (l *Link) checkBalanced(c *checker) {
 	case l.RateLimit.In == 0 && l.RateLimit.Out == 0:
 		c.bad(&l.Shape, "each direction is shaped for itself: give rateLimit in, out or both, not only total")
 	}
-	if !c.gateway.balanced[l.Name] || c.broken {
-		for _, field := range []*int{&l.MaxConnections, &l.NewConnections} {
-			if c.given(field) && l.Interface != "" && !c.broken {
-				c.warn(field, "has no effect: no link group has link %q as a member", l.Name)
-			}
-		}
-	} else if l.Mark&ownMarks != 0 && c.m.Balances() {
+	balanced := c.gateway.balanced[l.Name]
+	if l.Mark&ownMarks != 0 && balanced && c.m.Balances() {
 		c.warn(&l.Mark, "bits 0 to 28 of marks are Portolan's own where outbound balances; use %#x and above", ownMarks+1)
+	}
+	for _, field := range []*int{&l.MaxConnections, &l.NewConnections} {
+		if c.given(field) && l.Interface != "" && !balanced && !c.broken {
+			c.warn(field, "has no effect: no link group has link %q as a member", l.Name)
+		}
 	}
 }
 

@@ -36,7 +36,7 @@ const (
 	KindPool          = "pool"          // pool/POOL/MEMBER
 	KindInterface     = "interface"     // interface/NAME, of links that have one
 	KindKernel        = "kernel"        // kernel/OWNER: whether Linux is as he wishes
-	KindLinkGroup     = "linkGroup"     // linkGroup/NAME: is it available (FAQ: activate)
+	KindLinkGroup     = "linkGroup"     // linkGroup/NAME: whether the group is available
 	KindDNSServer     = "dnsServer"     // dnsServer/NAME
 )
 
