@@ -4,7 +4,8 @@ import "net/netip"
 
 // LimitPolicy bounds the connections of a virtual server by where they come
 // from or go to. The first rule that matches a connection decides; what none
-// matches is not bounded.
+// matches is not bounded. What is counted is counted for each virtual server, and
+// of each family, by itself.
 type LimitPolicy struct {
 	Name  string       `yaml:"name" json:"name"`
 	Rules []*LimitRule `yaml:"rules" json:"rules"` // at least one

@@ -26,7 +26,7 @@ type Link struct {
 	Busy         Busy       `yaml:"busy" json:"busy,omitzero"`
 	Meter        Meter      `yaml:"meter" json:"meter,omitzero"` // where its rates come from (default interface, if it has one)
 
-	SNAT           SNAT `yaml:"snat" json:"snat,omitzero"`                      // the source address of what is balanced over it
+	SNAT           SNAT `yaml:"snat" json:"snat,omitzero"`                      // the source address of what leaves by its interface from the inside
 	MaxConnections int  `yaml:"maxConnections" json:"maxConnections,omitempty"` // balanced over it at once; full at so many, 1 to 2000000000; 0: no bound
 	NewConnections int  `yaml:"newConnections" json:"newConnections,omitempty"` // balanced over it a second; more go elsewhere, 1 to 10000000; 0: no bound
 	Shape          bool `yaml:"shape" json:"shape,omitempty"`                   // the kernel holds what flows over its interface below rateLimit in and out (default false: rateLimit is only looked at)
