@@ -34,8 +34,9 @@ outbound:
 type gateway struct {
 	t *testing.T
 	*Plan
-	facts Facts
-	world *kernel.World
+	facts   Facts
+	world   *kernel.World
+	written map[string][]kernel.Element // what packets wrote before, by set
 }
 
 func nic(name string, addresses ...string) kernel.Interface {
@@ -138,6 +139,7 @@ func (g *gateway) restate() *gateway {
 	g.world.Over = over
 	g.world.Now = func() time.Time { return now }
 	g.world.Remember = true
+	g.world.Read = func(_, set string) ([]kernel.Element, error) { return g.written[set], nil }
 	return g
 }
 

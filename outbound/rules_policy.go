@@ -110,6 +110,7 @@ func (b *builder) action(a *config.PolicyAction, at site) []kernel.Rule {
 	tries := b.tries(a, at)
 	waits := a.OnBusy == config.BusyContinue && len(tries) > 0 && b.facts.Lapsed[tries[0].Name]
 	for _, v := range tries {
+		b.group(v, s) // its sets stay, whatever the facts
 		if s != nil && (s.OverrideLimit && at.late || waits && (s.OverrideLimit || s.OverrideBusy)) {
 			rules = append(rules, rule("who has a link keeps it", kernel.Jump{Chain: b.only(v, s)}))
 		}
