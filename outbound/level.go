@@ -138,6 +138,10 @@ type Arrivals struct {
 // arrivalsMemory is how long ago weighs 1/e of now in the mean.
 const arrivalsMemory = 2 * time.Second
 
+// arrivalsLeast is the least time between two readings: what came in less, as
+// between two changes of rows, says nothing of a rate.
+const arrivalsLeast = 50 * time.Millisecond
+
 // Read takes a reading of the counter into account. One that is less than the
 // last, as after a restart of whoever counts, says nothing of what came.
 func (a Arrivals) Read(total uint64, now time.Time) Arrivals {
@@ -146,7 +150,7 @@ func (a Arrivals) Read(total uint64, now time.Time) Arrivals {
 	case a.At.IsZero() || total < a.Total:
 		a.Total, a.At = total, now
 		return a
-	case between <= 0:
+	case between < arrivalsLeast:
 		return a
 	}
 	a.Last = float64(total-a.Total) / between.Seconds()

@@ -63,7 +63,7 @@ func (w *work) divide() {
 	if w.trace != nil { // the first piece with anybody tells of all
 		w.piece(w.pieces[first].asked, w.pieces[first].eager, w.trace)
 	}
-	if p := &w.pieces[0]; p.lapsed {
+	if p := &w.pieces[0]; p.lapsed && w.whoBusy != nil {
 		w.out.Lapsed = w.busyRows(p)
 	}
 }
@@ -87,7 +87,7 @@ func (w *work) piece(from float64, eager bool, tr *pick.Trace) piece {
 		s, c := &w.out.Members[i], &w.own[i]
 		*c = pick.Condition{
 			Full:  w.room[i] < 1,
-			Busy:  w.calm[i] <= from,
+			Busy:  w.calm[i] <= from || s.Capped,
 			Aside: !eager && s.Ramp <= from && (s.Phase == StandingBy || s.Phase == Ramping),
 		}
 		if tr != nil {
@@ -161,7 +161,7 @@ func (w *work) heedless() []bool {
 	}
 	for i := range w.own {
 		s := &w.out.Members[i]
-		w.own[i] = pick.Condition{Full: w.room[i] < 1, Aside: s.Phase == StandingBy}
+		w.own[i] = pick.Condition{Full: w.room[i] < 1, Busy: s.Capped, Aside: s.Phase == StandingBy}
 	}
 	open := make([]bool, len(w.Members))
 	for _, m := range w.whoBusy.ActiveFor(pick.Input{Table: w.in.Table, Own: w.own}) {
@@ -202,6 +202,8 @@ func (w *work) why(i int) string {
 		return fmt.Sprintf("%.0f connections of at most %.0f", w.live[i], m.linkMost)
 	case w.room[i] < 1:
 		return fmt.Sprintf("%.0f connections of this group, of at most %.0f", at(w.load.Connections, i), m.most)
+	case s.Capped:
+		return "at its rateLimit"
 	case s.Phase == StandingBy:
 		return "back, and stands by until " + s.Until.Format(time.RFC3339)
 	case s.Phase == Ramping:

@@ -66,7 +66,7 @@ type Result struct {
 	// drains or stands by is alive.
 	Alive IDs
 	// Available is who takes new connections: what persistence and proximity go by
-	// (FAQ 1.2.16, 1.2.19, C2). A link that stands by is not available, so an
+	// (FAQ 1.2.16, 1.2.19, C2). Whoever has a slot is available. A link that stands by is not available, so an
 	// entry of persistence that outlived its failure is made anew elsewhere; one
 	// that ramps is.
 	Available IDs
@@ -301,22 +301,22 @@ func at(list []float64, i int) float64 {
 	return math.NaN()
 }
 
-// A link is at its rateLimit from the first share of it on, until it is below
-// the second: a line that is shaped carries hardly ever all of its limit.
-const (
-	cappedFrom  = 0.98
-	cappedUntil = 0.95
-)
+// A link that is at its rateLimit is so until it is below this share of it: a
+// line that is shaped carries now a little more, now a little less than all.
+const cappedUntil = 0.95
 
-// capped says whether a link is at its rate limit in any direction (FAQ 1.2.19).
-// It goes by what flows and not by what remains, which is of the limit that was
-// when it was measured. What is not known changes nothing (T28).
+// capped says whether a link is at its rate limit in any direction: then it gets
+// nothing new, neither by proximity (FAQ 1.2.19) nor by persistence without
+// overrideLimit (FAQ 1.2.8, C2) nor by an algorithm (T27), unless all are so: the
+// limit itself is the shaper's. It goes by what flows and not by what remains,
+// which is of the limit that was when it was measured. What is not known changes
+// nothing (T28).
 func (m *Member) capped(gauges *status.Gauges, was bool) bool {
 	if m.rateLimit == [busy.Directions]float64{} {
 		return false
 	}
 	g, _ := gauges.Get(m.row)
-	bound, known := cappedFrom, false
+	bound, known := 1.0, false
 	if was {
 		bound = cappedUntil
 	}
@@ -385,10 +385,6 @@ const (
 
 // sets fills in who is alive and available.
 func (w *work) sets() {
-	none := true
-	for i := range w.out.Members {
-		none = none && !(w.out.Members[i].Active && !w.out.Members[i].Capped)
-	}
 	open := w.heedless()
 	n := len(w.Members)
 	memory := make(IDs, 3*n)
@@ -397,9 +393,6 @@ func (w *work) sets() {
 		s := &w.out.Members[i]
 		if s.Phase != Out {
 			alive = append(alive, s.ID)
-		}
-		if s.Capped && !none { // at their limits all: the limit lapses, as busy protection does
-			continue
 		}
 		if s.Active {
 			available = append(available, s.ID)

@@ -84,8 +84,8 @@ func (w *world) whole(t *rapid.T, was State, r Result) {
 		t.Fatalf("%v within %v; within %v within %v", r.Available, active, r.AvailableOrBusy, r.Alive)
 	case (r.Reason == pick.Chosen) != (slots == SlotCount) || (r.Reason != pick.Chosen) != r.Slots.Empty():
 		t.Fatalf("%v with %d slots", r.Reason, slots)
-	case len(active) > 0 && len(r.Available) == 0:
-		t.Fatal("rate limits emptied the set")
+	case !slices.Equal(active, r.Available):
+		t.Fatalf("available %v, active %v", r.Available, active)
 	case r.Lapsed != nil && (!w.conf.BusyProtection || r.Reason != pick.Chosen):
 		t.Fatalf("lapsed: %v", r.Lapsed)
 	case r.Why == "" || r.Up && len(r.Alive) == 0:
@@ -137,7 +137,7 @@ func (w *world) twin(places int) []float64 {
 		u := (float64(k) + .5) / float64(places)
 		ask := func(heed bool) bool {
 			table := w.board.Table()
-			members := make([]*pick.Member, len(w.links))
+			members, own := make([]*pick.Member, len(w.links)), make([]pick.Condition, len(w.links))
 			for i, m := range w.group.Members {
 				s := w.last.Members[i]
 				row := status.Row{ID: status.MakeID(status.KindLinkGroup, "g", m.Link), Full: s.Full,
@@ -146,9 +146,10 @@ func (w *world) twin(places int) []float64 {
 					row.Health = status.Down
 				}
 				table = table.With(row)
+				own[i].Busy = s.Capped
 				members[i] = &pick.Member{Index: i, Name: m.Link, Weight: m.Weight, Priority: m.Priority, Needs: m.needs, Link: m.row}
 			}
-			d, reason := pick.NewGroup(members, rules, chainOf(w.conf)...).Shares(pick.Input{Table: table, Gauges: w.board.Gauges()}, nil, nil)
+			d, reason := pick.NewGroup(members, rules, chainOf(w.conf)...).Shares(pick.Input{Table: table, Gauges: w.board.Gauges(), Own: own}, nil, nil)
 			if reason == pick.Chosen {
 				last = d.Shares
 			}

@@ -319,8 +319,9 @@ func TestBusyGoesByTheRow_T17(t *testing.T) {
 	w.wants("free", "a 86 b 85 c 85", "a b c")
 }
 
-// 1.2.19: a link at its rateLimit is passed over by proximity and persistence,
-// and comes back below it; if all are at theirs none is. Noise at the limit does
+// 1.2.19, T22: a link at its rateLimit gets nothing new, by proximity,
+// persistence or the algorithm, and comes back below it; if all are at theirs
+// none is left out. It needs no busy protection, which is of maxBandwidth. Noise at the limit does
 // not let it come and go.
 func TestCapped_1_2_19(t *testing.T) {
 	w := newWorld(t, config.LinkRoundRobin, func(_ *config.LinkGroup, links []*config.Link) {
@@ -328,22 +329,22 @@ func TestCapped_1_2_19(t *testing.T) {
 	}, "a", "b")
 	ranks := RanksOf(1, 2)
 	for _, step := range []struct {
-		rates, available string
-		best             uint16
+		rates, available, table string
+		best                    uint16
 	}{
-		{"a:10/100 b:10/50", "a b", 1},
-		{"a:97/100 b:10/50", "a b", 1},
-		{"a:99/100 b:10/50", "b", 2},
-		{"a:96/100 b:10/50", "b", 2},
-		{"a:100/100 b:10/50", "b", 2},
-		{"a:? b:10/50", "b", 2}, // T28: not known is not free
-		{"a:90/100 b:10/50", "a b", 1},
-		{"a:? b:10/50", "a b", 1},
-		{"a:100/100 b:50/50", "a b", 1},
+		{"a:10/100 b:10/50", "a b", "a 128 b 128", 1},
+		{"a:99/100 b:10/50", "a b", "a 128 b 128", 1},
+		{"a:101/100 b:10/50", "b", "b 256", 2},
+		{"a:96/100 b:10/50", "b", "b 256", 2},
+		{"a:100/100 b:10/50", "b", "b 256", 2},
+		{"a:? b:10/50", "b", "b 256", 2}, // T28: not known is not free
+		{"a:90/100 b:10/50", "a b", "a 128 b 128", 1},
+		{"a:? b:10/50", "a b", "a 128 b 128", 1},
+		{"a:100/100 b:50/50", "a b", "a 128 b 128", 1},
 	} {
 		w.rates(step.rates)
 		r := w.tick(time.Second)
-		w.wants(step.rates, "a 128 b 128", step.available)
+		w.wants(step.rates, step.table, step.available)
 		if got := ranks.First(r.Available); got != step.best {
 			t.Errorf("%s: proximity takes %d, want %d", step.rates, got, step.best)
 		}

@@ -331,7 +331,7 @@ func (g *Group) filter(part []standing) (members []*Member, lapsed bool) {
 	for _, s := range part {
 		switch {
 		case s.out(), s.full:
-		case s.busy && g.rules.BusyProtection:
+		case s.busy && g.rules.BusyProtection, s.own.Busy:
 			busy = append(busy, s.Member)
 		default:
 			free = append(free, s.Member)
@@ -399,7 +399,7 @@ func (e *evaluation) why(s standing) (active bool, why string) {
 		return false, s.blame("down")
 	case inPart && s.full, s.full && e.group.rules.Spill&SpillFull != 0:
 		return false, s.tellLoad("full", s.fullRow)
-	case inPart && s.busy, s.busy && e.group.rules.Spill&SpillBusy != 0:
+	case inPart && (s.busy || s.own.Busy), s.busy && e.group.rules.Spill&SpillBusy != 0:
 		return false, s.tellLoad(s.busyWord(), s.busyRow)
 	case s.Weight == 0 && !e.reserve:
 		return false, "a reserve (weight 0): others are usable"

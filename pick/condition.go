@@ -10,7 +10,7 @@ import (
 // no row says: limits of the membership, a member that comes back slowly.
 type Condition struct {
 	Full  bool   // at a limit of its own: as a row that is full
-	Busy  bool   // as a row that is busy
+	Busy  bool   // left out unless all are, as one whose row is busy, whether the group heeds rows that are or not
 	Aside bool   // usable, but not to be chosen yet: as if it were down
 	Why   string // for explain; may be empty
 }

@@ -23,7 +23,7 @@ func TestConditionsAreAsRows(t *testing.T) {
 		own := make([]Condition, rapid.IntRange(0, len(members)).Draw(t, "conditions"))
 		said := table
 		for i := range own {
-			own[i] = Condition{Full: rapid.Bool().Draw(t, "full"), Busy: rapid.Bool().Draw(t, "busy"), Aside: rapid.Bool().Draw(t, "aside")}
+			own[i] = Condition{Full: rapid.Bool().Draw(t, "full"), Busy: rules.BusyProtection && rapid.Bool().Draw(t, "busy"), Aside: rapid.Bool().Draw(t, "aside")}
 			id := members[len(members)-1-i].Needs[0]
 			row := *table.Row(id)
 			row.ID = id
@@ -56,6 +56,31 @@ func TestConditionsAreAsRows(t *testing.T) {
 			t.Fatal("conditions outlive the choice that they were said for")
 		}
 	})
+}
+
+// What the owner says is busy is left out in a group that heeds no busy rows
+// too, beside which rows that are busy do not count; and if all are so it lapses.
+func TestOwnersBusy(t *testing.T) {
+	g := group(Rules{Spill: SpillDown}, []Slot{{"s", RoundRobin(true)}}, "a", "b", "c")
+	for i, m := range g.members {
+		m.Index = i
+	}
+	table := rows("a:busy")
+	for _, tt := range []struct {
+		own    []Condition
+		want   string
+		lapsed bool
+	}{
+		{[]Condition{{}, {Busy: true}}, "a 1 c 1", false},
+		{[]Condition{{Busy: true}, {Busy: true}, {Full: true}}, "a 1 b 1", true},
+		{[]Condition{{}}, "a 1 b 1 c 1", false},
+	} {
+		in := Input{Table: table, Own: tt.own}
+		d, _ := g.Shares(in, nil, nil)
+		if got := sharesOf(g, in); got != tt.want || d.Lapsed != tt.lapsed {
+			t.Errorf("%v: %s, lapsed %v, want %s", tt.own, got, d.Lapsed, tt.want)
+		}
+	}
 }
 
 func TestConditionsAreTold(t *testing.T) {
