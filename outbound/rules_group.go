@@ -134,16 +134,16 @@ func (b *builder) found(v *Variant, s *config.Persistence) string {
 		name += "_" + word(s.Name)
 	}
 	return b.chain(name, func() (rules []kernel.Rule) {
-		if s != nil {
-			for _, f := range families() { // alone in its rule: a full map ends it
-				rules = append(rules, rule("persistence "+s.Name+" learns the link", b.learn(s, v.Group, f)))
-			}
+		counted := b.count("group/" + v.word)
+		if s == nil {
+			return []kernel.Rule{rule("", counted, kernel.Choose{Key: linkOf(kernel.Mark), Map: "place"})}
 		}
-		rules = append(rules, rule("", b.count("group/"+v.word)))
-		if s != nil {
-			for _, f := range families() {
-				rules = append(rules, rule("the link that persistence has: of the first of several at once", kernel.Choose{Key: kernel.Lookup{Key: stickKey(s, f), Map: stick(s, v.Group, f)}, Map: "place"}))
-			}
+		for _, f := range families() { // alone in its rule: a full map ends it
+			rules = append(rules, rule("persistence "+s.Name+" learns the link", b.learn(s, v.Group, f)))
+		}
+		rules = append(rules, rule("", counted))
+		for _, f := range families() {
+			rules = append(rules, rule("the link that persistence has: of the first of several at once", kernel.Choose{Key: kernel.Lookup{Key: stickKey(s, f), Map: stick(s, v.Group, f)}, Map: "place"}))
 		}
 		return append(rules, rule("", kernel.Choose{Key: linkOf(kernel.Mark), Map: "place"}))
 	})
