@@ -33,6 +33,7 @@ type encoder struct {
 	w    wire
 	sets map[string]*Set
 	refs []string // sets and objects that the rule names
+	keys int      // how deep we are in keys of sets
 }
 
 func reg(at int) uint32 { return uint32(unix.NFT_REG32_00 + at) }
@@ -234,7 +235,30 @@ func (e *encoder) lookup(v Lookup, at int) (int, error) {
 	}
 	width := widthOf(s.Data)
 	e.lookedUp(v.Map, at, reg(at), true, false)
+	if e.keys > 0 && width == 4 {
+		e.nftLooksAway(at)
+		return width, room(at, 2*width)
+	}
 	return width, room(at, width)
+}
+
+// nftLooksAway has a value that came from a map stand for a moment in the packet
+// mark, whose own value waits in the next register and comes back at once. The
+// value stays what it is, and so does the mark. But the program nft before 1.1.0
+// does not know the length of what comes from a map, and aborts if that is a key
+// again: "nft list ruleset" would end so on the whole machine.
+func (e *encoder) nftLooksAway(at int) {
+	w := &e.w
+	meta := func(attribute uint16, register int) {
+		w.expr("meta", func() {
+			w.u32(unix.NFTA_META_KEY, unix.NFT_META_MARK)
+			w.u32(attribute, reg(register))
+		})
+	}
+	meta(unix.NFTA_META_DREG, at+1)
+	meta(unix.NFTA_META_SREG, at)
+	meta(unix.NFTA_META_DREG, at)
+	meta(unix.NFTA_META_SREG, at+1)
 }
 
 // key loads the key of a set and gives the set.
@@ -243,7 +267,9 @@ func (e *encoder) key(v Value, set string, at int) (*Set, error) {
 	if s == nil {
 		return nil, fmt.Errorf("the table has no set %q", set)
 	}
+	e.keys++
 	width, err := e.load(v, at)
+	e.keys--
 	if err != nil {
 		return nil, err
 	}

@@ -126,7 +126,9 @@ func (e *encoder) change(s Change) error {
 		if s.Data == nil && s.How == Remove {
 			s.Data = Const(make([]byte, widthOf(set.Data))) // the kernel wants a register and does not look
 		}
+		e.keys++ // see nftLooksAway
 		width, err := e.load(s.Data, data)
+		e.keys--
 		if err == nil && width != widthOf(set.Data) {
 			err = fmt.Errorf("map %s has data of %d octets, this is %d", s.Set, widthOf(set.Data), width)
 		}
