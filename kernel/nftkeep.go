@@ -132,10 +132,13 @@ func (n *nft) keep(k *keeper, now time.Time) {
 	} else if len(k.left)+len(k.refused) > 0 {
 		k.lookAtAll()
 	}
-	for range attempts {
-		if again := n.try(k, a, now); !again {
-			break
-		}
+	again := true
+	for i := 0; i < attempts && again; i++ {
+		again = n.try(k, a, now)
+	}
+	if again { // more is refused than we care to find out
+		k.have = nil
+		k.later(now)
 	}
 	if k.want != nil {
 		k.problems = append(k.problems, k.want.problems...)
@@ -270,31 +273,23 @@ func hint(err error) string {
 }
 
 // failedParts decides what to do when the kernel refused some messages, and so
-// did nothing.
+// did nothing. Only the first counts: those after it may be refused because of
+// it.
 func (k *keeper) failedParts(a *attempt, bad []opError) (again bool) {
-	stale := false
-	structure := false
-	for _, b := range bad {
-		stale = stale || errors.Is(b, unix.ENOENT) || errors.Is(b, unix.EEXIST) || errors.Is(b, unix.EBUSY) || errors.Is(b, unix.ENOTEMPTY)
-		structure = structure || b.op.of.kind != "elements" && b.op.of.kind != "element"
-	}
-	if stale && a.rereads < rereadsMost {
+	first := bad[0]
+	of := first.op.of
+	stale := errors.Is(first, unix.ENOENT) || errors.Is(first, unix.EEXIST) || errors.Is(first, unix.EBUSY) || errors.Is(first, unix.ENOTEMPTY)
+	switch {
+	case stale && a.rereads < rereadsMost:
 		a.rereads++
 		k.have = nil
-		return true
-	}
-	for _, b := range bad {
-		switch of := b.op.of; {
-		case of.kind == "elements":
-			a.single[of.name] = true // to learn which
-		case structure && k.stands && of.kind != "element":
-			a.refused = append(a.refused, problemOf(b))
-		case of.kind == "table":
-			a.refused = append(a.refused, problemOf(b))
-			return false
-		default:
-			a.left[of] = problemOf(b)
-		}
+	case of.kind == "elements":
+		a.single[of.name] = true // to learn which
+	case of.kind != "element" && (k.stands || of.kind == "table"):
+		a.refused = append(a.refused, problemOf(first))
+		return of.kind != "table"
+	default:
+		a.left[of] = problemOf(first)
 	}
 	return true
 }

@@ -152,7 +152,7 @@ func TestTablesAreRepaired_Root(t *testing.T) {
 	table := everything()
 	k.Want("test", &Wishes{Tables: []Table{table}})
 	k.synced("test")
-	mustNFT(t, at, "table inet others { set s { type ipv4_addr; elements = { 192.0.2.1 } }\n chain portolan_x { accept; } }\n table ip portolan_test { chain c { drop; } }", "-f", "-")
+	mustNFT(t, at, "table inet others { set s { type ipv4_addr; elements = { 192.0.2.1 } }\n chain portolan_x { accept; }; }; table ip portolan_test { chain c { drop; }; }", "-f", "-")
 	foreign := mustNFT(t, at, "", "list", "table", "inet", "others") + mustNFT(t, at, "", "list", "table", "ip", "portolan_test")
 	name := table.Name
 	stands := func() bool {
@@ -203,8 +203,8 @@ func TestTablesAreRepaired_Root(t *testing.T) {
 func TestRefused_Root(t *testing.T) {
 	at := nettest.New(t)
 	k := stand(t, at)
-	bad := Chain{Name: "bad", Rules: []Rule{{Tell: "masquerade where there is no NAT", Do: []Step{Masquerade{}}}, {Tell: "fine", Do: []Step{Accept{}}}}}
-	hooked := Chain{Name: "input", Hook: &Hook{"filter", "input", 0}, Rules: []Rule{{Tell: "to the bad one", Do: []Step{Jump{"bad"}}}}}
+	bad := Chain{Name: "bad", Hook: &Hook{"filter", "forward", 0}, Rules: []Rule{{Tell: "masquerade where there is no NAT", Do: []Step{Masquerade{}}}, {Tell: "fine", Do: []Step{Accept{}}}}}
+	hooked := Chain{Name: "input", Hook: &Hook{"filter", "input", 0}, Rules: []Rule{{Tell: "new", Do: []Step{Accept{}}}}}
 	set := Set{Name: "s", Key: []Type{TypeNumber}, Elements: NewElements(Element{Key: Number(1)})}
 	k.Want("test", &Wishes{Tables: []Table{{Name: "portolan_test", Sets: []Set{set}, Chains: []Chain{bad, hooked}}}})
 	ctx, cancel := context.WithTimeout(t.Context(), longEnough)
