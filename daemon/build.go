@@ -14,6 +14,7 @@ import (
 
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/dnsserver"
+	"github.com/portolan-lb/portolan/outbound"
 	"github.com/portolan-lb/portolan/probe"
 	"github.com/portolan-lb/portolan/status"
 	"github.com/portolan-lb/portolan/store"
@@ -26,10 +27,13 @@ type Built struct {
 	Topology *topology.Table
 	DNS      *dnsserver.Table
 	Plan     probe.Plan
-	Revision string // names the content of the files; see [store.Bundle.Revision]
+	Outbound *outbound.Plan    // nil: nothing is balanced
+	Numbers  map[string]uint16 // of links in marks of connections
+	Revision string            // names the content of the files; see [store.Bundle.Revision]
 
-	geography [sha256.Size]byte // of all that Topology depends on
-	files     *store.Recorder   // what it was made from
+	carried   func(link uint16) bool // whether a connection has the number of a link; nil: none has
+	geography [sha256.Size]byte      // of all that Topology depends on
+	files     *store.Recorder        // what it was made from
 
 	folder   *dnsserver.Folder // of zones that are served without a configuration; else nil
 	settings *dnsserver.Table  // then: the table without the folder's zones
@@ -95,6 +99,11 @@ func Build(src config.Source, before *Built, lastGood *config.Source) (*Built, c
 		return nil, errs
 	}
 	b.DNS = table
+	found = b.setOutbound(before)
+	errs = append(errs, found...)
+	if found.Failed() {
+		return nil, errs
+	}
 	b.Plan = probe.Compile(m)
 	b.Revision = b.bundle().Revision()
 	return b, errs

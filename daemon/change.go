@@ -25,6 +25,7 @@ import (
 // use swaps a configuration in. It cannot fail: the answers first, then what
 // is probed for them. It warns if b could not be kept for the next start.
 func (d *Daemon) use(b *Built) config.Errors {
+	d.markBy(b)
 	d.links.Want(b.Model.Links) // so that the rows of interfaces are there
 	d.wanting.Lock()            // and no plan of before comes after this one's
 	d.measureFor(b)             // before anybody is answered by it
@@ -35,6 +36,7 @@ func (d *Daemon) use(b *Built) config.Errors {
 	})
 	d.probeFor(b)
 	d.wanting.Unlock()
+	d.balance(b)
 	d.report.want(b.Model.VirtualServers)
 	errs := d.keepConfig(b)
 	b.forget()

@@ -21,6 +21,7 @@ import (
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/dnsserver"
 	"github.com/portolan-lb/portolan/link"
+	"github.com/portolan-lb/portolan/outbound"
 	"github.com/portolan-lb/portolan/probe"
 	"github.com/portolan-lb/portolan/proximity"
 	"github.com/portolan-lb/portolan/status"
@@ -58,6 +59,10 @@ type Daemon struct {
 	kept      bool // a file of distances holds some, so that it must follow when there are none
 	measurer  *proximity.Prober
 	passive   *proximity.Passive
+
+	gateway gateway
+	marks   atomic.Pointer[outbound.Plan] // by which links are marked; nil: they are not
+	numbers map[string]uint16             // of links, as kept
 
 	monitor monitorDoor // written before anybody can ask for a change
 
@@ -97,6 +102,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		defer func() { _ = d.store.Close() }() // everything is saved by then
 	}
 	d.openZones()
+	defer d.openGateway()()
 	built, err := d.first()
 	if err != nil {
 		return err
@@ -106,11 +112,17 @@ func (d *Daemon) Run(ctx context.Context) error {
 	d.openProximity()
 	d.dns = dnsserver.New(dnsserver.Options{Listeners: built.Model.DNS.Listeners, Sockets: built.Model.DNS.UDPSockets, Rows: d.board.Table, Gauges: d.board.Gauges, Log: d.log,
 		Others: func() int { return d.prober.Stats().Needed + d.measurer.Files() }, Record: d.board.Record, Observe: d.observe, Solicit: d.solicit})
-	cancel := d.board.Prepare(func(next *status.Table, changed []status.ID) { d.dns.Table().Ready(next, changed) })
+	cancel := d.board.Prepare(func(next *status.Table, changed []status.ID) {
+		d.dns.Table().Ready(next, changed)
+		if d.gateway.outbound != nil {
+			d.gateway.outbound.Prepare(next, changed)
+		}
+	})
 	defer cancel()
 	if err := d.dns.Listen(); err != nil {
 		return err // and a configuration that cannot be listened for is not kept as a good one
 	}
+	d.markBy(built)
 	d.links.Want(built.Model.Links)
 	d.probeFor(built)
 	_ = d.use(built) // logged
@@ -128,6 +140,7 @@ func (d *Daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	g.Go(func() error { return d.links.Run(ctx) })
 	g.Go(func() error { return d.proximity.Run(ctx) })
 	g.Go(func() error { return d.measurer.Run(ctx) })
+	d.gateway.run(ctx, g.Go)
 	if err := d.openDoors(ctx, g); err != nil {
 		g.Go(func() error { return err })
 		return g.Wait()
@@ -211,7 +224,8 @@ func (d *Daemon) firstConfig() (*Built, error) {
 		return nil, err
 	}
 	kept := d.lastGood()
-	built, errs := Build(src, nil, kept)
+	before := d.restoreNumbers()
+	built, errs := Build(src, before, kept)
 	d.tell(errs)
 	now := time.Now()
 	if built != nil {
@@ -223,7 +237,7 @@ func (d *Daemon) firstConfig() (*Built, error) {
 	}
 	d.log.Error("THE CONFIGURATION IS BAD: serving the last good one", "config", d.opts.Config, "errors", len(errs))
 	d.board.Record(status.Event{ID: "config", New: "last good", Why: failure(errs), By: "start"})
-	built, keptErrs := Build(*kept, nil, kept)
+	built, keptErrs := Build(*kept, before, kept)
 	if built == nil {
 		return nil, fmt.Errorf("the configuration is bad: %s; nor can the last good one be used: %s", failure(errs), failure(keptErrs))
 	}

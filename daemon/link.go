@@ -13,7 +13,7 @@ import (
 // it we serve, and say so: what interfaces carry is then unknown. The caller
 // calls closeKernel in the end.
 func (d *Daemon) openLinks() (closeKernel func()) {
-	opts := link.Options{Log: d.log, Moved: d.moved, DeadTime: d.deadTime}
+	opts := link.Options{Log: d.log, Moved: d.moved, DeadTime: d.deadTime, Mark: d.linkMark}
 	closeKernel = func() {}
 	if k, err := kernel.Open(); err != nil {
 		d.log.Error("interfaces, next hops and rates of links are unknown", "err", err)
@@ -35,13 +35,14 @@ func (d *Daemon) deadTime(link string) time.Duration {
 // probeFor has everything probed that a configuration asks for, over the links as
 // they stand. The links of b are wanted already.
 func (d *Daemon) probeFor(b *Built) {
-	d.prober.Want(probe.CompileOver(b.Model, d.nextHop))
+	d.prober.Want(probe.CompileOver(b.Model, d.way))
 }
 
-// nextHop is the next hop of a link that was learnt; zero: none is known.
-func (d *Daemon) nextHop(name string) netip.Addr {
+// way is the next hop of a link that was learnt, the zero Addr: none is known;
+// and the mark that leads over it.
+func (d *Daemon) way(name string) (netip.Addr, uint32) {
 	w, _ := d.links.Way(name)
-	return w.NextHop
+	return w.NextHop, w.Pin.Mark
 }
 
 // moved has the next hops probed that links have now.

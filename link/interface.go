@@ -38,7 +38,7 @@ func (l *Links) saw(list []kernel.Interface, err error) (moved bool) {
 		}
 	}
 	l.write(rows)
-	now := viewOf(l.links, list)
+	now := viewOf(l.links, list, l.opts.Mark)
 	if err != nil {
 		now.own = l.seen.Load().own
 	}
@@ -161,7 +161,7 @@ type view struct {
 	own   map[netip.Addr]bool     // all addresses of this machine
 }
 
-func viewOf(links []*link, list []kernel.Interface) *view {
+func viewOf(links []*link, list []kernel.Interface, mark func(string) uint32) *view {
 	v := &view{ways: map[string]Way{}, bySrc: map[netip.Addr][]string{}, byNIC: map[int][]string{}, byIP: map[netip.Addr][]string{}, own: map[netip.Addr]bool{}}
 	for _, i := range list {
 		for _, p := range i.Addresses {
@@ -171,6 +171,9 @@ func viewOf(links []*link, list []kernel.Interface) *view {
 	for _, k := range links {
 		name, spec := k.spec.Name, &k.spec
 		pin := probe.Pin{Source: spec.Source, Device: spec.Interface, Mark: spec.Mark}
+		if pin.Mark == 0 && mark != nil {
+			pin.Mark = mark(name)
+		}
 		v.ways[name] = Way{NextHop: k.hop, Learnt: k.learnt, Lost: k.lost, Pin: pin, Ours: pin != probe.Pin{}}
 		if spec.Source.IsValid() {
 			v.bySrc[spec.Source] = append(v.bySrc[spec.Source], name)

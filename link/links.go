@@ -35,6 +35,10 @@ type Options struct {
 	// not from within a call of ours. Nil: nobody cares.
 	Moved func()
 
+	// Mark gives the packet mark of a link that has none in the configuration;
+	// 0: none. Nil: none has.
+	Mark func(link string) uint32
+
 	// Sources takes the place of the sources of the meters that it names: for
 	// tests, which need no router.
 	Sources map[string]func(*config.Link) Source

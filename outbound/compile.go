@@ -245,6 +245,6 @@ func (p *Plan) Wanted(list []kernel.Element) (networks []netip.Prefix) {
 	return networks
 }
 
-// WantedSets are the sets into which packets write the networks whose distance
-// should be known.
+// WantedSets are the maps into which packets write the networks whose distance
+// should be known, each with a host in it that was asked for.
 func WantedSets() []string { return []string{"prox_want4", "prox_want6"} }

@@ -75,9 +75,9 @@ func (b *builder) nearest(v *Variant, found kernel.Rule) (rules []kernel.Rule) {
 	const wantedFor, wantedMost = 60e9, 65536
 	network := func(f family) kernel.Value { return f.masked(f.dest, f.maskOf(b.plan.model.Proximity.Mask)) }
 	for _, f := range families() {
-		b.set(kernel.Set{Name: "prox_want" + f.digit, Key: []kernel.Type{f.addr}, Dynamic: true, Timeout: wantedFor, Size: wantedMost})
+		b.set(kernel.Set{Name: "prox_want" + f.digit, Key: []kernel.Type{f.addr}, Data: []kernel.Type{f.addr}, Dynamic: true, Timeout: wantedFor, Size: wantedMost})
 		b.set(kernel.Set{Name: "prox" + f.digit, Key: []kernel.Type{f.addr}, Data: number, Elements: b.plan.ranks[f.index]})
-		rules = append(rules, rule("the distance of the network is asked for", kernel.Change{How: kernel.Put, Set: "prox_want" + f.digit, Key: network(f)}))
+		rules = append(rules, rule("the distance of the network is asked for", kernel.Change{How: kernel.Put, Set: "prox_want" + f.digit, Key: network(f), Data: f.dest}))
 	}
 	for place, tell := range []string{"proximity: the nearest link", "proximity: the second nearest", "proximity: the third nearest"} {
 		for _, f := range families() {

@@ -61,11 +61,12 @@ type Need struct {
 // Compile works out the plan of a model. It is pure. Links without a next hop of
 // their own are not probed: see [CompileOver].
 func Compile(m *config.Model) Plan {
-	return CompileOver(m, func(string) netip.Addr { return netip.Addr{} })
+	return CompileOver(m, func(string) (netip.Addr, uint32) { return netip.Addr{}, 0 })
 }
 
-// CompileOver works out the plan of a model. nextHop gives what was learnt as the
-// next hop of a link that has none in the configuration; the zero Addr: nothing.
+// CompileOver works out the plan of a model. over gives what was learnt as the
+// next hop of a link that has none in the configuration, the zero Addr: nothing;
+// and the packet mark that leads over a link that has none there, 0: none does.
 //
 // Rows: virtualServer/X, link/L and site/S always; pool/P/MEMBER only where
 // the member or its pool has probes, the member's own taking the place of the
@@ -74,13 +75,13 @@ func Compile(m *config.Model) Plan {
 // their own; without one it is not probed.
 //
 // A link's probes are pinned to it, and those with a link to theirs (T52).
-func CompileOver(m *config.Model, nextHop func(link string) netip.Addr) Plan {
+func CompileOver(m *config.Model, over func(link string) (nextHop netip.Addr, mark uint32)) Plan {
 	c := compiler{probes: map[string]*config.Probe{}, links: map[string]owner{}, checks: map[status.ID]bool{}}
 	for _, p := range m.Probes {
 		c.probes[p.Name] = p
 	}
 	for _, l := range m.Links {
-		c.links[l.Name] = ownerOf(l, nextHop)
+		c.links[l.Name] = ownerOf(l, over)
 	}
 	servers := map[string]*config.VirtualServer{}
 	for _, vs := range m.VirtualServers {
@@ -118,9 +119,13 @@ type owner struct {
 // ownerOf gives a link as the owner of its row. Evidence gathered over one link
 // says nothing about another (T52), so what pins a probe to it is part of the
 // name of its check.
-func ownerOf(l *config.Link, nextHop func(link string) netip.Addr) owner {
+func ownerOf(l *config.Link, over func(link string) (netip.Addr, uint32)) owner {
+	learnt, mark := over(l.Name)
+	if l.Mark != 0 {
+		mark = l.Mark
+	}
 	o := owner{
-		id: status.MakeID(status.KindLink, l.Name), pin: Pin{Source: l.Source, Device: l.Interface, Mark: l.Mark},
+		id: status.MakeID(status.KindLink, l.Name), pin: Pin{Source: l.Source, Device: l.Interface, Mark: mark},
 		probes: l.Probes, criteria: l.Criteria,
 	}
 	switch {
@@ -131,7 +136,7 @@ func ownerOf(l *config.Link, nextHop func(link string) netip.Addr) owner {
 	}
 	hop := l.NextHop
 	if !hop.IsValid() && l.Interface != "" {
-		hop = nextHop(l.Name)
+		hop = learnt
 		o.note = "not probed: no default route over " + l.Interface + " has told its next hop yet"
 	}
 	o.targets = one(hop)

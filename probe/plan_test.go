@@ -126,9 +126,9 @@ func TestCompileOver_T52(t *testing.T) {
 		"h": netip.MustParseAddr("fe80::1%eth5"), // RFC 8950
 	}
 	want := strings.ReplaceAll(strings.TrimLeft(`
-	probe/203.0.113.1@a/ping to 203.0.113.1:0 by eth1
-	probe/198.51.100.53@a/far to 198.51.100.53:0 by eth1
-	probe/203.0.113.1@a/from to 203.0.113.1:0 from 192.0.2.200 by eth1
+	probe/203.0.113.1@a/ping to 203.0.113.1:0 by eth1 marked 8
+	probe/198.51.100.53@a/far to 198.51.100.53:0 by eth1 marked 8
+	probe/203.0.113.1@a/from to 203.0.113.1:0 from 192.0.2.200 by eth1 marked 8
 	probe/192.0.2.1@b/ping to 192.0.2.1:0 from 192.0.2.7 by eth2 marked 9
 	probe/198.51.100.53@b/far to 198.51.100.53:0 from 192.0.2.7 by eth2 marked 9
 	probe/192.0.2.1@b/from to 192.0.2.1:0 from 192.0.2.200 by eth2 marked 9
@@ -148,7 +148,7 @@ func TestCompileOver_T52(t *testing.T) {
 	link/h: ping[probe/fe80::1%eth5@h/ping] far[probe/198.51.100.53@h/far]
 	link/g: from[probe/192.0.2.1/from]
 	`, "\n"), "\t", "")
-	if got := render(CompileOver(m, func(name string) netip.Addr { return learnt[name] })); got != want {
+	if got := render(CompileOver(m, func(name string) (netip.Addr, uint32) { return learnt[name], map[string]uint32{"a": 8, "b": 2}[name] })); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }

@@ -1,0 +1,196 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"maps"
+
+	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/outbound"
+	"github.com/portolan-lb/portolan/status"
+	"github.com/portolan-lb/portolan/store"
+)
+
+// gateway is what makes this machine one: the kernel, and who states wishes to
+// it. Without the doors to the kernel the rest serves, and says so.
+type gateway struct {
+	kernel    *kernel.Kernel // nil: closed to us
+	reader    *kernel.Reader
+	conntrack *kernel.Conntrack
+	outbound  *outbound.Outbound
+	closed    error // why there is no kernel
+}
+
+// openGateway opens the doors through which Linux is changed. Nothing is changed
+// before somebody wishes something. The caller calls close in the end.
+func (d *Daemon) openGateway() (closeAll func()) {
+	g := &d.gateway
+	closeAll = func() {
+		if g.reader != nil {
+			g.reader.Close()
+		}
+		if g.conntrack != nil {
+			g.conntrack.Close()
+		}
+		if g.kernel != nil {
+			g.kernel.Close()
+		}
+	}
+	fail := func(err error) func() {
+		closeAll()
+		*g = gateway{closed: err}
+		return func() {}
+	}
+	var err error
+	if g.reader, err = kernel.Open(); err != nil {
+		return fail(err)
+	}
+	if g.conntrack, err = kernel.OpenConntrack(); err != nil {
+		return fail(err)
+	}
+	if g.kernel, err = kernel.New(kernel.Options{Log: d.log, Report: d.board.Replace}); err != nil {
+		return fail(err)
+	}
+	g.outbound = outbound.New(outbound.Options{
+		Board: d.board, Kernel: g.kernel, Sessions: g.conntrack, Log: d.log,
+		Interfaces: g.reader.Interfaces, Neighbours: g.neighbours,
+		Count: func() (outbound.Counter, error) { return kernel.OpenLive(kernel.LinkMask) },
+	})
+	return closeAll
+}
+
+// neighbours gives the routers and hosts on our segments.
+func (g *gateway) neighbours() (list []outbound.Neighbour) {
+	found, err := g.reader.Neighbours()
+	nics, err2 := g.reader.Interfaces()
+	if errors.Join(err, err2) != nil {
+		return nil // replies then go by the interface alone
+	}
+	names := map[int]string{}
+	for _, n := range nics {
+		names[n.Index] = n.Name
+	}
+	for _, n := range found {
+		if name := names[n.Index]; name != "" {
+			list = append(list, outbound.Neighbour{Interface: name, Addr: n.Addr, Ether: n.Ether})
+		}
+	}
+	return list
+}
+
+// run runs the parts of the gateway until ctx ends.
+func (g *gateway) run(ctx context.Context, start func(func() error)) {
+	if g.kernel == nil {
+		return
+	}
+	start(func() error { return g.kernel.Run(ctx) })
+	start(func() error { return g.outbound.Run(ctx) })
+	start(func() error { return g.reader.Watch(ctx, g.outbound.Moved) })
+}
+
+// balance has a configuration balanced.
+func (d *Daemon) balance(b *Built) {
+	g := &d.gateway
+	if g.kernel == nil {
+		if b.Outbound != nil {
+			d.log.Error("NOTHING IS BALANCED: this process may not change Linux' networking", "err", g.closed)
+			d.board.Update(status.Row{ID: status.MakeID(status.KindKernel, outbound.Owner), Health: status.Down, Why: g.closed.Error(), By: "daemon"})
+		}
+		return
+	}
+	d.keepNumbers(b)
+	g.outbound.Use(b.Outbound, b.DNS.Proximity())
+}
+
+// setOutbound compiles what is balanced. before may be nil.
+func (b *Built) setOutbound(before *Built) config.Errors {
+	var was *outbound.Plan
+	var kept map[string]uint16
+	var carried func(uint16) bool
+	if before != nil {
+		was, kept, carried = before.Outbound, before.Numbers, before.carried
+	}
+	b.Numbers, b.carried = kept, carried
+	if !b.Model.Balances() {
+		return nil
+	}
+	var names []string
+	for _, l := range b.Model.Links {
+		if l.Interface != "" {
+			names = append(names, l.Name)
+		}
+	}
+	numbers, err := outbound.Number(names, kept, carried)
+	if err != nil {
+		return config.Errors{{Pos: b.Model.Outbound.Pos, Path: "links", Text: err.Error()}}
+	}
+	plan, errs := outbound.Compile(outbound.Inputs{Model: b.Model, Topology: b.Topology, IDs: numbers, Before: was})
+	if plan != nil {
+		b.Outbound, b.Numbers = plan, numbers
+	}
+	return errs
+}
+
+// The numbers of links live in marks of connections, which outlive us.
+const (
+	numbersKind    = "links"
+	numbersVersion = 1
+)
+
+// restoreNumbers gives what stands for the configuration before the first.
+func (d *Daemon) restoreNumbers() *Built {
+	b := &Built{carried: d.carried}
+	if d.store == nil {
+		return b
+	}
+	found, err := store.LoadJSON(d.store, numbersKind, numbersVersion, &b.Numbers)
+	d.restored("numbers of links", found.PassedOver, err)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		b.Numbers = nil
+	}
+	return b
+}
+
+func (d *Daemon) keepNumbers(b *Built) {
+	if d.store == nil || maps.Equal(d.numbers, b.Numbers) {
+		return
+	}
+	if err := d.store.SaveJSON(numbersKind, numbersVersion, b.Numbers); err != nil {
+		d.log.Error("the numbers of links were not kept: a restart with other links may give connections to the wrong ones", "err", err)
+		return
+	}
+	d.numbers = b.Numbers
+}
+
+// carried says whether there is a connection with the number of a link. Without
+// the door to the kernel there is none of ours.
+func (d *Daemon) carried(id uint16) bool {
+	if d.gateway.conntrack == nil {
+		return false
+	}
+	found := false
+	err := d.gateway.conntrack.Sessions(context.Background(), kernel.SessionFilter{Mark: uint32(id), Mask: kernel.LinkMask, Limit: 1}, func(kernel.Session) bool {
+		found = true
+		return false
+	})
+	return err == nil && found
+}
+
+// linkMark gives the packet mark by which what is sent over a link leaves by it,
+// whatever the routing table prefers; 0: there is none but the configured one.
+func (d *Daemon) linkMark(link string) uint32 {
+	if p := d.marks.Load(); p != nil {
+		return uint32(p.Number(link))
+	}
+	return 0
+}
+
+// markBy has links marked by the numbers of a configuration, from the next time
+// on that links are wanted.
+func (d *Daemon) markBy(b *Built) {
+	if d.gateway.kernel != nil {
+		d.marks.Store(b.Outbound)
+	}
+}

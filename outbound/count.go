@@ -1,0 +1,155 @@
+package outbound
+
+import (
+	"context"
+	"log/slog"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/portolan-lb/portolan/kernel"
+)
+
+// counting counts connections while somebody needs to know how many there are:
+// each costs the kernel and us a message when it begins and ends.
+type counting struct {
+	wants   atomic.Bool
+	mu      sync.Mutex
+	counter Counter // nil: nobody counts
+	cancel  func()
+	ended   chan struct{}
+	retry   time.Time
+}
+
+func (c *counting) want(yes bool) { c.wants.Store(yes) }
+func (c *counting) wanted() bool  { return c.wants.Load() }
+
+// run begins to count, or ends it.
+func (c *counting) run(ctx context.Context, open func() (Counter, error), log *slog.Logger) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended != nil {
+		select {
+		case <-c.ended: // by itself
+			c.close()
+		default:
+		}
+	}
+	switch now := time.Now(); {
+	case !c.wants.Load():
+		c.close()
+	case c.counter == nil && open != nil && now.After(c.retry):
+		c.retry = now.Add(10 * time.Second)
+		counter, err := open()
+		if err != nil {
+			log.Warn("connections cannot be counted; what goes by their number shares out evenly", "err", err)
+			return
+		}
+		ctx, cancel := context.WithCancel(ctx)
+		ended := make(chan struct{})
+		c.counter, c.cancel, c.ended = counter, cancel, ended
+		go func() {
+			defer close(ended)
+			if err := counter.Run(ctx); err != nil {
+				log.Warn("connections are not counted any more; trying again", "err", err)
+			}
+		}()
+	}
+}
+
+// close ends a count. The lock is held.
+func (c *counting) close() {
+	if c.counter == nil {
+		return
+	}
+	c.cancel()
+	<-c.ended
+	c.counter.Close()
+	c.counter, c.ended = nil, nil
+}
+
+func (c *counting) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.close()
+}
+
+// read gives the counts by number of link; nil: they are not known.
+func (c *counting) read() map[uint32]kernel.Tally {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.counter == nil {
+		return nil
+	}
+	into := map[uint32]kernel.Tally{}
+	c.counter.Counts(into)
+	return into
+}
+
+// connectionsOf gives the counts as a tick takes them.
+func connectionsOf(tallies map[uint32]kernel.Tally) []float64 {
+	if tallies == nil {
+		return nil
+	}
+	list := []float64{}
+	for mark, t := range tallies {
+		id := int(mark & kernel.LinkMask)
+		for len(list) <= id {
+			list = append(list, 0)
+		}
+		list[id] += float64(t.Live)
+	}
+	return list
+}
+
+// counted fills in what is counted for a group. A connection carries the number
+// of its link, not of its group: what opens on the links of a group is taken to
+// be the group's, and what is on a link is the membership's where no other group
+// has the link.
+func (r *running) counted(all []*running, tallies map[uint32]kernel.Tally, now time.Time) {
+	if tallies == nil {
+		r.load = Load{Arrivals: r.load.Arrivals}
+		return
+	}
+	opened := uint64(0)
+	r.load.Connections = make([]float64, len(r.group.Members))
+	for i, m := range r.group.Members {
+		t := tallies[uint32(m.ID)]
+		opened += t.Opened
+		r.load.Connections[i] = math.NaN()
+		if !slices.ContainsFunc(all, func(o *running) bool { return o.Group.Name != r.Group.Name && o.has(m.ID) }) {
+			r.load.Connections[i] = float64(t.Live)
+		}
+	}
+	r.load.Arrivals = r.load.Arrivals.Read(opened, now)
+}
+
+func (r *running) has(id uint16) bool {
+	return slices.ContainsFunc(r.group.Members, func(m Member) bool { return m.ID == id })
+}
+
+// counts says whether a plan goes by numbers of connections that the kernel does
+// not count by itself.
+func (p *Plan) counts() bool {
+	for _, v := range p.variants {
+		if v.Group.Algorithm.Counts() {
+			return true
+		}
+		for _, m := range v.Group.Members {
+			if l := p.byLink[m.Link]; l != nil && (l.MaxConnections > 0 || m.MaxConnections > 0) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Number gives the number of a link in a plan; 0: it has none.
+func (p *Plan) Number(link string) uint16 {
+	if l := p.byLink[link]; l != nil {
+		return l.id
+	}
+	return 0
+}

@@ -1,0 +1,139 @@
+package outbound
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/status"
+)
+
+// What becomes of the connections of a link that fails (T38):
+//
+//	keep        nothing: their own timers end them, or the link comes back
+//	reschedule  slots and sets are committed ── conntrack forgets the link's
+//	            connections ── the next packet of each is a first one again
+//	reset       slots, sets and the link in the set of dead ones are committed ──
+//	            the next packet is answered by a reset ── forgotten later
+//
+// A link may be in several groups, and a connection carries the number of its
+// link alone: where they differ the mildest word counts. Nothing is done while
+// no other link of these groups lives: there would be nowhere to go. Connections
+// that came in by the link stay: they are not ours to move.
+
+// ended is a link that failed.
+type ended struct {
+	link    string
+	how     config.LinkFailure
+	at      time.Time
+	settled bool // conntrack has been told
+}
+
+// resetFor is for how long the packets of a dead link's connections are answered
+// by a reset before conntrack forgets them.
+const resetFor = 10 * time.Second
+
+// mildness orders the words.
+var mildness = []config.LinkFailure{config.FailureKeep, config.FailureReschedule, config.FailureReset}
+
+// notice finds out which links failed or came back with a tick of a group. The
+// lock is held, and the result not yet noted.
+func (o *Outbound) notice(r *running, result *Result, now time.Time) {
+	for _, m := range r.group.Members {
+		switch alive := result.Alive.Has(m.ID); {
+		case alive:
+			delete(o.gone, m.ID)
+		case r.last.Alive.Has(m.ID):
+			if _, known := o.gone[m.ID]; !known {
+				o.gone[m.ID] = ended{link: m.Link, how: o.howFails(m.ID), at: now}
+			}
+		}
+	}
+}
+
+// howFails gives the mildest word of the groups that have a link.
+func (o *Outbound) howFails(id uint16) config.LinkFailure {
+	how := len(mildness) - 1
+	for _, r := range o.groups {
+		if r.has(id) {
+			how = min(how, slices.Index(mildness, r.Group.OnFailure))
+		}
+	}
+	return mildness[max(how, 0)]
+}
+
+// elsewhere says whether another link of the groups of a link lives.
+func (o *Outbound) elsewhere(id uint16) bool {
+	return slices.ContainsFunc(o.groups, func(r *running) bool {
+		return r.has(id) && slices.ContainsFunc(r.last.Alive, func(other uint16) bool { return other != id })
+	})
+}
+
+// dead gives the links whose connections are reset now; ok says whether there is
+// anything to say of them.
+func (o *Outbound) dead() (ids IDs, ok bool) {
+	if !o.plan.resets() {
+		return nil, false
+	}
+	for id, e := range o.gone {
+		if e.how == config.FailureReset && o.elsewhere(id) {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids, true
+}
+
+// failed gives the links whose connections are to be dealt with now. The lock is
+// held.
+func (o *Outbound) failed(now time.Time) map[uint16]ended {
+	due := map[uint16]ended{}
+	for id, e := range o.gone {
+		if e.settled || e.how == config.FailureKeep || !o.elsewhere(id) {
+			continue
+		}
+		if e.how == config.FailureReset && now.Sub(e.at) < resetFor {
+			continue
+		}
+		due[id] = e
+	}
+	return due
+}
+
+// settle ends the connections of failed links, after what the last tick said
+// stands in the kernel: sooner they would come back to the dead link.
+func (o *Outbound) settle(ctx context.Context, due map[uint16]ended) {
+	if err := o.opts.Kernel.Sync(ctx, Owner); err != nil {
+		o.opts.Log.Warn("connections of a failed link wait until the kernel has what was said", "err", err)
+		return
+	}
+	for id, e := range due {
+		if err := o.forget(id); err != nil {
+			o.opts.Log.Warn("connections of a failed link cannot be ended; trying again", "link", e.link, "err", err)
+			continue
+		}
+		o.mu.Lock()
+		if now, still := o.gone[id]; still && now.at.Equal(e.at) {
+			now.settled = true
+			o.gone[id] = now
+		}
+		o.mu.Unlock()
+		o.opts.Board.Record(status.Event{ID: status.MakeID(status.KindLink, e.link), New: "connections ended",
+			Why: fmt.Sprintf("the link failed, and its groups say %s", e.how), By: Owner})
+	}
+}
+
+// forget has conntrack forget what goes out by a link.
+func (o *Outbound) forget(id uint16) error {
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		if err := o.opts.Sessions.DeleteByMark(uint32(id), kernel.LinkMask|kernel.Inbound, family); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,362 @@
+package outbound
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/proximity"
+	"github.com/portolan-lb/portolan/status"
+)
+
+// Kernel is what Linux is made by; a [kernel.Kernel] is one.
+type Kernel interface {
+	Want(owner string, w *kernel.Wishes)
+	Changed(owner string, sets ...*kernel.Elements)
+	Sync(ctx context.Context, owner string) error
+	Elements(table, set string) ([]kernel.Element, error)
+	Delete(table, set string, keys ...[]byte) error
+	Counts(table string) (map[string]kernel.Counted, error)
+}
+
+// Sessions ends connections; a [kernel.Conntrack] does.
+type Sessions interface {
+	DeleteByMark(mark, mask uint32, family uint8) error
+}
+
+// Counter counts connections by the number of their link; a [kernel.Live] of
+// [kernel.LinkMask] does.
+type Counter interface {
+	Counts(into map[uint32]kernel.Tally) (lost uint64)
+	Run(ctx context.Context) error
+	Close()
+}
+
+// Options of an Outbound.
+type Options struct {
+	Board    *status.Board
+	Kernel   Kernel
+	Sessions Sessions
+
+	Interfaces func() ([]kernel.Interface, error)
+	Neighbours func() []Neighbour      // nil: none is known
+	Count      func() (Counter, error) // begins to count connections; called when somebody needs to know
+
+	Log *slog.Logger // default slog.Default
+}
+
+// Outbound keeps the kernel's tables filled while a configuration is in use. Its
+// methods may be called from any goroutine.
+type Outbound struct {
+	opts Options
+	kick chan struct{} // something changed: tick now
+
+	table atomic.Pointer[status.Table] // the newest
+	needs atomic.Pointer[map[status.ID]bool]
+	moved atomic.Bool // interfaces changed: say anew what is wished
+	count counting
+
+	mu     sync.Mutex // guards the rest
+	plan   *Plan      // nil: nothing is balanced
+	near   *proximity.Plan
+	groups []*running
+	facts  Facts
+	next   time.Time        // when a class begins or ends by its times
+	gone   map[uint16]ended // links that failed, and whose sessions are to be dealt with
+	ranked ranked
+	ticks  uint64
+}
+
+// running is a variant of a group at run time.
+type running struct {
+	*Variant
+	group  *Group
+	state  State
+	last   Result
+	load   Load
+	opened uint64 // connections of its links since the count began
+}
+
+// New gives an Outbound that does nothing before [Outbound.Use] and
+// [Outbound.Run].
+func New(opts Options) *Outbound {
+	if opts.Log == nil {
+		opts.Log = slog.Default()
+	}
+	return &Outbound{opts: opts, kick: make(chan struct{}, 1), gone: map[uint16]ended{}, ranked: ranked{ranks: map[netip.Prefix]Ranks{}}}
+}
+
+// Use balances by a plan from now on; near is the proximity of the same
+// configuration. A nil plan: nothing is balanced any more, and what Linux was
+// given is taken back. What unchanged groups know of their links goes on (T60).
+func (o *Outbound) Use(p *Plan, near *proximity.Plan) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if p == nil {
+		o.stop()
+		return
+	}
+	before := map[string]*running{}
+	for _, r := range o.groups {
+		before[r.Name] = r
+	}
+	o.plan, o.near, o.groups = p, near, nil
+	needs := map[status.ID]bool{}
+	for _, v := range p.Variants() {
+		g, err := NewGroup(v.Group, p.model.Links, p.Number)
+		if err != nil { // Compile has refused it
+			o.opts.Log.Error("a link group cannot be used", "group", v.Name, "err", err)
+			continue
+		}
+		r := &running{Variant: v, group: g}
+		if old := before[r.Name]; old != nil {
+			r.state, r.load, r.last = old.state, old.load, old.last
+		}
+		for _, id := range g.Needs() {
+			needs[id] = true
+		}
+		o.groups = append(o.groups, r)
+	}
+	o.needs.Store(&needs)
+	o.dropRows(before)
+	o.count.want(p.counts())
+	o.facts.Unavailable, o.facts.Lapsed = map[string]bool{}, map[string]bool{}
+	o.look()
+	o.tick(time.Now())
+	o.wish(time.Now())
+}
+
+// stop takes everything back.
+func (o *Outbound) stop() {
+	if o.plan == nil {
+		return
+	}
+	before := map[string]*running{}
+	for _, r := range o.groups {
+		before[r.Name] = r
+	}
+	o.plan, o.near, o.groups = nil, nil, nil
+	o.gone, o.ranked = map[uint16]ended{}, ranked{ranks: map[netip.Prefix]Ranks{}}
+	o.needs.Store(&map[status.ID]bool{})
+	o.dropRows(before)
+	o.count.want(false)
+	o.opts.Kernel.Want(Owner, nil)
+}
+
+// dropRows removes the rows of groups that are no more.
+func (o *Outbound) dropRows(before map[string]*running) {
+	rows := map[status.ID]bool{}
+	for _, r := range before {
+		rows[r.group.Row()] = true
+	}
+	for _, r := range o.groups {
+		delete(rows, r.group.Row())
+	}
+	if len(rows) > 0 {
+		o.opts.Board.Replace(nil, slices.Collect(maps.Keys(rows)))
+	}
+}
+
+// look reads what interfaces and neighbours there are.
+func (o *Outbound) look() {
+	list, err := o.opts.Interfaces()
+	if err != nil { // what was known stands
+		o.opts.Log.Warn("interfaces cannot be read", "err", err)
+		return
+	}
+	o.facts.Interfaces = list
+	if o.opts.Neighbours != nil {
+		o.facts.Neighbours = o.opts.Neighbours()
+	}
+}
+
+// wish says what Linux is to be like.
+func (o *Outbound) wish(now time.Time) {
+	o.facts.Now = now
+	o.next = o.plan.Next(now)
+	o.opts.Kernel.Want(Owner, o.plan.Wishes(o.facts))
+}
+
+// Moved says that interfaces, addresses or next hops may have changed.
+func (o *Outbound) Moved() {
+	o.moved.Store(true)
+	o.poke()
+}
+
+func (o *Outbound) poke() {
+	select {
+	case o.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Prepare is for [status.Board.Prepare]: a change of a row that groups look at
+// is answered at once.
+func (o *Outbound) Prepare(next *status.Table, changed []status.ID) {
+	o.table.Store(next)
+	needs := o.needs.Load()
+	if needs == nil {
+		return
+	}
+	for _, id := range changed {
+		if (*needs)[id] {
+			o.poke()
+			return
+		}
+	}
+}
+
+// How often groups are looked at: with the meters, or faster if they go by
+// numbers of connections (outbound.md 2.4 measured what each is worth).
+const (
+	tickEvery = time.Second
+	tickFast  = 200 * time.Millisecond
+)
+
+// Run ticks until ctx ends. What Linux was given stays: forwarding goes on.
+func (o *Outbound) Run(ctx context.Context) error {
+	defer o.count.end()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-o.kick:
+		case <-timer.C:
+		}
+		o.count.run(ctx, o.opts.Count, o.opts.Log)
+		timer.Reset(o.turn(ctx))
+	}
+}
+
+// turn is one tick with what follows from it, and says when the next is due.
+func (o *Outbound) turn(ctx context.Context) time.Duration {
+	o.mu.Lock()
+	if o.plan == nil {
+		o.mu.Unlock()
+		return tickEvery
+	}
+	now := time.Now()
+	restate := o.tick(now)
+	if o.moved.Swap(false) {
+		o.look()
+		restate = true
+	}
+	if !o.next.IsZero() && !now.Before(o.next) {
+		restate = true
+	}
+	if restate {
+		o.wish(now)
+	}
+	o.nearest(now)
+	every := o.every()
+	failed := o.failed(now)
+	o.mu.Unlock()
+	if len(failed) > 0 {
+		o.settle(ctx, failed)
+	}
+	return every
+}
+
+func (o *Outbound) every() time.Duration {
+	for _, r := range o.groups {
+		if r.group.Fast() {
+			return tickFast
+		}
+	}
+	if o.count.wanted() {
+		return tickFast
+	}
+	return tickEvery
+}
+
+// tick asks every group what it is to be, tells the kernel what changed, and
+// says whether the wishes have to be made anew.
+func (o *Outbound) tick(now time.Time) (restate bool) {
+	in := Input{Table: o.opts.Board.Table(), Gauges: o.opts.Board.Gauges(), Now: now, Every: o.every()}
+	if next := o.table.Load(); next != nil && next.Generation() > in.Table.Generation() {
+		in.Table = next // it is being published
+	}
+	tallies := o.count.read()
+	in.Connections = connectionsOf(tallies)
+	var changed []*kernel.Elements
+	var rows []status.Row
+	for _, r := range o.groups {
+		r.counted(o.groups, tallies, now)
+		was := r.state
+		var result Result
+		r.state, result = r.group.Tick(in, r.load, was)
+		o.notice(r, &result, now)
+		r.last = result
+		changed = append(changed, r.Set(&result)...)
+		restate = o.told(r, &result) || restate
+		if r.Name == r.Group.Name || o.plan.Variant(r.Group.Name) == nil {
+			rows = append(rows, rowOf(r.group, &result))
+		}
+	}
+	if dead, ok := o.dead(); ok {
+		changed = append(changed, o.plan.SetDead(dead)...)
+	}
+	o.ticks++
+	o.opts.Kernel.Changed(Owner, changed...)
+	o.opts.Board.Update(rows...)
+	return restate
+}
+
+// told notes of a group what wishes depend on, and says whether it changed.
+func (o *Outbound) told(r *running, result *Result) (changed bool) {
+	changed = set(o.facts.Unavailable, r.Group.Name, !result.Up)
+	if r.Strict {
+		changed = set(o.facts.Lapsed, r.Name, len(result.Lapsed) > 0) || changed
+	}
+	return changed
+}
+
+func set(m map[string]bool, key string, to bool) (changed bool) {
+	changed = m[key] != to
+	if m[key] = to; !to {
+		delete(m, key)
+	}
+	return changed
+}
+
+func rowOf(g *Group, r *Result) status.Row {
+	row := status.Row{ID: g.Row(), Health: status.Up, Why: r.Why, By: Owner}
+	if !r.Up {
+		row.Health = status.Down
+	}
+	return row
+}
+
+// Group gives how the variants of link groups stand, in the order of the
+// configuration.
+func (o *Outbound) Groups() (list []GroupState) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, r := range o.groups {
+		list = append(list, GroupState{Name: r.Name, Config: r.Group, Result: r.last})
+	}
+	return list
+}
+
+// GroupState is how a link group stands.
+type GroupState struct {
+	Name   string // with "+busy" if virtual servers have busy protection where the group has not
+	Config *config.LinkGroup
+	Result Result
+}
+
+// Plan gives the plan in use; nil: nothing is balanced.
+func (o *Outbound) Plan() *Plan {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.plan
+}
