@@ -75,7 +75,7 @@ const tooLong = 1 << 16
 // no further one once an address is chosen.
 func (w *World) Walk(point string, p Packet) (*Trace, error) {
 	if !w.Remember {
-		w.written = nil
+		w.written, w.removed = nil, nil
 	}
 	if p.Source.Is6() != p.Dest.Is6() || !p.Dest.IsValid() {
 		return nil, fmt.Errorf("a packet from %s to %s cannot be", p.Source, p.Dest)

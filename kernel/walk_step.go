@@ -216,7 +216,7 @@ func (k *walker) change(s Change) bool {
 		return false
 	}
 	if s.How == Remove {
-		k.world.write(k.table, set, key, nil)
+		k.world.remove(k.table, set, key)
 		return k.did(s)
 	}
 	life := s.Timeout

@@ -48,6 +48,7 @@ type World struct {
 	outcomes *outcomes
 	sets     map[setName]*liveSet
 	written  map[setName]map[string]*liveElement // nil element: removed
+	removed  map[setName][]time.Time             // when packets removed something
 }
 
 // Place is where a rule is: the table, the chain, and its number there from 0.
@@ -210,17 +211,26 @@ func (e *Elements) list() []Element {
 // unboundedSize is the kernel's bound of a set that packets write, if none is told.
 const unboundedSize = 65535
 
+// sweep is how long what a packet removed still takes its place: Linux frees it
+// when it collects its garbage, once a second.
+const sweep = time.Second
+
 // full says whether a dynamic set takes no further element.
 func (w *World) full(t *Table, s *liveSet) bool {
 	size := s.Size
 	if size == 0 {
 		size = unboundedSize
 	}
-	written := w.written[setName{t.Name, s.Name}]
-	if len(s.found)+len(written) < size {
+	written, removed := w.written[setName{t.Name, s.Name}], w.removed[setName{t.Name, s.Name}]
+	if len(s.found)+len(written)+len(removed) < size {
 		return false
 	}
 	n, now := 0, w.now()
+	for _, at := range removed {
+		if now.Sub(at) < sweep {
+			n++
+		}
+	}
 	for key, l := range s.found {
 		if _, over := written[key]; !over && l.lives(now) {
 			n++
@@ -234,7 +244,7 @@ func (w *World) full(t *Table, s *liveSet) bool {
 	return n >= size
 }
 
-// write puts an element over the set, or with nil over its removal.
+// write puts an element, or with nil its absence, over the set.
 func (w *World) write(t *Table, s *liveSet, key []byte, l *liveElement) {
 	at := setName{t.Name, s.Name}
 	if w.written == nil {
@@ -244,4 +254,17 @@ func (w *World) write(t *Table, s *liveSet, key []byte, l *liveElement) {
 		w.written[at] = map[string]*liveElement{}
 	}
 	w.written[at][string(key)] = l
+}
+
+// remove takes an element away, if there is one.
+func (w *World) remove(t *Table, s *liveSet, key []byte) {
+	if w.get(t, s, key) == nil {
+		return
+	}
+	w.write(t, s, key, nil)
+	if w.removed == nil {
+		w.removed = map[setName][]time.Time{}
+	}
+	at := setName{t.Name, s.Name}
+	w.removed[at] = append(w.removed[at], w.now())
 }
