@@ -259,3 +259,20 @@ func TestShed(t *testing.T) {
 		t.Errorf("all shed all: protection lapses: %s, %v", w.table(), r.Lapsed)
 	}
 }
+
+// T31: where a link that ramps would leave a group with nobody, for one that is
+// down keeps its place (spill without down), the reserves that serve in the rest
+// of the table serve there too.
+func TestSlowOnlineLends_T31(t *testing.T) {
+	w := newWorld(t, config.LinkRoundRobin, func(g *config.LinkGroup, links []*config.Link) {
+		slowly(g, links)
+		g.Spill = nil
+	}, "a 0 0", "b 1 0", "c 1 1")
+	w.say("b:down c:down")
+	w.tick(0)
+	w.wants("the reserve serves", "a 256", "a")
+	w.say("b:up")
+	w.tick(time.Second)
+	w.tick(10 * time.Second)
+	w.wants("half of the ramp", "a 256", "a")
+}
