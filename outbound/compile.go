@@ -5,9 +5,11 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/flow"
 	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/topology"
 )
@@ -69,6 +71,7 @@ type Plan struct {
 	ranks    [2]*kernel.Elements // by family: networks to the links that are nearest
 	dead     *kernel.Elements    // links whose sessions are reset
 	fixed    map[string]fixed    // elements of sets that no tick writes, by set
+	stated   atomic.Pointer[stated]
 }
 
 // planLink is a link that packets can be sent over.
@@ -157,7 +160,7 @@ func (p *Plan) inherit(before *Plan) {
 // Wishes says what Linux is to be like. Elements that ticks write are in it as
 // they stand, and stay the plan's: they are changed by [Variant] and its kin.
 func (p *Plan) Wishes(f Facts) *kernel.Wishes {
-	b := &builder{plan: p, facts: f, have: map[string]bool{}}
+	b := &builder{plan: p, facts: f, have: map[string]bool{}, roles: map[string]flow.Role{}}
 	b.nics = byName(pointers(f.Interfaces), func(n *kernel.Interface) string { return n.Name })
 	b.table()
 	slices.Sort(b.out.Counters)
@@ -167,6 +170,7 @@ func (p *Plan) Wishes(f Facts) *kernel.Wishes {
 			delete(p.fixed, name)
 		}
 	}
+	p.stated.Store(&stated{b.roles, b.nics})
 	w := &kernel.Wishes{Tables: []kernel.Table{b.out}}
 	b.routes(w)
 	b.shapers(w)

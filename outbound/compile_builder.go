@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/flow"
 	"github.com/portolan-lb/portolan/kernel"
 )
 
@@ -17,6 +18,7 @@ type builder struct {
 	facts Facts
 	nics  map[string]*kernel.Interface
 	out   kernel.Table
+	roles map[string]flow.Role
 	have  map[string]bool // chains and sets that are written, or being written
 }
 

@@ -143,8 +143,8 @@ func (g *gateway) restate() *gateway {
 	return g
 }
 
-// flow is the first packet of a connection: "10.0.0.5:1000 > 8.8.8.8:443/tcp".
-func flow(t *testing.T, text string) kernel.Packet {
+// packetOf gives the first packet of a connection: "10.0.0.5:1000 > 8.8.8.8:443/tcp".
+func packetOf(t *testing.T, text string) kernel.Packet {
 	t.Helper()
 	from, to, _ := strings.Cut(text, " > ")
 	to, protocol, _ := strings.Cut(to, "/")
@@ -190,7 +190,7 @@ func (g *gateway) walk(point string, p kernel.Packet) *kernel.Trace {
 // link's name, "forward" or "drop".
 func (g *gateway) send(text string) string {
 	g.t.Helper()
-	return g.verdict(g.walk("prerouting", flow(g.t, text)))
+	return g.verdict(g.walk("prerouting", packetOf(g.t, text)))
 }
 
 func (g *gateway) verdict(trace *kernel.Trace) string {
@@ -218,7 +218,7 @@ func (g *gateway) verdict(trace *kernel.Trace) string {
 // shares sends a packet by all draws and gives each end its share.
 func (g *gateway) shares(text string) map[string]float64 {
 	g.t.Helper()
-	outcomes, err := g.world.Outcomes("prerouting", flow(g.t, text))
+	outcomes, err := g.world.Outcomes("prerouting", packetOf(g.t, text))
 	if err != nil {
 		g.t.Fatal(err)
 	}

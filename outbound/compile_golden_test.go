@@ -2,12 +2,14 @@ package outbound
 
 import (
 	"flag"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/portolan-lb/portolan/flow"
 	"github.com/portolan-lb/portolan/kernel"
 )
 
@@ -62,4 +64,37 @@ func difference(want, got string) string {
 		}
 	}
 	return "one is longer"
+}
+
+// Explain knows what each chain of a way is for, and sees what was sent.
+func TestNames(t *testing.T) {
+	g := sample(t, "rich")
+	n := g.Names()
+	for at, want := range map[string]flow.Role{
+		"new": {Kind: flow.VirtualServer}, "server_web": {Kind: flow.VirtualServer, Name: "web"}, "policy_office": {Kind: flow.Policy, Name: "office"},
+		"group_internet": {Kind: flow.LinkGroup, Name: "internet"}, "entry4_calls_plain": {Kind: flow.LinkGroup, Name: "calls"},
+		"link_4": {Kind: flow.Link, Name: "Köln"}, "place_telecom": {Kind: flow.Link, Name: "telecom"}, "nothing": {},
+	} {
+		if got := n.Chain(Table, at); got != want {
+			t.Errorf("chain %s: %+v, want %+v", at, got, want)
+		}
+	}
+	if got := n.Set(Table, "stick4_plain_calls"); got != (flow.Role{Kind: flow.Persistence, Name: "plain"}) {
+		t.Errorf("%+v", got)
+	}
+	if got := n.Chain("other", "new"); got != (flow.Role{}) || n.Link(4) != "Köln" || n.Source("eth1", true) != addr("2001:db8:1::2") {
+		t.Errorf("%+v %s %s", got, n.Link(4), n.Source("eth1", true))
+	}
+	q := flow.Question{From: netip.MustParseAddrPort("10.0.0.5:1000"), To: netip.MustParseAddrPort("8.8.8.8:25"), Protocol: 6, In: "lan0"}
+	x, err := flow.Explain(g.world, q, nil, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	links := map[string]bool{}
+	for _, w := range x.Ways {
+		links[w.Link] = true
+	}
+	if len(links) != 3 || !links["telecom"] || links[""] {
+		t.Errorf("ways %+v", x.Ways)
+	}
 }

@@ -31,7 +31,7 @@ func TestPath_NotBalanced(t *testing.T) {
 			t.Errorf("%s: %s", f, got)
 		}
 	}
-	p := flow(t, "10.9.0.5:1000 > 8.8.8.8:80/tcp")
+	p := packetOf(t, "10.9.0.5:1000 > 8.8.8.8:80/tcp")
 	p.In = "dmz0"
 	if got := g.verdict(g.walk("prerouting", p)); got != "forward" {
 		t.Errorf("from an interface that is not of the inside: %s", got)
@@ -42,7 +42,7 @@ func TestPath_NotBalanced(t *testing.T) {
 // others stay (1.2.2, T33).
 func TestPath_Session(t *testing.T) {
 	g := newGateway(t, simple)
-	p := flow(t, "10.0.0.5:1000 > 8.8.8.8:80/tcp")
+	p := packetOf(t, "10.0.0.5:1000 > 8.8.8.8:80/tcp")
 	p.Ct = kernel.CtInfo{State: kernel.CtEstablished, Mark: 2 | 0x4000_0400}
 	if trace := g.walk("prerouting", p); trace.Packet.Mark != 2 || trace.Packet.Ct.Mark != p.Ct.Mark {
 		t.Errorf("marks %#x %#x", trace.Packet.Mark, trace.Packet.Ct.Mark)
@@ -62,7 +62,7 @@ func TestPath_Session(t *testing.T) {
 	for _, v := range g.Variants() {
 		g.give(v, 1)
 	}
-	p = flow(t, "10.0.0.5:1000 > 8.8.8.8:80/tcp")
+	p = packetOf(t, "10.0.0.5:1000 > 8.8.8.8:80/tcp")
 	p.Mark, p.Ct.Mark = 0x2000_03ff, 0x4000_0400
 	trace := g.walk("prerouting", p)
 	if trace.Packet.Mark != 0x2000_0001 || trace.Packet.Ct.Mark != 0x4000_0401 {
@@ -79,13 +79,13 @@ func TestPath_Session(t *testing.T) {
 // inside is marked (trap 4).
 func TestPath_KeepLastHop(t *testing.T) {
 	g := newGateway(t, simple)
-	in := flow(t, "8.8.8.8:1000 > 203.0.113.2:80/tcp")
+	in := packetOf(t, "8.8.8.8:1000 > 203.0.113.2:80/tcp")
 	in.In = "eth2"
 	trace := g.walk("prerouting", in)
 	if trace.Packet.Mark != 0 || trace.Packet.Ct.Mark != kernel.Inbound|2 {
 		t.Fatalf("coming in: marks %#x %#x", trace.Packet.Mark, trace.Packet.Ct.Mark)
 	}
-	reply := flow(t, "10.0.0.7:80 > 8.8.8.8:1000/tcp")
+	reply := packetOf(t, "10.0.0.7:80 > 8.8.8.8:1000/tcp")
 	reply.Ct = kernel.CtInfo{State: kernel.CtEstablished, Reply: true, Mark: trace.Packet.Ct.Mark}
 	if got := g.verdict(g.walk("prerouting", reply)); got != "two" {
 		t.Errorf("the reply of a server of the inside: %s", got)
@@ -116,7 +116,7 @@ outbound: {interfaces: [lan0], virtualServers: [{name: all, linkGroup: all}]}
 	}
 	g.restate()
 	for mac, want := range map[byte]uint32{1: 1, 9: 2, 7: 1} {
-		p := flow(t, "8.8.8.8:1000 > 203.0.113.2:80/tcp")
+		p := packetOf(t, "8.8.8.8:1000 > 203.0.113.2:80/tcp")
 		p.In, p.EtherSource = "eth1", [6]byte{2, 0, 0, 0, 0, mac}
 		if trace := g.walk("prerouting", p); trace.Packet.Ct.Mark != kernel.Inbound|want {
 			t.Errorf("from the router %d: mark %#x", mac, trace.Packet.Ct.Mark)
@@ -137,13 +137,13 @@ func TestPath_OutputDirection(t *testing.T) {
 		{2 | kernel.Inbound, true, "two"}, {2 | kernel.Inbound, false, "forward"},
 		{0, false, "forward"}, {kernel.Inbound, true, "forward"},
 	} {
-		p := flow(t, "203.0.113.2:80 > 8.8.8.8:1000/tcp")
+		p := packetOf(t, "203.0.113.2:80 > 8.8.8.8:1000/tcp")
 		p.In, p.Ct = "", kernel.CtInfo{State: kernel.CtEstablished, Reply: c.reply, Mark: c.mark}
 		if got := g.verdict(g.walk("output", p)); got != c.want {
 			t.Errorf("mark %#x, reply %v: %s, want %s", c.mark, c.reply, got, c.want)
 		}
 	}
-	p := flow(t, "203.0.113.2:80 > 8.8.8.8:1000/tcp")
+	p := packetOf(t, "203.0.113.2:80 > 8.8.8.8:1000/tcp")
 	p.In, p.Mark = "", 3 // a probe of link three
 	if trace := g.walk("output", p); trace.Packet.Mark != 3 || trace.Packet.Ct.Mark != 0 {
 		t.Errorf("a probe: marks %#x %#x", trace.Packet.Mark, trace.Packet.Ct.Mark)
@@ -152,7 +152,7 @@ func TestPath_OutputDirection(t *testing.T) {
 
 // outbound.local: the gateway's own new connections are balanced only then.
 func TestPath_Local(t *testing.T) {
-	own := flow(t, "203.0.113.2:1000 > 8.8.8.8:443/tcp")
+	own := packetOf(t, "203.0.113.2:1000 > 8.8.8.8:443/tcp")
 	own.In = ""
 	g := newGateway(t, simple)
 	if got := g.verdict(g.walk("output", own)); got != "forward" {

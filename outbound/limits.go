@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/flow"
 	"github.com/portolan-lb/portolan/kernel"
 )
 
@@ -17,7 +18,7 @@ func limited(v *config.OutboundVirtualServer) bool {
 // the limit policy, and both must admit (FAQ 1.2.9).
 func (b *builder) limits(v *config.OutboundVirtualServer) string {
 	name := word(v.Name)
-	return b.chain("limits_"+name, func() (rules []kernel.Rule) {
+	return b.chainFor(flow.VirtualServer, v.Name, "limits_"+name, func() (rules []kernel.Rule) {
 		refuse := []kernel.Step{b.count("limited/" + name), kernel.Drop{}}
 		if v.MaxConnections > 0 {
 			rules = append(rules, b.own(v, refuse)...)

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/flow"
 	"github.com/portolan-lb/portolan/kernel"
 )
 
@@ -52,6 +53,7 @@ func (b *builder) stickSet(s *config.Persistence, g *config.LinkGroup, f family)
 	if s.By == config.PersistBySourceDestination {
 		key = append(key, f.addr)
 	}
+	b.roles["set "+stick(s, g, f)] = flow.Role{Kind: flow.Persistence, Name: s.Name}
 	return b.set(kernel.Set{Name: stick(s, g, f), Key: key, Data: []kernel.Type{kernel.TypeNumber}, Dynamic: true, Timeout: time.Hour, Size: s.MaxEntries})
 }
 
@@ -88,7 +90,7 @@ func (b *builder) entry(v *Variant, s *config.Persistence, f family) string {
 		may, tell = "loose_"+v.word, "the link takes new connections, or is but busy"
 		b.set(kernel.Set{Name: may, Key: number, Verdicts: true, Elements: v.loose})
 	}
-	return b.chain("entry"+f.digit+"_"+v.word+"_"+word(s.Name), func() []kernel.Rule {
+	return b.chainFor(flow.LinkGroup, v.Name, "entry"+f.digit+"_"+v.word+"_"+word(s.Name), func() []kernel.Rule {
 		return []kernel.Rule{
 			rule(tell, kernel.Choose{Key: kernel.Lookup{Key: stickKey(s, f), Map: set}, Map: may}),
 			rule("it is kept", anyBit(kernel.CtMark, kernel.LinkMask, false), kernel.Goto{Chain: b.kept(v, s, f)}),
@@ -99,7 +101,7 @@ func (b *builder) entry(v *Variant, s *config.Persistence, f family) string {
 
 // kept writes the chain of a client that keeps its link.
 func (b *builder) kept(v *Variant, s *config.Persistence, f family) string {
-	return b.chain("kept"+f.digit+"_"+v.word+"_"+word(s.Name), func() []kernel.Rule {
+	return b.chainFor(flow.LinkGroup, v.Name, "kept"+f.digit+"_"+v.word+"_"+word(s.Name), func() []kernel.Rule {
 		return []kernel.Rule{
 			rule("persistence "+s.Name+" renews the entry", b.learn(s, v.Group, f)),
 			rule("placed by persistence", b.count("persistence/"+word(s.Name)), b.count("group/"+v.word),
@@ -111,7 +113,7 @@ func (b *builder) kept(v *Variant, s *config.Persistence, f family) string {
 // only writes the chain that looks at entries alone, for what those who have one
 // pass: limits of the virtual server, and that all links are busy.
 func (b *builder) only(v *Variant, s *config.Persistence) string {
-	return b.chain("stay_"+v.word+"_"+word(s.Name), func() []kernel.Rule {
+	return b.chainFor(flow.LinkGroup, v.Name, "stay_"+v.word+"_"+word(s.Name), func() []kernel.Rule {
 		b.variant(v)
 		return b.stay(v, s)
 	})

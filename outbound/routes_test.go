@@ -56,7 +56,7 @@ func TestSNAT(t *testing.T) {
 
 func nat(g *gateway, text, out string, mark uint32) string {
 	g.t.Helper()
-	p := flow(g.t, text)
+	p := packetOf(g.t, text)
 	p.Out, p.Mark = out, mark
 	switch n := g.walk("postrouting", p).NAT; {
 	case n == nil:
@@ -191,7 +191,7 @@ func TestHelpers(t *testing.T) {
 	g := newGateway(t, simple+"  helpers: [ftp, sip]\n")
 	for f, want := range map[string]string{"10.0.0.5:1 > 8.8.8.8:21/tcp": "ftp", "10.0.0.5:1 > 8.8.8.8:5060/udp": "sip", "10.0.0.5:1 > 8.8.8.8:5060/tcp": "sip_tcp", "10.0.0.5:1 > 8.8.8.8:21/udp": ""} {
 		for _, in := range []string{"lan0", "eth1"} {
-			p := flow(t, f)
+			p := packetOf(t, f)
 			p.In = in
 			if trace := g.walk("prerouting", p); trace.Helper != want {
 				t.Errorf("%s by %s: %q, want %q", f, in, trace.Helper, want)

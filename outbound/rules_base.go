@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/flow"
 	"github.com/portolan-lb/portolan/kernel"
 )
 
@@ -73,7 +74,7 @@ func (b *builder) prerouting() []kernel.Rule {
 		rule("an existing session keeps its link", anyBit(kernel.CtMark, kernel.LinkMask, false), kernel.Goto{Chain: b.chain("session", b.session)}),
 		rule("sessions that were not balanced go by the routing table", anyBit(kernel.CtState, kernel.CtNew, true), kernel.Accept{}),
 		rule("only what comes from the inside is balanced", kernel.In{Key: kernel.InName, Set: "inside", Not: true}, kernel.Accept{}),
-		rule("a new connection of the inside", kernel.Goto{Chain: b.chain("new", b.newFromInside)}),
+		rule("a new connection of the inside", kernel.Goto{Chain: b.chainFor(flow.VirtualServer, "", "new", b.newFromInside)}),
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/flow"
 	"github.com/portolan-lb/portolan/kernel"
 )
 
@@ -15,7 +16,7 @@ func (b *builder) group(v *Variant, s *config.Persistence) string {
 	if s != nil {
 		name += "_" + word(s.Name)
 	}
-	return b.chain(name, func() []kernel.Rule {
+	return b.chainFor(flow.LinkGroup, v.Name, name, func() []kernel.Rule {
 		b.variant(v)
 		found := rule("a link took it", anyBit(kernel.CtMark, kernel.LinkMask, false), kernel.Goto{Chain: b.found(v, s)})
 		rules := b.stay(v, s)
@@ -76,6 +77,7 @@ func (b *builder) nearest(v *Variant, found kernel.Rule) (rules []kernel.Rule) {
 	network := func(f family) kernel.Value { return f.masked(f.dest, f.maskOf(b.plan.model.Proximity.Mask)) }
 	for _, f := range families() {
 		b.set(kernel.Set{Name: "prox_want" + f.digit, Key: []kernel.Type{f.addr}, Data: []kernel.Type{f.addr}, Dynamic: true, Timeout: wantedFor, Size: wantedMost})
+		b.roles["set prox"+f.digit] = flow.Role{Kind: flow.Proximity}
 		b.set(kernel.Set{Name: "prox" + f.digit, Key: []kernel.Type{f.addr}, Data: number, Elements: b.plan.ranks[f.index]})
 		rules = append(rules, rule("the distance of the network is asked for", kernel.Change{How: kernel.Put, Set: "prox_want" + f.digit, Key: network(f), Data: f.dest}))
 	}
@@ -133,7 +135,7 @@ func (b *builder) found(v *Variant, s *config.Persistence) string {
 	if s != nil {
 		name += "_" + word(s.Name)
 	}
-	return b.chain(name, func() (rules []kernel.Rule) {
+	return b.chainFor(flow.LinkGroup, v.Name, name, func() (rules []kernel.Rule) {
 		counted := b.count("group/" + v.word)
 		if s == nil {
 			return []kernel.Rule{rule("", counted, kernel.Choose{Key: linkOf(kernel.Mark), Map: "place"})}

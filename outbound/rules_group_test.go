@@ -98,11 +98,11 @@ func TestGroup_Order(t *testing.T) {
 		t.Errorf("proximity: %s", got)
 	}
 	g.learnt("stick4_keep_all", 3, kernel.Addr(addr("10.0.0.5")))
-	trace := g.walk("prerouting", flow(t, "10.0.0.5:1 > 8.8.8.8:80/tcp"))
+	trace := g.walk("prerouting", packetOf(t, "10.0.0.5:1 > 8.8.8.8:80/tcp"))
 	if got := g.verdict(trace); got != "three" || trace.Packet.Ct.Mark&kernel.Placed == 0 {
 		t.Errorf("persistence: %s, mark %#x", got, trace.Packet.Ct.Mark)
 	}
-	p := flow(t, "10.0.0.5:1 > 8.8.8.8:80/tcp")
+	p := packetOf(t, "10.0.0.5:1 > 8.8.8.8:80/tcp")
 	p.Ct = kernel.CtInfo{State: kernel.CtEstablished, Mark: 1}
 	if got := g.verdict(g.walk("prerouting", p)); got != "one" {
 		t.Errorf("session: %s", got)
@@ -201,7 +201,7 @@ func TestProximity(t *testing.T) {
 		g.SetRanks(netip.MustParsePrefix("2001:db8:9::/48"), RanksOf(c.ranks...))
 		g.restate()
 		for _, f := range []string{"10.0.0.5:1 > 8.8.8.200:80/tcp", "[fd10::5]:1 > [2001:db8:9:8::7]:80/tcp"} {
-			trace := g.walk("prerouting", flow(t, f))
+			trace := g.walk("prerouting", packetOf(t, f))
 			if got := g.verdict(trace); got != c.want {
 				t.Errorf("ranks %v, available %v, %s: %s, want %s", c.ranks, c.avail, f, got, c.want)
 			}
@@ -213,7 +213,7 @@ func TestProximity(t *testing.T) {
 			}
 		}
 	}
-	child := flow(t, "10.0.0.5:1 > 8.8.8.200:80/tcp")
+	child := packetOf(t, "10.0.0.5:1 > 8.8.8.200:80/tcp")
 	child.Ct = kernel.CtInfo{State: kernel.CtRelated, Mark: 2}
 	if trace := g.walk("prerouting", child); g.verdict(trace) != "two" || did(trace, func(s kernel.Step) bool { _, ok := s.(kernel.Change); return ok }) {
 		t.Error("a child asks for its network")
@@ -310,7 +310,7 @@ func TestForward_Reset(t *testing.T) {
 		flow string
 		want kernel.End
 	}{{2, "10.0.0.5:1 > 8.8.8.8:80/tcp", kernel.Refused}, {2, "10.0.0.5:1 > 8.8.8.8:80/udp", kernel.Refused}, {1, "10.0.0.5:1 > 8.8.8.8:80/tcp", kernel.Passed}, {0, "10.0.0.5:1 > 8.8.8.8:80/tcp", kernel.Passed}} {
-		p := flow(t, c.flow)
+		p := packetOf(t, c.flow)
 		p.Out, p.Ct = "eth2", kernel.CtInfo{State: kernel.CtEstablished, Mark: c.mark}
 		if trace := g.walk("forward", p); trace.End != c.want {
 			t.Errorf("%s, mark %d: %v", c.flow, c.mark, trace.End)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/flow"
 	"github.com/portolan-lb/portolan/kernel"
 )
 
@@ -39,7 +40,7 @@ func (l *planLink) both() []kernel.Step {
 
 // try writes the chain that asks a link's limits.
 func (b *builder) try(l *planLink) string {
-	return b.chain(linkChain(l), func() []kernel.Rule {
+	return b.chainFor(flow.Link, l.Name, linkChain(l), func() []kernel.Rule {
 		rules := []kernel.Rule{rule("link "+l.Name+" is tried", kernel.SetMark{Mask: kernel.LinkMask, Bits: uint32(l.id)})}
 		for _, f := range families() {
 			if !b.serves(l, f) {
@@ -66,14 +67,14 @@ func rateOver(perSecond int) kernel.Step {
 
 // mark writes the chain that takes a link whatever its limits.
 func (b *builder) mark(l *planLink) string {
-	return b.chain(markChain(l.id), func() []kernel.Rule {
+	return b.chainFor(flow.Link, l.Name, markChain(l.id), func() []kernel.Rule {
 		return []kernel.Rule{rule("link "+l.Name+", whatever its limits", l.both()...)}
 	})
 }
 
 // member writes the chain that asks the limit of a membership before the link's.
 func (b *builder) member(g *config.LinkGroup, m *config.LinkMember, l *planLink) {
-	b.chain(memberChain(g, l), func() []kernel.Rule {
+	b.chainFor(flow.Link, l.Name, memberChain(g, l), func() []kernel.Rule {
 		return []kernel.Rule{
 			rule("link "+l.Name+" is tried", kernel.SetMark{Mask: kernel.LinkMask, Bits: uint32(l.id)}),
 			rule(fmt.Sprintf("link %s is full at %d connections of group %s", l.Name, m.MaxConnections, g.Name),
@@ -85,20 +86,20 @@ func (b *builder) member(g *config.LinkGroup, m *config.LinkMember, l *planLink)
 
 // place writes the end of the way of a new connection.
 func (b *builder) place(l *planLink) string {
-	return b.chain("place_"+l.word, func() []kernel.Rule {
+	return b.chainFor(flow.Link, l.Name, "place_"+l.word, func() []kernel.Rule {
 		steps := append([]kernel.Step{b.count("link/" + l.word)}, l.both()...)
 		return []kernel.Rule{rule("it leaves by link "+l.Name, append(steps, kernel.Accept{})...)}
 	})
 }
 
 func (b *builder) again(l *planLink) string {
-	return b.chain("again_"+l.word, func() []kernel.Rule {
+	return b.chainFor(flow.Link, l.Name, "again_"+l.word, func() []kernel.Rule {
 		return []kernel.Rule{rule("it leaves by link "+l.Name, kernel.SetMark{Mask: kernel.LinkMask, Bits: uint32(l.id)}, kernel.Accept{})}
 	})
 }
 
 func (b *builder) cameBy(l *planLink) string {
-	return b.chain("in_"+l.word, func() []kernel.Rule {
+	return b.chainFor(flow.Link, l.Name, "in_"+l.word, func() []kernel.Rule {
 		return []kernel.Rule{rule("it came in by link "+l.Name, b.count("link/"+l.word+"/in"),
 			kernel.SetCtMark{Mask: kernel.LinkMask | kernel.Inbound | kernel.Placed, Bits: kernel.Inbound | uint32(l.id)}, kernel.Accept{})}
 	})

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/flow"
 	"github.com/portolan-lb/portolan/kernel"
 )
 
@@ -32,12 +33,12 @@ func policyChain(q *config.Policy, at site) string {
 // action that finds no link only if it says so (FAQ 1.2.10, 1.2.11).
 func (b *builder) policy(q *config.Policy, at site) string {
 	name := policyChain(q, at)
-	return b.chain(name, func() (rules []kernel.Rule) {
+	return b.chainFor(flow.Policy, q.Name, name, func() (rules []kernel.Rule) {
 		for i, r := range q.Rules {
 			number := i + 1
 			at.name = fmt.Sprintf("policy %s rule %d", q.Name, number)
 			counter := b.count(fmt.Sprintf("rule/%s/%d", word(q.Name), number))
-			to := b.chain(fmt.Sprintf("%s_%d", name, number), func() []kernel.Rule {
+			to := b.chainFor(flow.Policy, q.Name, fmt.Sprintf("%s_%d", name, number), func() []kernel.Rule {
 				made := append([]kernel.Rule{rule(at.name, counter)}, tos(r.Action.TOS)...)
 				return append(made, b.action(&r.Action, at)...)
 			})

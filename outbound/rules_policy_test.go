@@ -207,7 +207,7 @@ func TestClasses(t *testing.T) {
 			g := newGateway(t, text)
 			for _, f := range flows {
 				rest, lan1 := strings.CutPrefix(f, "lan1 ")
-				p := flow(t, rest)
+				p := packetOf(t, rest)
 				if lan1 {
 					p.In = "lan1"
 				}
@@ -226,7 +226,7 @@ func TestClasses_OnceOnly(t *testing.T) {
 `))
 	g.give(g.Variant("a"))
 	g.restate()
-	trace := g.walk("prerouting", flow(t, "10.0.0.5:1 > 8.8.8.8:443/tcp"))
+	trace := g.walk("prerouting", packetOf(t, "10.0.0.5:1 > 8.8.8.8:443/tcp"))
 	counted := 0
 	for _, v := range trace.Visits {
 		for _, s := range v.Did {

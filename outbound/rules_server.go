@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/flow"
 	"github.com/portolan-lb/portolan/kernel"
 )
 
@@ -45,7 +46,7 @@ func (b *builder) servers() []kernel.Rule {
 		for _, r := range regions {
 			text := textOf(r.list)
 			if chains[text] == "" {
-				chains[text] = b.chain(fmt.Sprintf("servers%s_%d", f.digit, len(chains)+1), func() []kernel.Rule { return b.choose(r.list, f) })
+				chains[text] = b.chainFor(flow.VirtualServer, "", fmt.Sprintf("servers%s_%d", f.digit, len(chains)+1), func() []kernel.Rule { return b.choose(r.list, f) })
 			}
 			elements = append(elements, kernel.Element{Key: kernel.Addr(r.From), End: kernel.Addr(r.To), Verdict: kernel.Goto{Chain: chains[text]}})
 		}
@@ -190,7 +191,7 @@ func (b *builder) choose(list []candidate, f family) (rules []kernel.Rule) {
 
 // server writes the chain of a virtual server.
 func (b *builder) server(v *config.OutboundVirtualServer) string {
-	return b.chain("server_"+word(v.Name), func() []kernel.Rule {
+	return b.chainFor(flow.VirtualServer, v.Name, "server_"+word(v.Name), func() []kernel.Rule {
 		rules := []kernel.Rule{rule("virtual server "+v.Name, b.count("virtualServer/"+word(v.Name)))}
 		rules = append(rules, tos(v.TOS)...)
 		policy := b.plan.policies[v.Policy]
