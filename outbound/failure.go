@@ -108,8 +108,9 @@ func (o *Outbound) failed(now time.Time) map[uint16]ended {
 // settle ends the connections of failed links, after what the last tick said
 // stands in the kernel: sooner they would come back to the dead link.
 func (o *Outbound) settle(ctx context.Context, due map[uint16]ended) {
-	if err := o.opts.Kernel.Sync(ctx, Owner); err != nil {
-		o.opts.Log.Warn("connections of a failed link wait until the kernel has what was said", "err", err)
+	// That something else does not stand, such as a route over an interface that
+	// is down, is no reason to leave connections where they are.
+	if err := o.opts.Kernel.Sync(ctx, Owner); err != nil && ctx.Err() != nil {
 		return
 	}
 	for id, e := range due {

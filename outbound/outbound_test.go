@@ -1,0 +1,368 @@
+package outbound
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/proximity"
+	"github.com/portolan-lb/portolan/status"
+)
+
+// bench is an Outbound over a kernel that only takes notes.
+type bench struct {
+	*Outbound
+	t     *testing.T
+	board *status.Board
+	notes []string // what the kernel and conntrack were told, in order
+
+	asked  map[string][]kernel.Element // what packets wrote
+	fails  error                       // of conntrack
+	nics   []kernel.Interface
+	counts map[uint32]kernel.Tally // nil: nobody counts
+	wished *kernel.Wishes
+}
+
+func (b *bench) Want(_ string, w *kernel.Wishes) {
+	b.wished = w
+	if w == nil {
+		b.notes = append(b.notes, "want nothing")
+	} else {
+		b.notes = append(b.notes, "want")
+	}
+}
+func (b *bench) Changed(string, ...*kernel.Elements) { b.notes = append(b.notes, "changed "+b.dead()) }
+func (b *bench) Sync(context.Context, string) error {
+	b.notes = append(b.notes, "sync")
+	return errors.New("the route over eth1 does not stand: the interface is down")
+}
+func (b *bench) Elements(_, set string) ([]kernel.Element, error) { return b.asked[set], nil }
+func (b *bench) Delete(_, set string, keys ...[]byte) error {
+	b.notes = append(b.notes, fmt.Sprintf("forget %d of %s", len(keys), set))
+	b.asked[set] = nil
+	return nil
+}
+func (b *bench) Counts(string) (map[string]kernel.Counted, error) { return nil, nil }
+func (b *bench) DeleteByMark(mark, mask uint32, family uint8) error {
+	b.notes = append(b.notes, fmt.Sprintf("end %d/%x family %d", mark, mask, family))
+	return b.fails
+}
+
+func (b *bench) dead() string {
+	if b.plan == nil {
+		return ""
+	}
+	list := []string{}
+	for id := range uint32(4) {
+		if _, ok := b.plan.dead.Get(kernel.Number(id)); ok {
+			list = append(list, fmt.Sprint("dead ", id))
+		}
+	}
+	return strings.Join(list, " ")
+}
+
+type tally struct{ b *bench }
+
+func (c tally) Counts(into map[uint32]kernel.Tally) uint64 {
+	for mark, t := range c.b.counts {
+		into[mark] = t
+	}
+	return 0
+}
+func (c tally) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+func (c tally) Close()                        {}
+
+// newBench gives one that balances by a configuration. It is used in a bubble.
+func newBench(t *testing.T, text string) *bench {
+	t.Helper()
+	b := &bench{t: t, board: status.NewBoard(1000), asked: map[string][]kernel.Element{}, nics: usual().Interfaces}
+	b.Outbound = New(Options{Board: b.board, Kernel: b, Sessions: b,
+		Interfaces: func() ([]kernel.Interface, error) { return b.nics, nil },
+		Count:      func() (Counter, error) { return tally{b}, nil }})
+	b.board.Prepare(b.Prepare)
+	b.use(text)
+	return b
+}
+
+func (b *bench) use(text string) {
+	b.t.Helper()
+	p := compile(b.t, text, b.plan)
+	b.Use(p, proximity.Compile(p.model))
+}
+
+// sets the health of links, and looks.
+func (b *bench) say(health status.Health, links ...string) {
+	b.t.Helper()
+	for _, l := range links {
+		b.board.Update(status.Row{ID: status.MakeID(status.KindLink, l), Health: health})
+	}
+	b.notes = nil
+	b.look1()
+}
+
+// look1 is one turn.
+func (b *bench) look1() time.Duration { return b.turn(b.t.Context()) }
+
+func (b *bench) slotsOf(group string) map[uint16]int {
+	m := map[uint16]int{}
+	for slot := range uint32(SlotCount) {
+		if el, ok := b.plan.byName[group].slots.Get(kernel.Number(slot)); ok {
+			m[uint16(binary.NativeEndian.Uint32(el.Data))]++
+		}
+	}
+	return m
+}
+
+const failing = threeLinks + `
+linkGroups:
+  - {name: all, members: [one, two], onFailure: %s}
+outbound:
+  interfaces: [lan0]
+  virtualServers:
+    - {name: everything, linkGroup: all}
+`
+
+// What a link that fails carried is dealt with after slots and sets stand, and
+// not while it would have nowhere to go (T38, outbound.md trap 13).
+func TestFailure_T38(t *testing.T) {
+	const ended = "end 1/40003ff family 2, end 1/40003ff family 10"
+	for _, c := range []struct{ how, atOnce, later, gone string }{
+		{"keep", "changed ", "changed ", "changed "},
+		{"reschedule", "changed , sync, " + ended, "changed ", "changed "},
+		{"reset", "changed dead 1", "changed dead 1, sync, " + ended, "changed dead 1"},
+	} {
+		t.Run(c.how, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, fmt.Sprintf(failing, c.how))
+				b.say(status.Up, "one", "two")
+				turn := func(when, want string) {
+					t.Helper()
+					if got := strings.Join(b.notes, ", "); got != want {
+						t.Errorf("%s: %q, want %q", when, got, want)
+					}
+					b.notes = nil
+				}
+				b.say(status.Down, "one")
+				turn("at once", c.atOnce)
+				time.Sleep(resetFor)
+				b.look1()
+				turn("later", c.later)
+				time.Sleep(resetFor)
+				b.look1()
+				turn("and then no more", c.gone)
+				b.say(status.Up, "one")
+				turn("when it is back", "changed ")
+			})
+		})
+	}
+}
+
+func TestFailureOfAll_T38(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, fmt.Sprintf(failing, "reschedule"))
+		b.say(status.Up, "one", "two")
+		b.say(status.Down, "one", "two")
+		if got := strings.Join(b.notes, ", "); strings.Contains(got, "end") {
+			t.Errorf("with nobody alive: %s", got)
+		}
+		b.say(status.Up, "two") // now there is somewhere to go
+		if got := strings.Join(b.notes, ", "); !strings.HasSuffix(got, "sync, end 1/40003ff family 2, end 1/40003ff family 10") {
+			t.Errorf("when another came back: %s", got)
+		}
+	})
+}
+
+// A failure of conntrack is not the end of it.
+func TestFailureAgain_T38(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, fmt.Sprintf(failing, "reschedule"))
+		b.say(status.Up, "one", "two")
+		b.fails = errors.New("no")
+		b.say(status.Down, "one")
+		b.fails, b.notes = nil, nil
+		b.look1()
+		if got := strings.Join(b.notes, ", "); !strings.Contains(got, "end 1") {
+			t.Errorf("it is not tried again: %s", got)
+		}
+	})
+}
+
+// Of a link in several groups that differ the mildest word counts: a connection
+// does not say which group it came by.
+func TestFailureOfSeveralGroups_T38(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, strings.Replace(fmt.Sprintf(failing, "reset"), "outbound:\n", "  - {name: kept, members: [one, three]}\noutbound:\n", 1)+
+			"    - {name: other, destinations: [198.51.100.0/24], linkGroup: kept}\n")
+		b.say(status.Up, "one", "two", "three")
+		b.say(status.Down, "one")
+		time.Sleep(2 * resetFor)
+		b.look1()
+		if got := strings.Join(b.notes, ", "); strings.Contains(got, "dead") || strings.Contains(got, "end") {
+			t.Errorf("one of its groups keeps what it has: %s", got)
+		}
+		b.say(status.Down, "two")
+		if got := strings.Join(b.notes, ", "); strings.Contains(got, "end") {
+			t.Errorf("nobody of its group is alive: %s", got)
+		}
+	})
+}
+
+// A group that falls below its thresholds says so in its row, and its backup is
+// told to the kernel (T30); wishes are restated for that and for nothing less.
+func TestRowAndBackup_T30(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, threeLinks+`
+linkGroups:
+  - {name: main, members: [one, two], activate: 100%}
+  - {name: spare, members: [three]}
+outbound:
+  interfaces: [lan0]
+  virtualServers:
+    - {name: everything, linkGroup: main, backup: spare}
+`)
+		b.say(status.Up, "one", "two", "three")
+		if slices.Contains(b.notes, "want") {
+			t.Errorf("links that came up changed what is wished: %v", b.notes)
+		}
+		row := func(want status.Health) {
+			t.Helper()
+			if r := b.board.Table().Row("linkGroup/main"); r.Health != want || r.Why == "" {
+				t.Errorf("row of main: %v, want %v", r, want)
+			}
+		}
+		row(status.Up)
+		b.say(status.Down, "two")
+		row(status.Down)
+		if !slices.Contains(b.notes, "want") {
+			t.Errorf("the backup is not wished for: %v", b.notes)
+		}
+		b.say(status.Up, "two")
+		row(status.Up)
+		b.use(simple)
+		if _, there := b.board.Table().Lookup("linkGroup/main"); there {
+			t.Error("the row of a group that is no more is still there")
+		}
+	})
+}
+
+// Interfaces that moved, and classes that begin by the clock, change what is
+// wished; nothing else does.
+func TestRestated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, simple+"    - {name: evening, destinations: [198.51.100.0/24], policy: p}\n  classes: [{name: late, times: [{from: \"18:00\", to: \"19:00\", zone: UTC}]}]\n  policies: [{name: p, rules: [{class: late, action: drop}], default: {linkGroup: all}}]\n")
+		b.look1()
+		b.notes = nil
+		b.look1()
+		if slices.Contains(b.notes, "want") {
+			t.Errorf("nothing moved: %v", b.notes)
+		}
+		b.Moved()
+		b.look1()
+		if !slices.Contains(b.notes, "want") {
+			t.Errorf("interfaces moved: %v", b.notes)
+		}
+		b.notes = nil
+		time.Sleep(18*time.Hour + time.Second) // a bubble begins at midnight UTC
+		b.look1()
+		if !slices.Contains(b.notes, "want") {
+			t.Errorf("a class begins: %v", b.notes)
+		}
+	})
+}
+
+// Without a configuration that balances all is taken back.
+func TestTakenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, simple)
+		b.notes = nil
+		b.Use(nil, nil)
+		b.Use(nil, nil)
+		if got := strings.Join(b.notes, ", "); got != "want nothing" {
+			t.Errorf("taken back: %q", got)
+		}
+		if _, there := b.board.Table().Lookup("linkGroup/all"); there {
+			t.Error("the row of the group is still there")
+		}
+		b.look1()
+	})
+}
+
+// What is known of links goes on over a reload (T60).
+func TestReload_T60(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, simple)
+		b.say(status.Up, "one", "two", "three")
+		b.say(status.Down, "two")
+		before := b.slotsOf("all")
+		b.use(simple)
+		if after := b.slotsOf("all"); fmt.Sprint(before) != fmt.Sprint(after) || after[2] != 0 {
+			t.Errorf("slots %v became %v", before, after)
+		}
+	})
+}
+
+// Networks that packets asked for are measured, and what is known of them
+// reaches the kernel: here what is configured.
+func TestNearest_1_2_18(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, strings.Replace(simple, "members: [one, two, three]", "members: [one, two, three], proximity: true", 1)+
+			"proximity: {methods: [icmp], static: [{prefix: 203.0.113.0/24, link: two}]}\n")
+		host, network := netip.MustParseAddr("203.0.113.9"), netip.MustParseAddr("203.0.113.0")
+		b.asked["prox_want4"] = []kernel.Element{{Key: kernel.Addr(network), Data: kernel.Addr(host)}}
+		b.notes = nil
+		b.look1()
+		if got := strings.Join(b.notes, ", "); !strings.Contains(got, "forget 1 of prox_want4") {
+			t.Errorf("what was asked for stays: %s", got)
+		}
+		el, ok := b.plan.ranks[0].Get(kernel.Addr(network))
+		if !ok || Ranks(binary.NativeEndian.Uint32(el.Data)).First(IDs{1, 2, 3}) != 2 {
+			t.Errorf("ranks of %s: %v %v", network, el, ok)
+		}
+		b.use(simple) // no proximity: ranks stay where they are, and have no effect (FAQ 1.2.23)
+		b.look1()
+	})
+}
+
+// Connections are counted while somebody wants to know, and the fewest get more.
+func TestCounted_1_1_15(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, strings.Replace(simple, "members: [one, two, three]", "algorithm: least-connections, members: [one, two, three]", 1))
+		b.counts = map[uint32]kernel.Tally{1: {Live: 500, Opened: 500}, 2: {Live: 10, Opened: 10}, 3: {Live: 10, Opened: 10}}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- b.Run(ctx) }()
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if s := b.slotsOf("all"); s[1] != 0 || s[2] == 0 || s[3] == 0 {
+			t.Errorf("slots: %v", s)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A row that changed is answered at once, not with the next tick.
+func TestAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, simple)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go func() { _ = b.Run(ctx) }()
+		time.Sleep(10*time.Second + tickEvery/2)
+		b.board.Update(status.Row{ID: "link/two", Health: status.Down})
+		synctest.Wait()
+		if s := b.slotsOf("all"); s[2] != 0 {
+			t.Errorf("slots: %v", s)
+		}
+	})
+}
