@@ -13,7 +13,7 @@ func TestClean_Root(t *testing.T) {
 	everything := func() string {
 		t.Helper()
 		var b strings.Builder
-		for _, c := range []string{"nft list ruleset", "ip -4 rule show", "ip -6 rule show", "ip -4 route show table all", "ip -6 route show table 1001", "tc qdisc show", "tc filter show dev eth2 ingress"} {
+		for _, c := range []string{"nft list ruleset", "ip -4 rule show", "ip -6 rule show", "ip -4 route show table all", "ip -6 route show table main", "tc qdisc show", "tc filter show dev eth2 ingress"} {
 			b.WriteString(lines(t, s, c))
 		}
 		return b.String()

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -34,7 +35,8 @@ type routing struct {
 	space *space
 	lost  *lost
 
-	wake chan struct{} // there is something to do, at once
+	wake   chan struct{} // there is something to do, at once
+	rounds atomic.Uint64
 
 	mu     sync.Mutex
 	owners map[string]*wanted
@@ -190,6 +192,7 @@ func (n *routing) round() (next time.Time) {
 	moved := n.moved
 	n.moved = false
 	n.mu.Unlock()
+	n.rounds.Add(1)
 	start := time.Now()
 	next = start.Add(routingEvery)
 	defer func() {

@@ -152,6 +152,7 @@ var everywhere4, everywhere6 = prefix("0.0.0.0/0"), prefix("::/0")
 func site(t *testing.T) *nettest.Space {
 	t.Helper()
 	s, isp := nettest.New(t), nettest.New(t)
+	s.Set("ipv6/conf/default/accept_dad", "0") // else link-local addresses are told of only after a second or two
 	s.Cable("eth1", isp, "far1")
 	s.Cable("eth2", isp, "far2")
 	s.IP("addr add 203.0.113.7/24 dev eth1")
@@ -268,16 +269,20 @@ func TestRepair_Root(t *testing.T) {
 		t.Helper()
 		shows(t, s, what, show4, stand4...)
 		shows(t, s, what, show6, stand6...)
+		shows(t, s, what, "ip -6 rule show table 1001", "1001:\tfrom all fwmark 0x1/0x3ff lookup 1001 proto 80", "2001:\tfrom 2001:db8:1::7 lookup 1001 proto 80")
 		shows(t, s, what, "ip rule show table 1001", "1001:\tfrom all fwmark 0x1/0x3ff lookup 1001 proto 80", "2001:\tfrom 203.0.113.7 lookup 1001 proto 80")
 	}
 	stands("at first")
-	s.IP("rule del pref 1001 table 1001")
-	stands("a rule removed")
-	s.IP("route flush table 1001")
-	s.IP("-6 route flush table 1001")
-	stands("the table flushed")
-	s.IP("route replace default via 203.0.113.66 dev eth1 table 1001 proto 80")
-	stands("changed under our number")
+	for _, attack := range []string{"rule del pref 1001 table 1001", "-6 rule del pref 1001 table 1001", "route flush table 1001", "-6 route flush table 1001",
+		"route replace default via 203.0.113.66 dev eth1 table 1001 proto 80", "route replace default via 203.0.113.66 dev eth1 table 1001"} {
+		calm(t, n) // what came before is not what has it look
+		s.IP(attack)
+		if !strings.Contains(attack, "proto") && strings.Contains(attack, "replace") {
+			says(t, n, "not ours, which stays")
+			s.IP("route del default via 203.0.113.66 table 1001")
+		}
+		stands(attack)
+	}
 
 	s.IP("link set eth1 down")
 	says(t, n, "interface eth1 is switched off")
@@ -302,6 +307,35 @@ func TestRepair_Root(t *testing.T) {
 	s.IP("link set far3 up")
 	s.IP("link set eth1 up")
 	stands("another interface of the same name")
+}
+
+// An interface that has no addresses of IPv6 tells of itself alone that it was off.
+func TestRepairLink_Root(t *testing.T) {
+	s := site(t)
+	s.Set("ipv6/conf/eth2/disable_ipv6", "1")
+	n := routingIn(t, s)
+	wish(t, n, "outbound", &Wishes{Routes: []Route{{Table: 1002, To: everywhere4, Interface: "eth2", Via: ip("198.51.100.1")}}}, "")
+	calm(t, n)
+	s.IP("link set eth2 down")
+	s.IP("link set eth2 up")
+	shows(t, s, "on again", "ip route show table 1002", "default via 198.51.100.1 dev eth2 proto 80")
+}
+
+// calm waits until nothing is compared any more.
+func calm(t *testing.T, n *routing) {
+	t.Helper()
+	tick, late := time.NewTicker(10*time.Millisecond), time.After(longEnough)
+	defer tick.Stop()
+	for same, last := 0, n.rounds.Load(); same < 20; same++ {
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatal("it does not come to rest")
+		}
+		if now := n.rounds.Load(); now != last {
+			same, last = 0, now
+		}
+	}
 }
 
 // The commands that tell what we would do do the same.
