@@ -251,30 +251,12 @@ func (pl *planner) changeElements(set *Set, have *setHave, what *todo) {
 	if what == nil {
 		return
 	}
-	keys, wanted := what.keys, map[string]Element(nil)
-	if what.all {
-		wanted = pl.sane(set, set.Elements.snapshot())
-		keys = make(map[string]struct{}, len(wanted))
-		for key := range wanted {
-			keys[key] = struct{}{}
-		}
-		for key := range have.elements {
-			keys[key] = struct{}{}
-		}
-	}
 	var gone, came []Element
-	for key := range keys {
-		var want Element
-		var is bool
-		if what.all {
-			want, is = wanted[key]
-		} else if want, is = set.Elements.find(key); is {
-			is = pl.fits(set, want)
-		}
-		is = is && !pl.leftOut(object{kind: "element", name: set.Name + "\x00" + key})
+	one := func(key string, want Element, is bool) {
+		is = is && (len(pl.left) == 0 || !pl.leftOut(object{kind: "element", name: set.Name + "\x00" + key}))
 		old, was := have.elements[key]
 		if is && was && old.same(want) {
-			continue
+			return
 		}
 		if was {
 			gone = append(gone, old)
@@ -283,10 +265,32 @@ func (pl *planner) changeElements(set *Set, have *setHave, what *todo) {
 			came = append(came, want)
 		}
 	}
+	if what.all {
+		wanted := pl.sane(set, set.Elements.snapshot())
+		if len(have.elements) == 0 {
+			came = make([]Element, 0, len(wanted))
+		}
+		for key, want := range wanted {
+			one(key, want, true)
+		}
+		for key := range have.elements {
+			if _, is := wanted[key]; !is {
+				one(key, Element{}, false)
+			}
+		}
+	} else {
+		for key := range what.keys {
+			want, is := set.Elements.find(key)
+			one(key, want, is && pl.fits(set, want))
+		}
+	}
 	pl.elementOps(oldElements, unix.NFT_MSG_DELSETELEM, set, gone)
 	pl.elementOps(newElements, unix.NFT_MSG_NEWSETELEM, set, came)
 	if len(gone)+len(came) > 0 {
 		pl.p.after(func() {
+			if len(have.elements) == 0 {
+				have.elements = make(map[string]Element, len(came))
+			}
 			for _, el := range gone {
 				delete(have.elements, el.id())
 			}
