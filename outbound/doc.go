@@ -11,5 +11,7 @@
 // What is of no use is not touched: a tick that finds everything as before
 // writes nothing, and one that has to move a few connections writes a few slots.
 //
-// Start reading at [Group.Tick], which is what a group is given each second.
+// Start reading at [Group.Tick], which is what a group is given each second, and
+// at [Compile], which makes the tables, maps and routes that hold it; rules_base.go
+// has a picture of a packet's way through them.
 package outbound
