@@ -24,7 +24,9 @@ type DNSProxy struct {
 
 	Cache  DNSCache       `yaml:"cache" json:"cache,omitzero"` // default none
 	Limits DNSProxyLimits `yaml:"limits" json:"limits"`
-	Pos    Pos            `yaml:"-" json:"-"`
+
+	RepairSysctls bool `yaml:"repairSysctls" json:"repairSysctls,omitempty"` // set the kernel's settings that would break the proxy; otherwise they are reported (default that of outbound)
+	Pos           Pos  `yaml:"-" json:"-"`
 }
 
 // DNSCache keeps answers to give them again. In YAML it is also its size. A
@@ -82,6 +84,9 @@ func (p *DNSProxy) check(c *checker) {
 		c.inside(p.Interfaces)
 	case len(p.Interfaces) == 0:
 		c.bad(&p.Interfaces, "interfaces is missing, and there is no outbound.interfaces to take them from")
+	}
+	if !c.given(&p.RepairSysctls) && c.m.Outbound != nil {
+		p.RepairSysctls = c.m.Outbound.RepairSysctls
 	}
 	c.empty(&p.Addresses, len(p.Addresses))
 	distinct(c, p.Addresses)

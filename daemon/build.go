@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/dnsproxy"
 	"github.com/portolan-lb/portolan/dnsserver"
 	"github.com/portolan-lb/portolan/outbound"
 	"github.com/portolan-lb/portolan/probe"
@@ -27,7 +28,8 @@ type Built struct {
 	Topology *topology.Table
 	DNS      *dnsserver.Table
 	Plan     probe.Plan
-	Outbound *outbound.Plan    // nil: nothing is balanced
+	Outbound *outbound.Plan // nil: nothing is balanced
+	Proxy    *dnsproxy.Plan
 	Numbers  map[string]uint16 // of links in marks of connections
 	Revision string            // names the content of the files; see [store.Bundle.Revision]
 
@@ -99,10 +101,11 @@ func Build(src config.Source, before *Built, lastGood *config.Source) (*Built, c
 		return nil, errs
 	}
 	b.DNS = table
-	found = b.setOutbound(before)
-	errs = append(errs, found...)
-	if found.Failed() {
-		return nil, errs
+	for _, found := range []config.Errors{b.setOutbound(before), b.setProxy(src, before)} {
+		errs = append(errs, found...)
+		if found.Failed() {
+			return nil, errs
+		}
 	}
 	b.Plan = probe.Compile(m)
 	b.Revision = b.bundle().Revision()

@@ -32,11 +32,13 @@ func (d *Daemon) use(b *Built) config.Errors {
 	d.board.Still(func(t *status.Table) {
 		b.DNS.Ready(t, nil)
 		d.dns.Use(b.DNS)
+		d.proxy.Use(b.Proxy)
 		d.running.Store(b)
 	})
 	d.probeFor(b)
 	d.wanting.Unlock()
 	d.balance(b)
+	d.intercept(b)
 	d.report.want(b.Model.VirtualServers)
 	errs := d.keepConfig(b)
 	b.forget()

@@ -19,6 +19,7 @@ import (
 
 	"github.com/portolan-lb/portolan/api"
 	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/dnsproxy"
 	"github.com/portolan-lb/portolan/dnsserver"
 	"github.com/portolan-lb/portolan/link"
 	"github.com/portolan-lb/portolan/outbound"
@@ -61,6 +62,7 @@ type Daemon struct {
 	passive   *proximity.Passive
 
 	gateway gateway
+	proxy   *dnsproxy.Proxy
 	marks   atomic.Pointer[outbound.Plan] // by which links are marked; nil: they are not
 	numbers map[string]uint16             // of links, as kept
 
@@ -110,10 +112,12 @@ func (d *Daemon) Run(ctx context.Context) error {
 	d.restore(built)
 	defer d.openLinks()()
 	d.openProximity()
+	d.openProxy()
 	d.dns = dnsserver.New(dnsserver.Options{Listeners: built.Model.DNS.Listeners, Sockets: built.Model.DNS.UDPSockets, Rows: d.board.Table, Gauges: d.board.Gauges, Log: d.log,
 		Others: func() int { return d.prober.Stats().Needed + d.measurer.Files() }, Record: d.board.Record, Observe: d.observe, Solicit: d.solicit})
 	cancel := d.board.Prepare(func(next *status.Table, changed []status.ID) {
 		d.dns.Table().Ready(next, changed)
+		d.proxy.Prepare(next, changed)
 		if d.gateway.outbound != nil {
 			d.gateway.outbound.Prepare(next, changed)
 		}
@@ -140,7 +144,8 @@ func (d *Daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	g.Go(func() error { return d.links.Run(ctx) })
 	g.Go(func() error { return d.proximity.Run(ctx) })
 	g.Go(func() error { return d.measurer.Run(ctx) })
-	d.gateway.run(ctx, g.Go)
+	g.Go(func() error { return d.proxy.Run(ctx) })
+	d.gateway.run(ctx, g.Go, d.plugged)
 	if err := d.openDoors(ctx, g); err != nil {
 		g.Go(func() error { return err })
 		return g.Wait()

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
+	"sync"
 
 	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/dnsproxy"
 	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/outbound"
 	"github.com/portolan-lb/portolan/status"
@@ -21,6 +23,10 @@ type gateway struct {
 	conntrack *kernel.Conntrack
 	outbound  *outbound.Outbound
 	closed    error // why there is no kernel
+
+	wishing sync.Mutex     // of the two below
+	proxied *dnsproxy.Plan // whose wishes were stated last
+	touched []string       // the interfaces that they were for
 }
 
 // openGateway opens the doors through which Linux is changed. Nothing is changed
@@ -40,7 +46,7 @@ func (d *Daemon) openGateway() (closeAll func()) {
 	}
 	fail := func(err error) func() {
 		closeAll()
-		*g = gateway{closed: err}
+		g.kernel, g.reader, g.conntrack, g.closed = nil, nil, nil, err
 		return func() {}
 	}
 	var err error
@@ -80,14 +86,15 @@ func (g *gateway) neighbours() (list []outbound.Neighbour) {
 	return list
 }
 
-// run runs the parts of the gateway until ctx ends.
-func (g *gateway) run(ctx context.Context, start func(func() error)) {
+// run runs the parts of the gateway until ctx ends. plugged is called when
+// interfaces and their addresses have changed.
+func (g *gateway) run(ctx context.Context, start func(func() error), plugged func()) {
 	if g.kernel == nil {
 		return
 	}
 	start(func() error { return g.kernel.Run(ctx) })
 	start(func() error { return g.outbound.Run(ctx) })
-	start(func() error { return g.reader.Watch(ctx, g.outbound.Moved) })
+	start(func() error { return g.reader.Watch(ctx, plugged) })
 }
 
 // balance has a configuration balanced.

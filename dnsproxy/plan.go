@@ -85,6 +85,9 @@ type compiler struct {
 
 func (c *compiler) server(conf *config.DNSServer) error {
 	s := &server{name: conf.Name, auto: conf.Auto, port: conf.Port, link: conf.Link, protocol: conf.Protocol, tlsName: conf.ServerName, path: conf.Path}
+	if l := c.links[conf.Link]; l != nil {
+		s.device = l.Interface
+	}
 	addresses := conf.Addresses
 	if conf.Address.IsValid() && !slices.Contains(addresses, conf.Address) {
 		addresses = append([]netip.Addr{conf.Address}, addresses...)

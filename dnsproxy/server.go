@@ -20,6 +20,7 @@ type server struct {
 	auto      bool // its addresses come with the link
 	port      uint16
 	link      string         // that its queries leave by; empty: by the routing table
+	device    string         // the link's interface; empty: it has none here
 	protocol  string         // one of config's words
 	tlsName   string         // whom its certificate has to be of
 	path      string         // of https
