@@ -315,6 +315,13 @@ func (n *routing) listen(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = n.news.file.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	for {
+		// In this order: who ends us may have set the deadline before we did.
+		if err := n.news.file.SetReadDeadline(time.Time{}); err != nil {
+			return fmt.Errorf("netlink notifications: %w", err)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
 		size, from, err := receive(n.news.conn.Read, n.news.buf)
 		switch {
 		case ctx.Err() != nil:
@@ -350,9 +357,6 @@ func (n *routing) settle(ctx context.Context) error {
 		if err != nil && !errors.Is(err, unix.ENOBUFS) {
 			return fmt.Errorf("netlink notifications: %w", err)
 		}
-	}
-	if ctx.Err() == nil {
-		return n.news.file.SetReadDeadline(time.Time{})
 	}
 	return nil
 }
