@@ -1,6 +1,11 @@
 package daemon
 
-import "github.com/portolan-lb/portolan/kernel"
+import (
+	"time"
+
+	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/outbound"
+)
 
 // OwnerWishes is what one owner would have Linux be like.
 type OwnerWishes struct {
@@ -8,6 +13,16 @@ type OwnerWishes struct {
 	Wishes *kernel.Wishes
 }
 
-// Wishes gives what a configuration would have Linux be like, owner by owner,
-// before anything is measured or probed.
-func (b *Built) Wishes() []OwnerWishes { return nil }
+// Wishes gives what a configuration that nobody runs would have Linux be like,
+// owner by owner, before anything is measured or probed. What depends on the
+// interfaces of the machine is missing: addresses, and next hops that are learnt.
+func (b *Built) Wishes() (list []OwnerWishes, err error) {
+	if b.Outbound != nil {
+		now := time.Now()
+		if err := b.Outbound.Fill(b.Rows(), now); err != nil {
+			return nil, err
+		}
+		list = append(list, OwnerWishes{outbound.Owner, b.Outbound.Wishes(outbound.Facts{Now: now})})
+	}
+	return list, nil
+}

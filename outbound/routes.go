@@ -2,6 +2,7 @@ package outbound
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -192,9 +193,11 @@ func (b *builder) sysctls(w *kernel.Wishes) {
 		add("ipv4/conf/"+name+"/rp_filter", "replies that come back by another link than the routing table says would be dropped", "2", "0")
 		add("ipv4/conf/"+name+"/src_valid_mark", "packets for the DNS proxy would be dropped as martians", "0")
 	}
-	repair = false // it would stop the host from learning its IPv6 routes
-	add("ipv6/conf/all/forwarding", "without it no IPv6 is forwarded", "1")
-	repair = true
+	if b.insideHasIPv6() {
+		repair = false // it would stop the host from learning its IPv6 routes
+		add("ipv6/conf/all/forwarding", "without it no IPv6 is forwarded", "1")
+		repair = true
+	}
 	ct := b.plan.conf.ConnectionTracking
 	if ct.Max > 0 {
 		add("netfilter/nf_conntrack_max", "outbound.connectionTracking.max", strconv.Itoa(ct.Max))
@@ -207,4 +210,16 @@ func (b *builder) sysctls(w *kernel.Wishes) {
 			add("netfilter/nf_conntrack_tcp_timeout_"+t.name, "outbound.connectionTracking", strconv.Itoa(int(time.Duration(t.time).Seconds())))
 		}
 	}
+}
+
+// insideHasIPv6 says whether somebody of the inside may send IPv6 through us.
+func (b *builder) insideHasIPv6() bool {
+	for _, name := range b.plan.conf.Interfaces {
+		if n := b.nics[name]; n != nil && slices.ContainsFunc(n.Addresses, func(p netip.Prefix) bool {
+			return p.Addr().Is6() && !p.Addr().IsLinkLocalUnicast()
+		}) {
+			return true
+		}
+	}
+	return false
 }

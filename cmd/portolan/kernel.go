@@ -77,7 +77,11 @@ func showWishes(cmd *cobra.Command, config string) error {
 		_, _ = fmt.Fprint(cmd.ErrOrStderr(), errs.Render())
 		return exit(1)
 	}
-	for _, o := range built.Wishes() {
+	wishes, err := built.Wishes()
+	if err != nil {
+		return err
+	}
+	for _, o := range wishes {
 		if _, err := fmt.Fprintf(cmd.OutOrStdout(), "# %s\n%s%s", o.Owner, o.Wishes.Text(), o.Wishes.Commands(o.Owner)); err != nil {
 			return err
 		}
