@@ -186,3 +186,17 @@ func TestMarkOf(t *testing.T) {
 		t.Error("a comment is taken for our mark")
 	}
 }
+
+// Notifications of our own transactions do not have tables read again, nor do
+// those of tables that are not ours.
+func TestChangedTables(t *testing.T) {
+	note := func(port uint32, kind uint16, table string) []byte {
+		b := message(nft16(kind), 0, 1, wireTable(table))
+		native.PutUint32(b[12:], port)
+		return b
+	}
+	b := slices.Concat(note(7, unix.NFT_MSG_NEWRULE, "portolan_a"), note(8, unix.NFT_MSG_DELSETELEM, "portolan_b"), note(8, unix.NFT_MSG_NEWRULE, "filter"), note(8, unix.NFT_MSG_NEWGEN, "portolan_c"))
+	if got := changedTables(b, 7); len(got) != 1 || !got["portolan_b"] {
+		t.Errorf("changed are %v", got)
+	}
+}
