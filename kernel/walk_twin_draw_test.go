@@ -118,7 +118,7 @@ func drawSteps(t *rapid.T, chain int) []Step {
 // drawEffect makes what a rule does. It is one draw of a number at most in each
 // rule, which [Place] tells apart.
 func drawEffect(t *rapid.T, family, chain int) []Step {
-	kind := rapid.IntRange(0, 11).Draw(t, "effect")
+	kind := rapid.IntRange(0, 12).Draw(t, "effect")
 	last := chain >= twinChains-1
 	switch {
 	case kind < 2:
@@ -133,6 +133,8 @@ func drawEffect(t *rapid.T, family, chain int) []Step {
 		return []Step{Choose{Lookup{Hash{Join{fieldsOf(family).source, DestPort}, 8, 7}, "slots"}, "avail"}}
 	case kind == 7 && !last:
 		return []Step{Choose{Join{InName, EtherSource}, "routers"}}
+	case kind == 9:
+		return []Step{CopyMark{Lookup{fieldsOf(family).source, "learnt" + fieldsOf(family).digit}}}
 	case kind == 8:
 		return []Step{Reject{rapid.SampledFrom([]RejectWith{AdminProhibited, TCPReset}).Draw(t, "answer")}}
 	}
@@ -190,7 +192,7 @@ func drawMatch(t *rapid.T, family int) Step {
 func drawChange(t *rapid.T, family int) Step {
 	f := fieldsOf(family)
 	how := rapid.SampledFrom([]How{Put, Put, Add, Remove}).Draw(t, "how")
-	data := rapid.SampledFrom([]Value{Masked{Mark, Number(63)}, Lookup{f.dest, "links" + f.digit}, Const(Number(1))}).Draw(t, "data")
+	data := rapid.SampledFrom([]Value{Masked{Mark, Number(63)}, Masked{Lookup{f.dest, "links" + f.digit}, Number(63)}, Const(Number(1))}).Draw(t, "data")
 	return rapid.SampledFrom([]Step{
 		Change{How: how, Set: "learnt" + f.digit, Key: f.source, Data: data}, Change{How: how, Set: "learnt" + f.digit, Key: f.dest, Data: data, Timeout: time.Minute},
 		Change{How: how, Set: "pairs" + f.digit, Key: Join{f.source, f.dest}, Data: data}, Change{How: how, Set: "seen" + f.digit, Key: Join{f.dest, DestPort}},
