@@ -31,6 +31,7 @@ func (d *Daemon) apiOptions() api.Options {
 
 		ZoneChanger: d,
 		Proximity:   distances{d},
+		Flows:       d,
 
 		Log: d.log,
 	}

@@ -3,6 +3,7 @@ package flow
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/portolan-lb/portolan/kernel"
@@ -164,12 +165,19 @@ func tellsMuch(f Finding, v *kernel.Visit) bool {
 		return false
 	case f.Hit:
 		return v.Then != nil || len(v.Did) > 0
+	case f.Kind == VirtualServer: // chains of theirs hold other things, too
+		return strings.HasPrefix(f.Text, "virtual server")
 	}
-	return f.Kind != ""
+	return f.Kind == Policy
 }
 
+// add leaves out what was told before, and the second look at an entry, which
+// finds what this very packet has just written.
 func (x *explaining) add(f Finding) {
-	if !slices.Contains(x.to.Findings, f) {
+	looked := f.Kind == Persistence || f.Kind == Proximity
+	if !slices.ContainsFunc(x.to.Findings, func(o Finding) bool {
+		return o.Hook == f.Hook && o.Text == f.Text && (looked && o.Role == f.Role || !looked && o.Hit == f.Hit)
+	}) {
 		x.to.Findings = append(x.to.Findings, f)
 	}
 }

@@ -89,20 +89,32 @@ func (x *explaining) way(p kernel.Packet, w *kernel.Way) (Way, error) {
 	return way, x.limits(&way, p, w)
 }
 
-// ender is the rule that decided: the last that said where to go on, with
-// something to tell, at the hook where the packet ended or else at the first.
-// That a link's chain took what was sent there goes without saying.
+// ender is the rule that decided. That is the last one of a link group, or of an
+// entry of persistence, that led to a link; else the last that said where to go
+// on, with something to tell, at the hook where the packet ended or else at the
+// first. That a link's chain took what was sent there goes without saying.
 func (x *explaining) ender(w *kernel.Way) string {
 	h := w.Hooks[0]
 	if w.End != kernel.Passed {
 		h = w.Hooks[len(w.Hooks)-1]
 	}
+	last := ""
 	for i := len(h.Visits) - 1; i >= 0; i-- {
-		if v := h.Visits[i]; v.Then != nil && v.Tell != "" && x.names.chain(v.Table, v.Chain).Kind != Link {
-			return v.Tell
+		v := &h.Visits[i]
+		role := x.names.chain(v.Table, v.Chain)
+		if to, jumps := v.Then.(kernel.Jump); jumps && w.End == kernel.Passed && x.names.chain(v.Table, to.Chain).Kind == Link {
+			switch role.Kind {
+			case LinkGroup:
+				return v.Tell
+			case Persistence:
+				return "persistence " + role.Name
+			}
+		}
+		if last == "" && v.Then != nil && v.Tell != "" && role.Kind != Link {
+			last = v.Tell
 		}
 	}
-	return ""
+	return last
 }
 
 func (x *explaining) routed(way *Way, w *kernel.Way) {

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 
 	"github.com/portolan-lb/portolan/api"
+	flows "github.com/portolan-lb/portolan/flow"
 )
 
 const explainFlowManual = `Tell what becomes of a connection: which virtual server and which rule of its
@@ -24,11 +27,14 @@ interface that it comes in by; without it that of outbound.interfaces in whose
 network the client is, else the first of them, and what comes from an address of
 this machine is its own. --all lists every rule that the packet comes to.
 
+With -c the configuration is judged offline: nothing has been probed, measured
+or learnt then.
+
 Exit codes: 0 it is explained, whatever becomes of it; 1 this node balances no
 connections; 2 the question makes no sense, or there is nobody to ask.`
 
 func explainFlowCommand() *cobra.Command {
-	var from, to, in string
+	var from, to, in, config string
 	var all bool
 	var output *choice
 	cmd := &cobra.Command{
@@ -44,11 +50,7 @@ func explainFlowCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			c, err := dial(cmd)
-			if err != nil {
-				return err
-			}
-			e, err := c.ExplainFlow(cmd.Context(), q)
+			e, err := explainFlow(cmd, q, config)
 			if err != nil {
 				return err
 			}
@@ -62,8 +64,28 @@ func explainFlowCommand() *cobra.Command {
 	cmd.Flags().StringVar(&to, "to", "", "where it goes to, such as 8.8.8.8:443/tcp (required)")
 	cmd.Flags().StringVar(&in, "in", "", "the interface that it comes in by")
 	cmd.Flags().BoolVar(&all, "all", false, "list every rule that the packet comes to")
+	cmd.Flags().StringVarP(&config, "config", "c", "", "ask this configuration offline instead of the running server")
 	output = outputFlag(cmd, "text", "json")
 	_ = cmd.MarkFlagRequired("from") // the flags are defined above
 	_ = cmd.MarkFlagRequired("to")
 	return cmd
+}
+
+func explainFlow(cmd *cobra.Command, q flows.Question, config string) (*flows.Explanation, error) {
+	if config == "" {
+		c, err := dial(cmd)
+		if err != nil {
+			return nil, err
+		}
+		return c.ExplainFlow(cmd.Context(), q)
+	}
+	built, errs, err := build(config)
+	if err != nil {
+		return nil, err
+	}
+	if built == nil || errs.Failed() {
+		_, _ = fmt.Fprint(cmd.ErrOrStderr(), errs.Render())
+		return nil, exit(2)
+	}
+	return built.ExplainFlow(q)
 }
