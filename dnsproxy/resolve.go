@@ -147,27 +147,54 @@ func (j *job) run() {
 	if j.plan.conf.ECS {
 		j.a.ecs = subnetOf(q.ecs)
 	}
-	for {
-		r := j.plan.rules[j.at]
-		switch r.action {
-		case toNobody:
-			j.p.count.drops[dropPolicy].Add(1)
-			return
-		case toAnswer:
-			j.own(r)
-			return
-		case toAsked:
-			j.pass()
-			return
-		}
-		c := j.choose(r.pool, nil)
-		if !c.usable && r.goesOn {
-			j.at = j.plan.match(q, j.at+1)
-			j.plan.rules[j.at].taken.Add(1)
-			continue
-		}
+	d := decider{p: j.p, plan: j.plan, now: j.now, draw: func(p *pool) uint64 { return p.draws.Add(1) - 1 },
+		another: func(r *rule) { r.taken.Add(1) }}
+	switch r, c := d.decide(q, j.at); r.action {
+	case toNobody:
+		j.p.count.drops[dropPolicy].Add(1)
+	case toAnswer:
+		j.own(r)
+	case toAsked:
+		j.pass()
+	default:
 		j.ask(r.pool, c)
-		return
+	}
+}
+
+// decider finds the rule for a query and begins the choosing of servers: for
+// queries, and for explain, which has other ways to draw and to count.
+type decider struct {
+	p       *Proxy
+	plan    *Plan
+	now     time.Time
+	draw    func(*pool) uint64
+	another func(*rule)        // is told of each rule beyond the first
+	trace   func() *pick.Trace // nil: nobody asks why
+	passed  func(*rule)        // is told of a rule whose pool had nobody; may be nil
+}
+
+// decide gives the rule that takes a query, from rule at on, which does, and for
+// a pool the choice of its servers. A rule that goes on where nobody of its pool
+// is usable gives way to the next that matches.
+func (d *decider) decide(q *query, at int) (*rule, *choice) {
+	for {
+		r := d.plan.rules[at]
+		if r.action != toPool {
+			return r, nil
+		}
+		var tr *pick.Trace
+		if d.trace != nil {
+			tr = d.trace()
+		}
+		c := d.plan.choose(r.pool, d.p.input(q.client.Addr(), d.draw(r.pool), d.now), tr)
+		if c.usable || !r.goesOn {
+			return r, c
+		}
+		if d.passed != nil {
+			d.passed(r)
+		}
+		at = d.plan.match(q, at+1)
+		d.another(d.plan.rules[at])
 	}
 }
 
@@ -188,13 +215,6 @@ func (j *job) own(r *rule) {
 		a = bareAnswer(&j.a, dns.RcodeServerFailure)
 	}
 	j.reply(a, served{})
-}
-
-// choose begins the choosing of servers for the query.
-func (j *job) choose(p *pool, tr *pick.Trace) *choice {
-	client := j.q.client.Addr()
-	in := j.p.input(client, p.draws.Add(1)-1, j.now)
-	return j.plan.choose(p, in, tr)
 }
 
 // choose asks persistence, then the pool.
