@@ -44,8 +44,7 @@ type answer struct {
 	cookie  []byte // that came with it
 
 	ttl      uint32 // seconds that all of it may be kept; 0: not at all
-	negative bool   // it says that there is no such thing
-	zone     string // of a negative answer, whose it is; else empty
+	negative bool   // it does not say what was asked for
 }
 
 // record says where a record of a packed answer is.
@@ -113,14 +112,33 @@ func rebuild(msg []byte, a *asking) (*answer, error) {
 	out.Extra = s.additional(m.Extra, out.Answer, out.Ns)
 	r := &answer{rcode: m.Rcode}
 	r.options(&m)
-	r.ttl, r.negative, r.zone = s.lifetime(out)
+	r.ttl, r.negative = s.lifetime(out)
 	out.Compress = true
 	wire, err := out.Pack()
 	if err != nil {
 		return nil, fmt.Errorf("pack: %w", err)
 	}
+	if !says(wire, out) {
+		return nil, errors.New("it has a record that is not whole")
+	}
 	r.wire, r.counts = wire, [3]uint16{uint16(len(out.Answer)), uint16(len(out.Ns)), uint16(len(out.Extra))}
 	return r, r.locate()
+}
+
+// says checks that what was packed reads as what it was packed from. A record
+// whose data ends early is let in by miekg/dns with empty fields, and a field
+// like that packs to nothing, which shifts all that comes after it.
+func says(wire []byte, m *dns.Msg) bool {
+	var again dns.Msg
+	if again.Unpack(wire) != nil {
+		return false
+	}
+	for _, s := range [][2][]dns.RR{{m.Answer, again.Answer}, {m.Ns, again.Ns}, {m.Extra, again.Extra}} {
+		if !slices.EqualFunc(s[0], s[1], dns.IsDuplicate) {
+			return false
+		}
+	}
+	return true
 }
 
 // locate finds the records in what was packed.
@@ -350,12 +368,12 @@ func target(rr dns.RR) string {
 	return ""
 }
 
-// lifetime gives how long an answer may be kept, in seconds, whether it is
-// negative, and then of which zone (RFC 2308 5): without an SOA a negative
-// answer is not kept. It sets the SOA's TTL to how long it is negative.
-func (s *scrub) lifetime(m *dns.Msg) (ttl uint32, negative bool, zone string) {
+// lifetime gives how long an answer may be kept, in seconds, and whether it is
+// negative (RFC 2308 5): without an SOA a negative answer is not kept. It sets
+// the SOA's TTL to how long it is negative.
+func (s *scrub) lifetime(m *dns.Msg) (ttl uint32, negative bool) {
 	if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
-		return 0, false, ""
+		return 0, true
 	}
 	ttl, found := uint32(maxTTL), false
 	for _, rr := range m.Answer {
@@ -363,15 +381,15 @@ func (s *scrub) lifetime(m *dns.Msg) (ttl uint32, negative bool, zone string) {
 		found = found || rr.Header().Rrtype == s.a.qtype || s.a.qtype == dns.TypeANY
 	}
 	if found && m.Rcode == dns.RcodeSuccess {
-		return ttl, false, ""
+		return ttl, false
 	}
 	for _, rr := range m.Ns {
 		if soa, ok := rr.(*dns.SOA); ok {
 			soa.Hdr.Ttl = min(soa.Hdr.Ttl, soa.Minttl)
-			return min(ttl, soa.Hdr.Ttl), true, dns.CanonicalName(soa.Hdr.Name)
+			return min(ttl, soa.Hdr.Ttl), true
 		}
 	}
-	return 0, true, ""
+	return 0, true
 }
 
 // same says whether two names are the same whatever their letters' case.
