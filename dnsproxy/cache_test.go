@@ -237,18 +237,26 @@ func cached(t *testing.T, f *fake, rules config.DNSCache) *world {
 	})
 }
 
+// age makes what is in the cache older, and lets it be renewed.
+func (w *world) age(seconds int64) {
+	c := w.proxy.Plan().cache
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		for _, e := range s.byKey {
+			e.stored, e.recheck = e.stored-seconds, 0
+		}
+		s.mu.Unlock()
+	}
+}
+
 // A hit costs no query, is told in the letters and with the id of who asks, and
 // its TTL goes down.
 func TestCacheServes(t *testing.T) {
 	f := newFake(t)
 	w := cached(t, f, config.DNSCache{})
 	w.ask("udp", question("www.example.com.", dns.TypeA))
-	plan := w.proxy.Plan()
-	for i := range plan.cache.shards { // 100 seconds go by
-		for _, e := range plan.cache.shards[i].byKey {
-			e.stored -= 100
-		}
-	}
+	w.age(100)
 	for _, network := range []string{"udp", "tcp"} {
 		q := question("WWW.example.COM.", dns.TypeA)
 		q.SetEdns0(1232, false)
@@ -316,15 +324,7 @@ func TestStale_RFC8767(t *testing.T) {
 	f := newFake(t)
 	w := cached(t, f, config.DNSCache{Stale: config.Duration(time.Hour)})
 	w.ask("udp", question("www.example.com.", dns.TypeA))
-	over := func(by int64) {
-		for i := range w.proxy.Plan().cache.shards {
-			for _, e := range w.proxy.Plan().cache.shards[i].byKey {
-				e.stored -= by
-				e.recheck = 0
-			}
-		}
-	}
-	over(400)
+	w.age(400)
 	f.over(nil, nil)
 	for range 3 {
 		q := question("www.example.com.", dns.TypeA)
@@ -338,11 +338,11 @@ func TestStale_RFC8767(t *testing.T) {
 		t.Errorf("%d queries, want 2: the next tries wait", n)
 	}
 	f.over(goodAnswer, goodAnswer)
-	over(0)
+	w.age(0)
 	if r := w.ask("udp", question("www.example.com.", dns.TypeA)); r.Answer[0].Header().Ttl != 300 {
 		t.Errorf("not renewed: %s", r)
 	}
-	over(300 + 3600 + 1)
+	w.age(300 + 3600 + 1)
 	f.over(nil, nil)
 	if r := w.ask("udp", question("www.example.com.", dns.TypeA)); r.Rcode != dns.RcodeServerFailure {
 		t.Errorf("beyond its age: %s", r)

@@ -47,31 +47,36 @@ func (p *Proxy) handle(s *scratch, msg []byte, answer send, later func(started b
 		p.give(q, q.appendRcode(s.out[:0], int(v)), answer)
 		return
 	}
-	j := job{p: p, plan: p.plan.Load(), now: time.Now()}
-	if !j.plan.Enabled() {
+	plan, now := p.plan.Load(), time.Now()
+	if !plan.Enabled() {
 		return // it was switched off as the query came in
 	}
-	j.at = j.plan.match(q, 0)
-	r := j.plan.rules[j.at]
+	at := plan.match(q, 0)
+	r := plan.rules[at]
 	r.taken.Add(1)
 	if r.action == toNobody {
 		p.count.drops[dropPolicy].Add(1)
 		return
 	}
-	if r.action == toPool && j.plan.cache != nil && q.ecs == nil {
+	if r.action == toPool && plan.cache != nil && q.ecs == nil {
 		s.key = cacheKey(s.key[:0], r.pool.view, q.folded, q.qtype, q.flags&flagRD != 0, q.do, q.cd())
-		if f := j.plan.cache.get(s.key, j.now); f.answer != nil && (!f.stale || f.recent) {
+		if f := plan.cache.get(s.key, now); f.answer != nil && (!f.stale || f.recent) {
 			p.count.hits.Add(1)
 			p.giveAnswer(q, f.answer, served{age: f.age, stale: f.stale, hit: true}, s.out, answer)
 			return
 		}
 	}
+	p.start(&job{p: p, plan: plan, now: now, at: at, answer: answer}, q, later)
+}
+
+// start asks servers for a query, if there is room for another that waits.
+func (p *Proxy) start(j *job, q *query, later func(started bool)) {
 	client, limits := one(q.client.Addr()), &j.plan.conf.Limits
 	if why, ok := p.admitted.enter(client, limits.Outstanding, limits.OutstandingPerClient); !ok {
 		p.count.drops[why].Add(1)
 		return
 	}
-	j.q, j.answer = q.clone(), answer
+	j.q = q.clone()
 	if later != nil {
 		later(true)
 	}
