@@ -12,10 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dialUDP opens a socket for one exchange: its port is the kernel's random
-// choice, and being connected it takes nothing but what comes from that address
-// and port. It is by far cheaper than package net's, and it is opened for each
-// query: docs/performance.md has what that costs.
+// dialUDP opens a socket: its port is the kernel's random choice, and being
+// connected it takes nothing but what comes from that address and port. Package
+// net's cost far more, and one is opened every few queries.
 func dialUDP(w way) (*os.File, error) {
 	family := unix.AF_INET
 	if w.to.Addr().Is6() {

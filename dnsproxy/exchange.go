@@ -130,11 +130,12 @@ func (x *exchange) once() (*answer, *exchangeError) {
 // keep the right one away.
 func (x *exchange) overUDP() (*answer, *exchangeError) {
 	x.server.stats.queries.Add(1)
-	conn, err := dialUDP(x.way)
+	conn, err := x.server.socket(x.way, time.Now())
 	if err != nil {
 		return nil, &exchangeError{failure: failNetwork, cause: err}
 	}
-	defer conn.Close()
+	clean := false
+	defer func() { x.server.giveBack(x.way, conn, clean) }()
 	buf := buffers.Get().(*[maxUDPAnswer + 1]byte)
 	defer buffers.Put(buf)
 	query, s := x.a.appendQuery(make([]byte, 0, 2*plainSize), x.server.letters(), x.edns, x.cookie(), 0)
@@ -149,6 +150,7 @@ func (x *exchange) overUDP() (*answer, *exchangeError) {
 			return w.ended(err)
 		}
 		if ans, fail, done := w.judge(buf[:n]); done {
+			clean = w.strays == 0 && w.held == nil && !x.tcp
 			return ans, fail
 		}
 		if !w.until.IsZero() {

@@ -33,18 +33,17 @@ const retryListen = time.Second
 // goroutine has ended when it returns.
 func (p *Proxy) Run(ctx context.Context) error {
 	var now *listeners
-	retry := time.NewTicker(retryListen)
-	defer retry.Stop()
+	tick := time.NewTicker(retryListen)
+	defer tick.Stop()
 	for ctx.Err() == nil {
 		now = p.relisten(ctx, now)
-		var tick <-chan time.Time
-		if p.state.Load().Why != "" {
-			tick = retry.C
-		}
 		select {
 		case <-ctx.Done():
 		case <-p.swapped:
-		case <-tick:
+		case at := <-tick.C:
+			for _, s := range p.plan.Load().servers {
+				s.sweep(at)
+			}
 		}
 	}
 	now.close()
@@ -96,6 +95,7 @@ func (p *Plan) hangUp() {
 		s.mu.Lock()
 		s.closeHTTPS()
 		s.mu.Unlock()
+		s.sweep(time.Now().Add(socketAge))
 	}
 }
 

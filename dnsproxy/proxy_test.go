@@ -462,3 +462,31 @@ func TestExplainIsServed(t *testing.T) {
 		t.Errorf("%+v, %v", e, err)
 	}
 }
+
+// The port that a query goes out from changes, at the latest after socketUses
+// queries, and one that anything odd came by is not used again.
+func TestPortsChange(t *testing.T) {
+	f := newFake(t)
+	ports := map[uint16]int{}
+	w := newWorld(t, []*fake{f}, nil)
+	for i := range 200 {
+		if i == 100 {
+			f.over(func(w func([]byte), q *dns.Msg, raw []byte) {
+				m := bad(q)
+				m.Id++
+				w(pack(m))
+				goodAnswer(w, q, raw)
+			}, nil)
+			clear(ports)
+		}
+		w.ask("udp", question(fmt.Sprintf("n%d.example.com.", i), dns.TypeA))
+		from, _ := f.lastFrom()
+		ports[from.Port()]++
+		if most := ports[from.Port()]; most > socketUses || i > 110 && most > 2 {
+			t.Fatalf("query %d: port %d for the %dth time", i, from.Port(), most)
+		}
+	}
+	if len(ports) < 80 {
+		t.Errorf("%d ports for 100 queries that odd answers came to", len(ports))
+	}
+}

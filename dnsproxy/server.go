@@ -44,10 +44,11 @@ type learnt struct {
 	mu      sync.Mutex
 	streams map[way]*streams
 	https   map[way]*httpsClient
+	idle    map[way][]*udpConn
 }
 
 func newLearnt() *learnt {
-	l := &learnt{streams: map[way]*streams{}, https: map[way]*httpsClient{}}
+	l := &learnt{streams: map[way]*streams{}, https: map[way]*httpsClient{}, idle: map[way][]*udpConn{}}
 	_, _ = rand.Read(l.client[:]) // never fails
 	return l
 }
