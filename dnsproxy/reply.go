@@ -17,10 +17,10 @@ import (
 // that is, as the usual way has it, takes queries for that address away from
 // whoever serves them on this host, and costs seven calls a reply.
 //
-//	a socket a reply (socket, 3 options, bind, sendto, close)    11 us
-//	raw, as here                                                 2.6 us
+//	a socket a reply (socket, 3 options, bind, sendto, close)    18.0 us
+//	raw, as here                                                  5.7 us
 //
-// (one core of a shared virtual machine; BenchmarkReply_Root)
+// (side by side on a busy virtual machine; BenchmarkReply_Root)
 //
 // The kernel finds the way back by its routing table, as for any reply; only an
 // address of meaning on one interface alone goes out by the one that the query
