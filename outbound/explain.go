@@ -29,9 +29,9 @@ func (o *Outbound) Explain(ctx context.Context, q flows.Question) (*flows.Explan
 	if o.plan == nil {
 		return nil, nil
 	}
+	// The facts, their time included, are those that the kernel was given.
 	x := explaining{plan: o.plan, facts: o.facts, groups: map[string]*flows.Group{}}
-	x.facts.Now = time.Now()
-	in := Input{Table: o.opts.Board.Table(), Gauges: o.opts.Board.Gauges(), Now: x.facts.Now, Every: o.every(), Connections: connectionsOf(o.count.read())}
+	in := Input{Table: o.opts.Board.Table(), Gauges: o.opts.Board.Gauges(), Now: time.Now(), Every: o.every(), Connections: connectionsOf(o.count.read())}
 	for _, r := range o.groups {
 		_, trace := r.group.Explain(in, r.load, r.state)
 		x.groups[r.Name] = groupOf(r.Name, r.group, &r.last)
