@@ -21,6 +21,8 @@ const (
 	nftaTProxyRegPort = 3
 
 	nftDynsetDelete = 2
+
+	natPersistent = 1 << 3 // NF_NAT_RANGE_PERSISTENT: the destination does not count
 )
 
 // words is how many registers of four octets a rule has. They are numbered from

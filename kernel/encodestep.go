@@ -243,6 +243,9 @@ func (e *encoder) snat(s SNAT) error {
 		w.u32(unix.NFTA_NAT_FAMILY, uint32(familyOf(!from.Is4())))
 		w.u32(unix.NFTA_NAT_REG_ADDR_MIN, reg(0))
 		w.u32(unix.NFTA_NAT_REG_ADDR_MAX, reg(last))
+		if last > 0 {
+			w.u32(unix.NFTA_NAT_FLAGS, natPersistent)
+		}
 	})
 	return nil
 }

@@ -126,7 +126,8 @@ type TProxy struct {
 // Masquerade gives the connection the address of the interface it leaves by.
 type Masquerade struct{}
 
-// SNAT gives the connection a source address, one of From to To.
+// SNAT gives the connection a source address, one of From to To: of a range a
+// client has always the same.
 type SNAT struct{ From, To netip.Addr }
 
 // Assist gives a new connection a conntrack helper of the table.

@@ -70,7 +70,7 @@ func endText(s Step) string {
 	case SNAT:
 		text := fmt.Sprintf("snat %s to %s", familyText(s.From.Unmap().Is6()), s.From.Unmap())
 		if s.To.IsValid() && s.To != s.From {
-			text += "-" + s.To.Unmap().String()
+			text += "-" + s.To.Unmap().String() + " persistent"
 		}
 		return text
 	case SetTOS:
