@@ -114,6 +114,7 @@ func (o *Outbound) settle(ctx context.Context, due map[uint16]ended) {
 		return
 	}
 	for id, e := range due {
+		sessions := o.sessionsOf(ctx, id)
 		if err := o.forget(id); err != nil {
 			o.opts.Log.Warn("connections of a failed link cannot be ended; trying again", "link", e.link, "err", err)
 			continue
@@ -125,8 +126,22 @@ func (o *Outbound) settle(ctx context.Context, due map[uint16]ended) {
 		}
 		o.mu.Unlock()
 		o.opts.Board.Record(status.Event{ID: status.MakeID(status.KindLink, e.link), New: "connections ended",
-			Why: fmt.Sprintf("the link failed, and its groups say %s", e.how), By: Owner})
+			Why: fmt.Sprintf("the link failed, and its groups say %s: %s", e.how, sessions), By: Owner})
 	}
+}
+
+// sessionsOf counts what goes out by a link, for the event: what conntrack
+// forgets in one question it does not count.
+func (o *Outbound) sessionsOf(ctx context.Context, id uint16) string {
+	n := 0
+	f := kernel.SessionFilter{Mark: uint32(id), Mask: kernel.LinkMask | kernel.Inbound}
+	if err := o.opts.Sessions.Sessions(ctx, f, func(kernel.Session) bool { n++; return true }); err != nil {
+		return "it is not known how many"
+	}
+	if n == 1 {
+		return "1 session"
+	}
+	return fmt.Sprintf("%d sessions", n)
 }
 
 // forget has conntrack forget what goes out by a link.

@@ -26,8 +26,9 @@ type Kernel interface {
 	Counts(table string) (map[string]kernel.Counted, error)
 }
 
-// Sessions ends connections; a [kernel.Conntrack] does.
+// Sessions ends connections, and counts them before; a [kernel.Conntrack] does.
 type Sessions interface {
+	Sessions(ctx context.Context, f kernel.SessionFilter, yield func(kernel.Session) bool) error
 	DeleteByMark(mark, mask uint32, family uint8) error
 }
 
@@ -72,6 +73,9 @@ type Outbound struct {
 	gone   map[uint16]ended // links that failed, and whose sessions are to be dealt with
 	ranked ranked
 	ticks  uint64
+	spells spells
+
+	hits counters
 }
 
 // running is a variant of a group at run time.
@@ -90,7 +94,7 @@ func New(opts Options) *Outbound {
 	if opts.Log == nil {
 		opts.Log = slog.Default()
 	}
-	return &Outbound{opts: opts, kick: make(chan struct{}, 1), gone: map[uint16]ended{}, ranked: ranked{ranks: map[netip.Prefix]Ranks{}}}
+	return &Outbound{opts: opts, kick: make(chan struct{}, 1), gone: map[uint16]ended{}, ranked: ranked{ranks: map[netip.Prefix]Ranks{}}, spells: spells{}}
 }
 
 // Use balances by a plan from now on; near is the proximity of the same
@@ -119,7 +123,7 @@ func (o *Outbound) Use(p *Plan, near *proximity.Plan) {
 		if old := before[r.Name]; old != nil {
 			r.state, r.load, r.last = old.state, old.load, old.last
 		}
-		for _, id := range g.Needs() {
+		for _, id := range append(g.Needs(), g.Row()) { // its own: an operator may hold it
 			needs[id] = true
 		}
 		o.groups = append(o.groups, r)
@@ -257,6 +261,7 @@ func (o *Outbound) turn(ctx context.Context) time.Duration {
 		o.wish(now)
 	}
 	o.nearest(now)
+	o.watch(now)
 	every := o.every()
 	failed := o.failed(now)
 	o.mu.Unlock()
@@ -295,8 +300,10 @@ func (o *Outbound) tick(now time.Time) (restate bool) {
 		var result Result
 		r.state, result = r.group.Tick(in, r.load, was)
 		o.notice(r, &result, now)
+		o.narrate(r, &result, now)
+		told := obey(in.Table.Row(r.group.Row()).Hold, &result)
 		r.last = result
-		changed = append(changed, r.Set(&result)...)
+		changed = append(changed, r.Set(&told)...)
 		restate = o.told(r, &result) || restate
 		if r.Name == r.Group.Name || o.plan.Variant(r.Group.Name) == nil {
 			rows = append(rows, rowOf(r.group, &result))

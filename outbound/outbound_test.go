@@ -24,11 +24,15 @@ type bench struct {
 	board *status.Board
 	notes []string // what the kernel and conntrack were told, in order
 
-	asked  map[string][]kernel.Element // what packets wrote
-	fails  error                       // of conntrack
-	nics   []kernel.Interface
-	counts map[uint32]kernel.Tally // nil: nobody counts
-	wished *kernel.Wishes
+	asked map[string][]kernel.Element // what packets wrote
+	fails error                       // of conntrack
+	live  int                         // sessions that conntrack has of any link
+
+	told     uint64 // of the board, the last event that was looked at
+	counters map[string]kernel.Counted
+	nics     []kernel.Interface
+	counts   map[uint32]kernel.Tally // nil: nobody counts
+	wished   *kernel.Wishes
 }
 
 func (b *bench) Want(_ string, w *kernel.Wishes) {
@@ -50,7 +54,13 @@ func (b *bench) Delete(_, set string, keys ...[]byte) error {
 	b.asked[set] = nil
 	return nil
 }
-func (b *bench) Counts(string) (map[string]kernel.Counted, error) { return nil, nil }
+func (b *bench) Counts(string) (map[string]kernel.Counted, error) { return b.counters, nil }
+func (b *bench) Sessions(_ context.Context, _ kernel.SessionFilter, yield func(kernel.Session) bool) error {
+	for range b.live {
+		yield(kernel.Session{})
+	}
+	return nil
+}
 func (b *bench) DeleteByMark(mark, mask uint32, family uint8) error {
 	b.notes = append(b.notes, fmt.Sprintf("end %d/%x family %d", mark, mask, family))
 	return b.fails

@@ -1,0 +1,140 @@
+package outbound
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/kernel"
+)
+
+// StickyQuery says which entries of persistence are meant. What is left out
+// matches all.
+type StickyQuery struct {
+	Group, Link string
+	Client      netip.Prefix // entries of clients inside it, and of the network around it
+}
+
+// StickyEntry is a client that keeps its link in a group.
+type StickyEntry struct {
+	Persistence string          `json:"persistence"`
+	Group       string          `json:"group"`
+	Client      netip.Prefix    `json:"client"`
+	Destination netip.Prefix    `json:"destination,omitzero"` // of persistence by source-destination
+	Link        string          `json:"link"`                 // "" if there is none of its number any more
+	Expires     config.Duration `json:"expires"`              // unless a new connection renews it
+
+	key []byte
+}
+
+// Sticky gives each entry that is meant to yield, as packets have left them in
+// the kernel, until yield says false. A map of 50,000 takes some 50 ms.
+func (o *Outbound) Sticky(q StickyQuery, yield func(StickyEntry) bool) error {
+	p := o.Plan()
+	if p == nil {
+		return nil
+	}
+	for _, s := range p.sticks(q) {
+		list, err := o.opts.Kernel.Elements(Table, s.Set)
+		if err != nil {
+			return err
+		}
+		for i := range list {
+			if e, ok := p.entryOf(&s, &list[i]); ok && q.matches(&e) && !yield(e) {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// ClearSticky has the kernel forget the entries that are meant, and says how
+// many they were. Connections that there are stay where they are; the next new
+// one of such a client is given a link as if it were the first.
+func (o *Outbound) ClearSticky(q StickyQuery) (n int, err error) {
+	p := o.Plan()
+	if p == nil {
+		return 0, nil
+	}
+	for _, s := range p.sticks(q) {
+		list, err := o.opts.Kernel.Elements(Table, s.Set)
+		if err != nil {
+			return n, err
+		}
+		var keys [][]byte
+		for i := range list {
+			if e, ok := p.entryOf(&s, &list[i]); ok && q.matches(&e) {
+				keys = append(keys, e.key)
+			}
+		}
+		if len(keys) == 0 {
+			continue
+		}
+		if err := o.opts.Kernel.Delete(Table, s.Set, keys...); err != nil {
+			return n, err
+		}
+		n += len(keys)
+	}
+	return n, nil
+}
+
+// sticks gives the maps in which entries of a query may be, each once: variants
+// of a group share theirs.
+func (p *Plan) sticks(q StickyQuery) (list []Stick) {
+	seen := map[string]bool{}
+	for _, s := range p.Sticks() {
+		other := q.Client.IsValid() && q.Client.Addr().Is6() != s.IPv6
+		if seen[s.Set] || other || q.Group != "" && q.Group != s.Group {
+			continue
+		}
+		seen[s.Set] = true
+		list = append(list, s)
+	}
+	return list
+}
+
+func (q *StickyQuery) matches(e *StickyEntry) bool {
+	return (q.Link == "" || q.Link == e.Link) && (!q.Client.IsValid() || q.Client.Overlaps(e.Client))
+}
+
+// entryOf reads an element of a map. It is not ok if that is of another shape,
+// which a map of this plan never has.
+func (p *Plan) entryOf(s *Stick, el *kernel.Element) (e StickyEntry, ok bool) {
+	size := 4
+	mask := func(m config.Mask) int { return m.V4 }
+	if s.IPv6 {
+		size, mask = 16, func(m config.Mask) int { return m.V6 }
+	}
+	parts := slices.Collect(slices.Chunk(el.Key, size))
+	keep := p.keeps[s.Persistence]
+	if len(el.Data) < 4 || keep == nil || len(parts) == 0 || s.Pair != (len(parts) == 2) || len(el.Key)%size != 0 {
+		return e, false
+	}
+	e = StickyEntry{Persistence: s.Persistence, Group: s.Group, Link: p.Link(uint16(binary.NativeEndian.Uint32(el.Data) & kernel.LinkMask)),
+		Expires: config.Duration(el.Expires.Round(time.Second)), key: el.Key}
+	client, _ := netip.AddrFromSlice(parts[0])
+	e.Client = netip.PrefixFrom(client, mask(keep.Mask))
+	if s.Pair {
+		destination, _ := netip.AddrFromSlice(parts[1])
+		e.Destination = netip.PrefixFrom(destination, mask(keep.DestinationMask))
+	}
+	return e, true
+}
+
+// Link gives the name of the link with a number; "": there is none.
+func (p *Plan) Link(number uint16) string {
+	for _, l := range p.links {
+		if l.id == number {
+			return l.Name
+		}
+	}
+	return ""
+}
+
+// HasGroup says whether a link group takes part, that is whether a virtual server
+// uses it.
+func (p *Plan) HasGroup(name string) bool {
+	return slices.ContainsFunc(p.variants, func(v *Variant) bool { return v.Group.Name == name })
+}
