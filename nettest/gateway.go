@@ -129,13 +129,18 @@ func (g *Gateway) inside() {
 	g.Cable("dmz0", g.DMZ, "eth0")
 	g.Batch("addr add 10.10.0.1/16 dev lan0", "addr add 10.20.0.1/24 dev dmz0",
 		"addr add fd10:10::1/64 dev lan0 nodad", "addr add fd10:20::1/64 dev dmz0 nodad")
-	lan := []string{"addr add 10.10.0.2/16 dev eth0", "addr add fd10:10::2/64 dev eth0 nodad",
+	lan := []string{"link set dev eth0 address 02:00:00:00:10:02", "addr add 10.10.0.2/16 dev eth0", "addr add fd10:10::2/64 dev eth0 nodad",
 		"route add local 10.10.1.0/24 dev lo", "route add local 10.10.2.0/23 dev lo", "route add local 10.10.4.0/22 dev lo", "route add local 10.10.8.0/24 dev lo",
 		"route add default via 10.10.0.1", "-6 route add default via fd10:10::1"}
 	for n := range Clients6 {
 		lan = append(lan, fmt.Sprintf("addr add %s/64 dev eth0 nodad", Client6(n)))
 	}
 	g.LAN.Batch(lan...)
+	near := make([]string, 2001) // a kernel resolves a thousand neighbours, of all namespaces together
+	for n := range near {
+		near[n] = fmt.Sprintf("neigh replace %s lladdr 02:00:00:00:10:02 dev lan0 nud permanent", Client4(n))
+	}
+	g.Batch(near...)
 	g.LAN.Set("ipv4/ping_group_range", "0 2147483647")
 	g.DMZ.Batch("addr add 10.20.0.2/24 dev eth0", "addr add fd10:20::2/64 dev eth0 nodad",
 		"route add default via 10.20.0.1", "-6 route add default via fd10:20::1")
