@@ -46,7 +46,7 @@ var verbs = []verb{
 		})
 		return nil
 	}},
-	{"delay WIRE TIME", "each way from now on: telecom, unicom or peering", func(_ context.Context, s *stage, args []string) error {
+	{"delay WIRE TIME", "each way from now on: telecom, unicom, mobile or peering", func(_ context.Context, s *stage, args []string) error {
 		d, err := time.ParseDuration(args[1])
 		if err != nil {
 			return err

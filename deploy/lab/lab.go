@@ -74,6 +74,9 @@ func (l *lab) start(ctx context.Context, group *errgroup.Group) error {
 		}
 		group.Go(func() error { <-ctx.Done(); return s.stop() })
 	}
+	if err := l.openWorld(ctx, group.Go); err != nil {
+		return err
+	}
 	l.gate = &portolan{lab: l}
 	return l.gate.start(ctx, group)
 }
@@ -122,7 +125,7 @@ func (l *lab) settle(s *space, name string) error {
 	switch name {
 	case wires: // its kernel says nothing of its own
 		return s.set("1", "ipv6/conf/all/disable_ipv6", "ipv6/conf/default/disable_ipv6")
-	case gateway, telecom, unicom: // what comes by one way may leave by another
+	case gateway, telecom, unicom, mobile: // what comes by one way may leave by another
 		if err := errors.Join(s.set("1", "ipv4/ip_forward", "ipv6/conf/all/forwarding"), s.set("0", "ipv4/conf/all/rp_filter", "ipv4/conf/default/rp_filter")); err != nil {
 			return err
 		}
@@ -138,11 +141,11 @@ func (l *lab) remove() (err error) {
 	return err
 }
 
-// setDelay sets the delay each way of a wire: telecom, unicom or peering.
+// setDelay sets the delay each way of a wire: telecom, unicom, mobile or peering.
 func (l *lab) setDelay(wire string, d time.Duration) error {
 	w := l.wires[wire]
 	if w == nil {
-		return fmt.Errorf("there is no wire %s; there are %s, %s and peering", wire, telecom, unicom)
+		return fmt.Errorf("there is no wire %s; there are %s, %s, %s and peering", wire, telecom, unicom, mobile)
 	}
 	return w.setDelay(d)
 }
@@ -154,8 +157,8 @@ func (l *lab) pull(link string, out bool) error {
 	if out {
 		state = "down"
 	}
-	if link != telecom && link != unicom {
-		return fmt.Errorf("there is no link %s; there are %s and %s", link, telecom, unicom)
+	if !isUplink(link) {
+		return fmt.Errorf("there is no link %s; there are %s, %s and %s", link, telecom, unicom, mobile)
 	}
 	return l.spaces[wires].ip(fmt.Sprintf("link set dev %s-%s %s", link, gateway, state))
 }

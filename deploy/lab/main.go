@@ -1,6 +1,6 @@
 // Command lab is a small internet on one machine, with Portolan in its gateway:
-// two ISPs, two sites with servers, four client networks, in network namespaces
-// with real cables between them. A person can look around in it and change
+// three ISPs, two sites with servers, four client networks, an office and the
+// world that it goes to, in network namespaces with real cables between them. A person can look around in it and change
 // things; scenes do so by themselves and tell what clients see.
 //
 //	go run ./deploy/lab               # runs until Ctrl-C; prints what there is and what to type

@@ -35,6 +35,9 @@ var places = []place{
 	{school, "a client network of telecom"},
 	{shop, "a client network of unicom"},
 	{clinic, "a client network of unicom"},
+	{office, "clients behind the gateway; portolan chooses their links"},
+	{mobile, "a third ISP, for what the office sends: a router"},
+	{world, "servers that every ISP reaches: they tell which one you came by"},
 }
 
 // The networks, by number: 198.18.n.0/24 and 2001:db8:1ab:nn00::/56.
@@ -90,8 +93,8 @@ type cable struct {
 	wired   bool
 }
 
-// name is that of the wire, and of the person's word for it: telecom, unicom
-// or peering.
+// name is that of the wire, and of the person's word for it: telecom, unicom,
+// mobile or peering.
 func (c cable) name() string {
 	if c.a == gateway {
 		return c.b
@@ -111,7 +114,7 @@ func (o *options) cables() []cable {
 	for _, c := range clients {
 		all = append(all, cable{a: c.isp, b: c.name, network: c.net, hostA: hostRouter, hostB: hostClient})
 	}
-	return all
+	return append(all, o.officeCables()...)
 }
 
 // lines collects, by place, what ip has to do there.
@@ -194,6 +197,7 @@ func (l lines) routes(o *options) {
 			l.add(gateway, "route add %s via %s", o.addr6(i.public, s.host), o.addr6(s.lan, hostBehind))
 		}
 	}
+	l.officeRoutes(o)
 	for _, s := range sites {
 		l.standard(o, s.name, s.lan, hostRouter, "")
 	}

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"text/template"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -104,7 +105,10 @@ func (p *portolan) write() error {
 		TTL, Window, WarmUp, Refresh         string
 		Bandwidth, Rate, Recovery, Direction string
 		Silent4, Silent6                     netip.Prefix
-	}{options: p.options, Silent4: p.net4(netSchool), Silent6: p.net6(netSchool), TTL: p.ttl.String(), Window: p.window.String(), WarmUp: p.warmUp.String(), Refresh: p.refresh.String(),
+		Uplinks                              []uplink
+		Keep                                 netip.Prefix
+		Standby, Ramp                        time.Duration
+	}{options: p.options, Uplinks: p.uplinks(), Keep: netip.PrefixFrom(p.worldServer(128), 25), Standby: standby, Ramp: ramp, Silent4: p.net4(netSchool), Silent6: p.net6(netSchool), TTL: p.ttl.String(), Window: p.window.String(), WarmUp: p.warmUp.String(), Refresh: p.refresh.String(),
 		Direction: p.direction, Bandwidth: p.bandwidth.String(), Rate: p.rate.String(), Recovery: p.recovery.String()}
 	for _, i := range isps {
 		for _, a := range []netip.Addr{p.addr4(i.public, hostDNS), p.addr6(i.public, hostDNS)} {
@@ -132,6 +136,21 @@ func (p *portolan) write() error {
 		zone += fmt.Sprintf("ns%d\tIN A %s\nns%d\tIN AAAA %s\n", n+1, p.addr4(i.public, hostDNS), n+1, p.addr6(i.public, hostDNS))
 	}
 	return errors.Join(os.WriteFile(p.file("portolan.yaml"), text.Bytes(), 0o644), os.WriteFile(p.file("lab.example.zone"), []byte(zone), 0o644))
+}
+
+// uplink is a link of the office, as the configuration has it.
+type uplink struct {
+	Name     string
+	Source   netip.Addr
+	Resolver netip.Addr
+	Weight   int
+}
+
+func (p *portolan) uplinks() (all []uplink) {
+	for _, u := range uplinks {
+		all = append(all, uplink{u.name, p.addr4(u.transit, hostBehind), p.addr4(u.transit, hostResolver), u.weight})
+	}
+	return all
 }
 
 // command runs a command of the program against the one that serves.

@@ -27,6 +27,9 @@ var scenes = []scene{
 	{"cost", "change the cost of a link; what was measured is cleared, and the answers follow", sceneCost},
 	{"latency", "move a link far away; the answers follow as networks are measured again", sceneLatency},
 	{"passive", "a network that nothing is sent to; its distance shows when it asks over TCP", scenePassive},
+	{"outbound", "an office shares three links; pull the cable of one, and put it back", sceneOut},
+	{"sticky", "clients keep their link; those of a dead one move, and stay", sceneSticky},
+	{"dns", "queries of the office are answered by the resolver of a well-chosen link", sceneDNS},
 	{"flood", "forge the sources of queries; nobody is measured beyond the budget, and clients are served", sceneFlood},
 }
 
