@@ -13,7 +13,7 @@ import (
 )
 
 // probeDNS asks the target one question, over UDP, and once more over TCP if
-// the answer was cut short. It passes on the expected rcode and, if an address
+// the answer was cut short; or as its [Transport] says. It passes on the expected rcode and, if an address
 // is expected, on an answer that holds it.
 func probeDNS(ctx context.Context, t *Task) Result {
 	query, rcode, err := t.question()
@@ -21,10 +21,7 @@ func probeDNS(ctx context.Context, t *Task) Result {
 		return t.failed(err)
 	}
 	start := time.Now()
-	reply, err := t.ask(ctx, "udp", query)
-	if err == nil && reply.Truncated {
-		reply, err = t.ask(ctx, "tcp", query)
-	}
+	reply, err := t.exchange(ctx, query)
 	if err != nil {
 		return t.failed(err)
 	}

@@ -52,6 +52,8 @@ type Task struct {
 	Pin    Pin            // the link it goes by
 	Probe  *config.Probe
 
+	Transport Transport // of kind dns
+
 	control  func(syscall.RawConn) error       // Options.Control, called besides Pin's; may be nil
 	readFile func(name string) ([]byte, error) // reads caFile
 }

@@ -19,18 +19,21 @@ type Plan struct {
 // Check is one probe of one target from one source, made once however many
 // refer to it.
 type Check struct {
-	// ID is probe/TARGET/PROBE; of a link's probes probe/TARGET@LINK/PROBE where
+	// ID is probe/TARGET/PROBE, of a DNS server that is asked over tcp, tls or
+	// https probe/tls:TARGET/PROBE; of a link's probes probe/TARGET@LINK/PROBE where
 	// the link has an interface or a mark, probe/TARGET@SOURCE/PROBE where it has
 	// a source address alone.
 	ID     status.ID
 	Target netip.AddrPort
 	Pin    Pin          // the link's; its source is the probe's own if that has one
 	Probe  config.Probe // its Pos is zero: moving a line changes no check
+
+	Transport Transport // of kind dns and a DNS server
 }
 
 // equal says whether two checks would do the same.
 func (c *Check) equal(o *Check) bool {
-	return c.ID == o.ID && c.Target == o.Target && c.Pin == o.Pin && reflect.DeepEqual(&c.Probe, &o.Probe)
+	return c.ID == o.ID && c.Target == o.Target && c.Pin == o.Pin && c.Transport == o.Transport && reflect.DeepEqual(&c.Probe, &o.Probe)
 }
 
 // sameQuestion says whether two checks ask the same of the same target, be it
@@ -48,34 +51,38 @@ type Verdict struct {
 	Probes  []Need // in the order of the configuration; none: not probed
 	AtLeast int    // how many of Probes must succeed; 0: all
 	Note    string // why there are no Probes
+	Missing bool   // what the row is of is not there: it is down; Note tells why
 }
 
 // Need is one probe of a verdict. It succeeds when all of its checks do: a
 // virtual server with two addresses is probed on each, and a client may be
-// given either.
+// given either. With Any one of them is enough.
 type Need struct {
 	Probe  string
 	Checks []status.ID
+	Any    bool
 }
 
 // Compile works out the plan of a model. It is pure. Links without a next hop of
 // their own are not probed: see [CompileOver].
 func Compile(m *config.Model) Plan {
-	return CompileOver(m, func(string) (netip.Addr, uint32) { return netip.Addr{}, 0 })
+	return CompileOver(m, func(string) (netip.Addr, uint32) { return netip.Addr{}, 0 }, nil)
 }
 
 // CompileOver works out the plan of a model. over gives what was learnt as the
 // next hop of a link that has none in the configuration, the zero Addr: nothing;
 // and the packet mark that leads over a link that has none there, 0: none does.
+// learnt gives the addresses of a DNS server that has them from its link; nil:
+// none is known.
 //
-// Rows: virtualServer/X, link/L and site/S always; pool/P/MEMBER only where
+// Rows: virtualServer/X, link/L, site/S and dnsServer/X always; pool/P/MEMBER only where
 // the member or its pool has probes, the member's own taking the place of the
 // pool's (semantics B.9). Members that are pools get none. A host name is
 // never resolved, so a CNAME member counts only probes with an address of
 // their own; without one it is not probed.
 //
 // A link's probes are pinned to it, and those with a link to theirs (T52).
-func CompileOver(m *config.Model, over func(link string) (nextHop netip.Addr, mark uint32)) Plan {
+func CompileOver(m *config.Model, over func(link string) (nextHop netip.Addr, mark uint32), learnt func(dnsServer string) []netip.Addr) Plan {
 	c := compiler{probes: map[string]*config.Probe{}, links: map[string]owner{}, checks: map[status.ID]bool{}}
 	for _, p := range m.Probes {
 		c.probes[p.Name] = p
@@ -97,6 +104,9 @@ func CompileOver(m *config.Model, over func(link string) (nextHop netip.Addr, ma
 	for _, s := range m.Sites {
 		c.add(owner{id: status.MakeID(status.KindSite, s.Name), probes: s.Probes, criteria: s.Criteria})
 	}
+	for _, s := range m.DNSServers {
+		c.server(s, learnt)
+	}
 	for _, p := range m.Pools {
 		for _, member := range p.Members {
 			c.member(p, member, servers)
@@ -112,8 +122,12 @@ type owner struct {
 	pin      Pin              // its source is for probes without one of their own
 	by       string           // names the pin in the names of checks; "": there is none
 	note     string           // why there may be no targets
+	missing  string           // why it is down without any probe; "": it is not
+	any      bool             // one of its targets is enough
 	probes   []string
 	criteria config.Criteria
+
+	transport Transport
 }
 
 // ownerOf gives a link as the owner of its row. Evidence gathered over one link
@@ -166,13 +180,17 @@ func (c *compiler) member(p *config.Pool, m *config.Member, servers map[string]*
 
 // add adds a verdict and those of its checks that are not in the plan yet.
 func (c *compiler) add(o owner) {
-	v := Verdict{ID: o.id, AtLeast: o.criteria.AtLeast, Note: "not probed"}
+	v := Verdict{ID: o.id, AtLeast: o.criteria.AtLeast, Note: cmp.Or(o.missing, "not probed"), Missing: o.missing != ""}
+	if v.Missing {
+		c.plan.Verdicts = append(c.plan.Verdicts, v)
+		return
+	}
 	for _, name := range o.probes {
 		p := c.probes[name]
 		if p == nil {
 			continue // Validate has refused it
 		}
-		need := Need{Probe: name}
+		need := Need{Probe: name, Any: o.any}
 		for _, target := range o.resolve(p) {
 			need.Checks = append(need.Checks, c.check(p, target, &o))
 		}
@@ -201,6 +219,12 @@ func (c *compiler) check(p *config.Probe, target netip.AddrPort, o *owner) statu
 	if pin.Device != "" && !p.Source.IsValid() && pin.Source.Is4() && target.Addr().Is6() {
 		pin.Source = netip.Addr{} // a router of IPv4 that was learnt by its IPv6 address (RFC 8950): the device is pin enough
 	}
+	var transport Transport
+	if p.Kind == "dns" {
+		if transport = o.transport; transport.Protocol != "" {
+			shown = transport.Protocol + ":" + shown // one address may be asked in several ways
+		}
+	}
 	if by != "" {
 		shown += "@" + by
 	}
@@ -209,7 +233,7 @@ func (c *compiler) check(p *config.Probe, target netip.AddrPort, o *owner) statu
 		c.checks[id] = true
 		def := *p
 		def.Pos = config.Pos{}
-		c.plan.Checks = append(c.plan.Checks, Check{ID: id, Target: target, Pin: pin, Probe: def})
+		c.plan.Checks = append(c.plan.Checks, Check{ID: id, Target: target, Pin: pin, Probe: def, Transport: transport})
 	}
 	return id
 }

@@ -171,7 +171,7 @@ func (p *Prober) try(ctx context.Context, c *Check) (result Result) {
 	if run == nil {
 		return Result{Void, fmt.Sprintf("kind %q is not one of %s", c.Probe.Kind, strings.Join(Kinds(), ", "))}
 	}
-	t := &Task{Target: c.Target, Pin: c.Pin, Probe: &c.Probe, readFile: p.opts.ReadFile}
+	t := &Task{Target: c.Target, Pin: c.Pin, Probe: &c.Probe, Transport: c.Transport, readFile: p.opts.ReadFile}
 	if control := p.opts.Control; control != nil {
 		t.control = func(raw syscall.RawConn) error { return control(c, raw) }
 	}

@@ -49,13 +49,17 @@ func (s score) health(want int) status.Health {
 }
 
 // combine gives the health of one probe from that of its checks: down if any
-// is down, up if all are up.
-func combine(checks []status.ID, of func(status.ID) finding) status.Health {
-	health := status.Up
-	for _, id := range checks {
+// is down, up if all are up; where any will do, up if any is up, down if all are
+// down.
+func (n *Need) combine(of func(status.ID) finding) status.Health {
+	decides, health := status.Down, status.Up
+	if n.Any {
+		decides, health = status.Up, status.Down
+	}
+	for _, id := range n.Checks {
 		switch of(id).health {
-		case status.Down:
-			return status.Down
+		case decides:
+			return decides
 		case status.Unknown:
 			health = status.Unknown
 		}
@@ -66,13 +70,16 @@ func combine(checks []status.ID, of func(status.ID) finding) status.Health {
 // judge makes the row of a verdict from the findings of its checks.
 func judge(v *Verdict, of func(status.ID) finding) status.Row {
 	row := status.Row{ID: v.ID, By: byProbe, Why: v.Note}
+	if v.Missing {
+		row.Health = status.Down
+	}
 	if len(v.Probes) == 0 {
 		return row
 	}
 	s := score{all: len(v.Probes)}
 	var since time.Time
 	for _, need := range v.Probes {
-		switch combine(need.Checks, of) {
+		switch need.combine(of) {
 		case status.Up:
 			s.up++
 		case status.Down:
@@ -116,7 +123,7 @@ func explain(v *Verdict, s score, of func(status.ID) finding) string {
 	}
 	id, others := trouble(v, of)
 	if id == "" && s.all == 1 {
-		id = v.Probes[0].Checks[0]
+		id = v.Probes[0].speaker(of)
 	}
 	if id != "" {
 		parts = append(parts, fmt.Sprintf("%s: %s", id, of(id).saw))
@@ -127,11 +134,26 @@ func explain(v *Verdict, s score, of func(status.ID) finding) string {
 	return strings.Join(parts, "; ")
 }
 
+// speaker gives the check whose evidence is told of a probe that is not in
+// trouble: the first, or the first that makes it so.
+func (n *Need) speaker(of func(status.ID) finding) status.ID {
+	for _, id := range n.Checks {
+		if n.Any && of(id).health == status.Up {
+			return id
+		}
+	}
+	return n.Checks[0]
+}
+
 // trouble finds the first check that is down, else the first that is unknown,
-// and counts the other checks that are down.
+// and counts the other checks that are down. A probe that any check makes good
+// is in no trouble.
 func trouble(v *Verdict, of func(status.ID) finding) (first status.ID, others int) {
 	var unknown status.ID
 	for _, need := range v.Probes {
+		if need.Any && need.combine(of) == status.Up {
+			continue
+		}
 		for _, id := range need.Checks {
 			switch h := of(id).health; {
 			case h == status.Down && first == "":
