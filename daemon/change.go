@@ -27,8 +27,9 @@ import (
 func (d *Daemon) use(b *Built) config.Errors {
 	d.markBy(b)
 	d.links.Want(b.Model.Links) // so that the rows of interfaces are there
-	d.wanting.Lock()            // and no plan of before comes after this one's
-	d.measureFor(b)             // before anybody is answered by it
+	d.learner.Want(b.Model)
+	d.wanting.Lock() // and no plan of before comes after this one's
+	d.measureFor(b)  // before anybody is answered by it
 	d.board.Still(func(t *status.Table) {
 		b.DNS.Ready(t, nil)
 		d.dns.Use(b.DNS)

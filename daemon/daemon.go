@@ -36,6 +36,7 @@ type Options struct {
 	Listen    []netip.AddrPort // with Zones: where DNS is served; empty: on the default address
 	State     string           // folder for what is kept over a restart; empty: nothing is kept
 	Socket    string           // path of the API's Unix socket; empty: no API
+	Learn     string           // folder where programs keep what interfaces were given; default /run
 	TrySocket bool             // serve without an API if the socket cannot be opened
 	Log       *slog.Logger
 
@@ -63,8 +64,11 @@ type Daemon struct {
 
 	gateway gateway
 	proxy   *dnsproxy.Proxy
-	marks   atomic.Pointer[outbound.Plan] // by which links are marked; nil: they are not
-	numbers map[string]uint16             // of links, as kept
+	learner *dnsproxy.Learner
+	// evidence holds the checks of each DNS server's addresses
+	evidence atomic.Pointer[map[string]map[netip.Addr][]status.ID]
+	marks    atomic.Pointer[outbound.Plan] // by which links are marked; nil: they are not
+	numbers  map[string]uint16             // of links, as kept
 
 	monitor monitorDoor // written before anybody can ask for a change
 
@@ -128,6 +132,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	d.markBy(built)
 	d.links.Want(built.Model.Links)
+	d.learner.Want(built.Model)
 	d.probeFor(built)
 	_ = d.use(built) // logged
 	d.restoreDistances()
@@ -145,6 +150,7 @@ func (d *Daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	g.Go(func() error { return d.proximity.Run(ctx) })
 	g.Go(func() error { return d.measurer.Run(ctx) })
 	g.Go(func() error { return d.proxy.Run(ctx) })
+	g.Go(func() error { return d.learner.Run(ctx) })
 	d.gateway.run(ctx, g.Go, d.plugged)
 	if err := d.openDoors(ctx, g); err != nil {
 		g.Go(func() error { return err })

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/portolan-lb/portolan/config"
@@ -12,7 +13,19 @@ import (
 // openProxy makes the transparent DNS proxy, which does nothing before a
 // configuration has one. The links are open already.
 func (d *Daemon) openProxy() {
-	d.proxy = dnsproxy.New(dnsproxy.Options{Rows: d.board.Table, Gauges: d.board.Gauges, Way: d.links.Pin, Log: d.log, Record: d.board.Record})
+	d.learner = dnsproxy.NewLearner(dnsproxy.LearnerOptions{Run: d.opts.Learn, Own: d.links.Own, Changed: d.moved, Record: d.board.Record})
+	d.proxy = dnsproxy.New(dnsproxy.Options{Rows: d.board.Table, Gauges: d.board.Gauges, Way: d.links.Pin, Log: d.log, Record: d.board.Record,
+		Addresses: d.learner.Addresses, Dead: d.dead})
+}
+
+// dead says whether the probes of an address of a DNS server fail.
+func (d *Daemon) dead(server string, a netip.Addr) bool {
+	all := d.evidence.Load()
+	if all == nil {
+		return false
+	}
+	t := d.board.Table()
+	return slices.ContainsFunc((*all)[server][a], func(id status.ID) bool { return t.Row(id).Health == status.Down })
 }
 
 // setProxy compiles the DNS proxy. before may be nil.

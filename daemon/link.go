@@ -35,7 +35,10 @@ func (d *Daemon) deadTime(link string) time.Duration {
 // probeFor has everything probed that a configuration asks for, over the links as
 // they stand. The links of b are wanted already.
 func (d *Daemon) probeFor(b *Built) {
-	d.prober.Want(probe.CompileOver(b.Model, d.way, nil))
+	plan := probe.CompileOver(b.Model, d.way, d.learner.Addresses)
+	d.prober.Want(plan)
+	servers := plan.Servers()
+	d.evidence.Store(&servers)
 }
 
 // way is the next hop of a link that was learnt, the zero Addr: none is known;

@@ -41,7 +41,7 @@ type LearnerOptions struct {
 // Sources, the first that has any address of a family counts for it:
 //
 //	report      told over the API, until its time is over
-//	hook        portolan/dns/IFACE: addresses; hooks of dhclient, pppd, NetworkManager and udhcpc
+//	hook        portolan-dns/IFACE: addresses; hooks of dhclient, pppd, NetworkManager and udhcpc
 //	networkd    systemd/netif/links/INDEX and leases/INDEX: DNS=
 //	resolved    systemd/resolve/netif/INDEX: SERVERS=
 //	resolvconf  resolvconf/interface/IFACE.PROGRAM: nameserver
@@ -245,7 +245,7 @@ func (l *Learner) sources(k *learning) (list []sourced) {
 	if told, ok := l.told[k.name]; ok {
 		add("report of "+told.by, told.list)
 	}
-	add("hook", plain(l.read("portolan/dns", k.iface)))
+	add("hook", plain(l.read("portolan-dns", k.iface)))
 	if index := l.opts.Index(k.iface); index > 0 {
 		n := strconv.Itoa(index)
 		add("networkd", keyed(l.read("systemd/netif/links", n), "DNS"))

@@ -1,6 +1,7 @@
 package dnsproxy
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"fmt"
 	"net/netip"
@@ -26,6 +27,8 @@ type Plan struct {
 	sticky  *sticky
 	passing *passing
 
+	domains map[[sha256.Size]byte]*Domains // sets of names of the rules
+
 	views map[string]uint32 // of pools as they are now, by what they are made of
 	last  uint32            // view that was given out last
 	taken map[string]*atomic.Uint64
@@ -41,7 +44,7 @@ func (p *Plan) Port() uint16 { return p.conf.Port }
 // from src. It has no effect; what runs on (what was learnt of servers,
 // counters, the cache, persistence) is taken over from before, which may be nil.
 func Compile(m *config.Model, src config.Source, before *Plan) (*Plan, error) {
-	p := &Plan{pools: map[string]*pool{}, needs: map[status.ID][]*pool{}, views: map[string]uint32{}, taken: map[string]*atomic.Uint64{}}
+	p := &Plan{domains: map[[sha256.Size]byte]*Domains{}, pools: map[string]*pool{}, needs: map[status.ID][]*pool{}, views: map[string]uint32{}, taken: map[string]*atomic.Uint64{}}
 	if before == nil {
 		before = &Plan{}
 	}
@@ -191,23 +194,22 @@ func (c *compiler) domains(r *rule, conf *config.DNSPolicy) error {
 	if len(conf.Domains) == 0 && conf.DomainFile == "" {
 		return nil
 	}
-	names := slices.Clone(conf.Domains)
+	var file []byte
 	if conf.DomainFile != "" {
-		text, err := c.src.ReadFile(conf.DomainFile)
-		if err != nil {
+		var err error
+		if file, err = c.src.ReadFile(conf.DomainFile); err != nil {
 			return fmt.Errorf("domainFile: %w", err)
 		}
-		for line := range strings.Lines(string(text)) {
-			line, _, _ = strings.Cut(line, "#")
-			if line = strings.TrimSpace(line); line != "" {
-				names = append(names, line)
-			}
+	}
+	key := domainsKey(conf.Domains, file)
+	set := c.before.domains[key]
+	if set == nil {
+		var err error
+		if set, err = newDomains(conf.Domains, file); err != nil {
+			return fmt.Errorf("domainFile %s: %w", c.src.Show(conf.DomainFile), err)
 		}
 	}
-	set, err := newSuffixes(names)
-	if err != nil {
-		return err
-	}
+	c.plan.domains[key] = set
 	r.domains = append(r.domains, set)
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -61,36 +60,6 @@ func (p *Plan) match(q *query, from int) int {
 		}
 	}
 	return len(p.rules) - 1
-}
-
-// suffixes is a set of names with all below them.
-type suffixes map[string]struct{}
-
-// Match asks for the name and each that it is below: at most 128 look-ups, of
-// however many names the set has.
-func (s suffixes) Match(name []byte) bool {
-	for at := 0; at < len(name); at += 1 + int(name[at]) {
-		if _, ok := s[string(name[at:])]; ok {
-			return true
-		}
-		if name[at] == 0 {
-			return false
-		}
-	}
-	return false
-}
-
-func newSuffixes(names []string) (suffixes, error) {
-	s := suffixes{}
-	var wire [maxName]byte
-	for _, n := range names {
-		end, err := dns.PackDomainName(dns.Fqdn(strings.ToLower(n)), wire[:], 0, nil, false)
-		if err != nil {
-			return nil, err
-		}
-		s[string(wire[:end])] = struct{}{}
-	}
-	return s, nil
 }
 
 // own makes the operator's own answer to a query.

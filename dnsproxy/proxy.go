@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,9 @@ type Options struct {
 	// Addresses gives the addresses of a server that has them from its link; none
 	// is no address now. It must not wait. May be nil where no server is auto.
 	Addresses func(server string) []netip.Addr
+	// Dead says whether probes of an address of a server fail: others of the
+	// server then go before it. It must not wait. May be nil.
+	Dead func(server string, a netip.Addr) bool
 
 	Log     *slog.Logger       // default: slog.Default()
 	Record  func(status.Event) // is told of what operators should know; may be nil
@@ -96,6 +100,14 @@ func (p *Proxy) input(client netip.Addr, draw uint64, now time.Time) pick.Input 
 	return in
 }
 
+// dead is 1 of an address that does not answer probes.
+func (p *Proxy) dead(s *server, a netip.AddrPort) int {
+	if p.opts.Dead(s.name, a.Addr()) {
+		return 1
+	}
+	return 0
+}
+
 // wayTo says how a server is reached now: over its link, to the n-th address
 // that the link can reach.
 func (p *Proxy) wayTo(s *server, n int) (way, bool) {
@@ -111,6 +123,10 @@ func (p *Proxy) wayTo(s *server, n int) (way, bool) {
 		for _, a := range p.opts.Addresses(s.name) {
 			addresses = append(addresses, netip.AddrPortFrom(a, s.port))
 		}
+	}
+	if len(addresses) > 1 && p.opts.Dead != nil {
+		addresses = slices.Clone(addresses)
+		slices.SortStableFunc(addresses, func(a, b netip.AddrPort) int { return p.dead(s, a) - p.dead(s, b) })
 	}
 	to, ok := reachable(addresses, pin, n)
 	return way{pin, to}, ok
