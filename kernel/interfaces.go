@@ -28,7 +28,21 @@ type Interface struct {
 	// next hop of IPv4 too (RFC 8950). A default route without a gateway leads to
 	// the other end of a point-to-point interface. The zero Addr: none.
 	NextHop4, NextHop6 netip.Addr
+
+	// Beyond is where table main leads over the interface through a router, by
+	// routes other than the default one; at most [mostBeyond].
+	Beyond []Beyond
 }
+
+// Beyond is a network behind a router.
+type Beyond struct {
+	To  netip.Prefix
+	Via netip.Addr
+}
+
+// mostBeyond bounds what is told of an interface: a table of the whole Internet
+// says nothing of who lives behind it.
+const mostBeyond = 4096
 
 // extMaskSkipStats has a list of interfaces without their counters.
 const extMaskSkipStats = 1 << 3
@@ -90,9 +104,19 @@ func (r *Reader) addresses(found map[int]*Interface) (peers map[int][]netip.Addr
 // nextHops adds the next hops of default routes.
 func (r *Reader) nextHops(found map[int]*Interface, peers map[int][]netip.Addr) error {
 	var routes []routeMessage
-	err := dump(r.sockets, unix.NETLINK_ROUTE, unix.RTM_GETROUTE, make([]byte, unix.SizeofRtMsg), unix.RTM_NEWROUTE, func() { routes = nil }, func(b []byte) {
+	start := func() {
+		routes = nil
+		for _, i := range found {
+			i.Beyond = nil
+		}
+	}
+	err := dump(r.sockets, unix.NETLINK_ROUTE, unix.RTM_GETROUTE, make([]byte, unix.SizeofRtMsg), unix.RTM_NEWROUTE, start, func(b []byte) {
 		if m, ok := parseRoute(b); ok {
 			routes = append(routes, m)
+		} else if to, way, ok := parseBeyond(b); ok {
+			if i := found[way.index]; i != nil && len(i.Beyond) < mostBeyond {
+				i.Beyond = append(i.Beyond, Beyond{to, way.gateway})
+			}
 		}
 	})
 	if err != nil {

@@ -216,6 +216,41 @@ func TestNextHops_Root(t *testing.T) {
 	w.hops("IPv6 of a line that is on", "eth1", "", "2001:db8::31")
 }
 
+// Networks behind routers are those of table main, whatever else there is.
+func TestBeyond_Root(t *testing.T) {
+	here, there := nettest.New(t), nettest.New(t)
+	here.Cable("lan0", there, "eth0")
+	here.IP("addr add 10.0.0.1/24 dev lan0")
+	here.IP("addr add fd00::1/64 dev lan0 nodad")
+	here.IP("route add 192.168.0.0/16 via 10.0.0.254")
+	here.IP("route add fd01::/48 via fd00::fe")
+	here.IP("route add 172.16.0.0/12 dev lan0")
+	here.IP("route add 198.18.0.0/15 via 10.0.0.9 table 77")
+	here.IP("route add unreachable 198.51.100.0/24")
+	here.IP("route add default via 10.0.0.253")
+	want := []Beyond{
+		{netip.MustParsePrefix("192.168.0.0/16"), netip.MustParseAddr("10.0.0.254")},
+		{netip.MustParsePrefix("fd01::/48"), netip.MustParseAddr("fd00::fe")},
+	}
+	here.Do(func() {
+		r, err := Open()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer r.Close()
+		list, err := r.Interfaces()
+		if err != nil {
+			t.Error(err)
+		}
+		for _, n := range list {
+			if n.Name == "lan0" && !slices.Equal(n.Beyond, want) {
+				t.Errorf("beyond lan0: %v, want %v", n.Beyond, want)
+			}
+		}
+	})
+}
+
 // A next hop object that changes takes the routes with it that use it.
 func TestNextHopObject_Root(t *testing.T) {
 	here, there := nettest.New(t), nettest.New(t)

@@ -203,6 +203,32 @@ func parseRoute(b []byte) (m routeMessage, ok bool) {
 	return m, len(m.hops) > 0 || m.object != 0 && !dead
 }
 
+// parseBeyond reads a route of table main to a network behind a router; of
+// several ways the first.
+func parseBeyond(b []byte) (to netip.Prefix, way hop, ok bool) {
+	if len(b) < unix.SizeofRtMsg || b[0] != unix.AF_INET && b[0] != unix.AF_INET6 || b[1] == 0 || b[3] != 0 || b[4] != unix.RT_TABLE_MAIN ||
+		b[7] != unix.RTN_UNICAST || native.Uint32(b[8:])&(unix.RTM_F_CLONED|unix.RTNH_F_DEAD) != 0 {
+		return to, way, false
+	}
+	for kind, v := range attributes(b[unix.SizeofRtMsg:]) {
+		switch kind {
+		case unix.RTA_DST:
+			to = netip.PrefixFrom(address(v), int(b[1]))
+		case unix.RTA_OIF:
+			way.index = int(int32(number(v)))
+		case unix.RTA_GATEWAY:
+			way.gateway = address(v)
+		case unix.RTA_VIA:
+			way.gateway = via(v)
+		case unix.RTA_MULTIPATH:
+			if hops := parseHops(v); len(hops) > 0 {
+				way = hops[0]
+			}
+		}
+	}
+	return to, way, to.IsValid() && way.index > 0 && way.gateway.IsValid()
+}
+
 // objectMessage is what we use of a struct nhmsg and its attributes: a next hop
 // object is one way, or a group of others.
 type objectMessage struct {

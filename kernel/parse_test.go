@@ -140,6 +140,9 @@ func FuzzMessages(f *testing.F) {
 				h.leadsTo("eth1", []netip.Addr{netip.MustParseAddr("192.0.2.1")})
 			}
 		}
+		if to, way, ok := parseBeyond(b); ok && (!to.IsValid() || to.Bits() == 0 || way.index <= 0 || !way.gateway.IsValid()) {
+			t.Errorf("%v by %+v", to, way)
+		}
 		if index, _, ok := parseStats(b); ok && index <= 0 {
 			t.Errorf("stats of %d", index)
 		}

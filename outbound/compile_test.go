@@ -1,6 +1,8 @@
 package outbound
 
 import (
+	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/portolan-lb/portolan/kernel"
@@ -30,6 +32,14 @@ func TestPath_NotBalanced(t *testing.T) {
 		if got := g.send(f); got != "forward" {
 			t.Errorf("%s: %s", f, got)
 		}
+	}
+	g.facts.Interfaces[0].Beyond = []kernel.Beyond{{To: netip.MustParsePrefix("192.168.0.0/16"), Via: netip.MustParseAddr("10.0.0.254")}}
+	if got := g.restate().send("10.0.0.5:1000 > 192.168.7.7:80/tcp"); got != "forward" {
+		t.Errorf("to the inside behind a router: %s", got)
+	}
+	want := kernel.Route{Table: 900, To: netip.MustParsePrefix("192.168.0.0/16"), Interface: "lan0", Via: netip.MustParseAddr("10.0.0.254")}
+	if !slices.Contains(g.Wishes(g.facts).Routes, want) {
+		t.Errorf("replies from an address of a link do not reach it: no %+v", want)
 	}
 	p := packetOf(t, "10.9.0.5:1000 > 8.8.8.8:80/tcp")
 	p.In = "dmz0"

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -70,6 +71,7 @@ type Outbound struct {
 	groups []*running
 	facts  Facts
 	next   time.Time        // when a class begins or ends by its times
+	again  time.Time        // when interfaces are looked at again
 	gone   map[uint16]ended // links that failed, and whose sessions are to be dealt with
 	ranked ranked
 	ticks  uint64
@@ -132,9 +134,10 @@ func (o *Outbound) Use(p *Plan, near *proximity.Plan) {
 	o.dropRows(before)
 	o.count.want(p.counts())
 	o.facts.Unavailable, o.facts.Lapsed = map[string]bool{}, map[string]bool{}
-	o.look()
-	o.tick(time.Now())
-	o.wish(time.Now())
+	now := time.Now()
+	o.look(now)
+	o.tick(now)
+	o.wish(now)
 }
 
 // stop takes everything back.
@@ -168,17 +171,45 @@ func (o *Outbound) dropRows(before map[string]*running) {
 	}
 }
 
-// look reads what interfaces and neighbours there are.
-func (o *Outbound) look() {
+// How often interfaces and neighbours are looked at though nobody said that they
+// moved: of networks behind routers of the inside, and of the Ethernet addresses of
+// routers, nobody does. Those count where links share an interface.
+const (
+	lookEvery  = 30 * time.Second
+	lookShared = 2 * time.Second
+)
+
+// look reads what interfaces and neighbours there are, and says whether that is
+// news.
+func (o *Outbound) look(now time.Time) (news bool) {
+	o.again = now.Add(lookEvery)
 	list, err := o.opts.Interfaces()
 	if err != nil { // what was known stands
 		o.opts.Log.Warn("interfaces cannot be read", "err", err)
-		return
+		return false
 	}
+	news = !reflect.DeepEqual(list, o.facts.Interfaces)
 	o.facts.Interfaces = list
-	if o.opts.Neighbours != nil {
-		o.facts.Neighbours = o.opts.Neighbours()
+	if o.opts.Neighbours == nil || !o.plan.shares() {
+		return news
 	}
+	o.again = now.Add(lookShared)
+	near := o.opts.Neighbours()
+	news = news || !slices.Equal(near, o.facts.Neighbours)
+	o.facts.Neighbours = near
+	return news
+}
+
+// shares says whether several links have the same interface.
+func (p *Plan) shares() bool {
+	seen := map[string]bool{}
+	for _, l := range p.links {
+		if seen[l.Interface] {
+			return true
+		}
+		seen[l.Interface] = true
+	}
+	return false
 }
 
 // wish says what Linux is to be like.
@@ -250,9 +281,8 @@ func (o *Outbound) turn(ctx context.Context) time.Duration {
 	}
 	now := time.Now()
 	restate := o.tick(now)
-	if o.moved.Swap(false) {
-		o.look()
-		restate = true
+	if o.moved.Swap(false) || !now.Before(o.again) {
+		restate = o.look(now) || restate
 	}
 	if !o.next.IsZero() && !now.Before(o.next) {
 		restate = true

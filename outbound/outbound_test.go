@@ -276,6 +276,12 @@ func TestRestated(t *testing.T) {
 		}
 		b.Moved()
 		b.look1()
+		if slices.Contains(b.notes, "want") {
+			t.Errorf("nothing moved, whatever was said: %v", b.notes)
+		}
+		b.nics = append(slices.Clone(b.nics), nic("lan1", "10.1.0.1/24"))
+		b.Moved()
+		b.look1()
 		if !slices.Contains(b.notes, "want") {
 			t.Errorf("interfaces moved: %v", b.notes)
 		}

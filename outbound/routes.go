@@ -13,7 +13,8 @@ import (
 // Tables of routes and priorities of the rules that lead to them, below those of
 // the administrator (10000 and more) and after that of the DNS proxy (500).
 //
-//	 900    -> table 900      networks of the inside: what carries a mark by mistake reaches them
+//	 900    -> table 900      networks of the inside, those behind a router too: what carries a mark by
+//	                          mistake reaches them, and so do replies from an address of a link
 //	1000+N  mark N -> 1000+N  the link's only way
 //	2000+N  from its address  the gateway's own replies and sockets bound to it
 const (
@@ -44,6 +45,9 @@ func (b *builder) routes(w *kernel.Wishes) {
 	for _, name := range b.plan.conf.Interfaces {
 		if n := b.nics[name]; n != nil {
 			b.connected(w, n, insideTable, seen)
+			for _, r := range n.Beyond {
+				w.Routes = append(w.Routes, kernel.Route{Table: insideTable, To: r.To, Interface: name, Via: r.Via})
+			}
 		}
 	}
 	own := map[netip.Addr]bool{}

@@ -61,6 +61,9 @@ func (b *builder) linkSets() {
 		for _, name := range b.plan.conf.Interfaces {
 			if n := b.nics[name]; n != nil {
 				prefixes = append(prefixes, n.Addresses...)
+				for _, r := range n.Beyond {
+					prefixes = append(prefixes, r.To)
+				}
 			}
 		}
 		b.ranges("exempt"+f.digit, f, rangesOf(f, prefixes...))
