@@ -3,6 +3,7 @@ package daemon
 import (
 	"time"
 
+	"github.com/portolan-lb/portolan/dnsproxy"
 	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/outbound"
 )
@@ -23,6 +24,9 @@ func (b *Built) Wishes() (list []OwnerWishes, err error) {
 			return nil, err
 		}
 		list = append(list, OwnerWishes{outbound.Owner, b.Outbound.Wishes(outbound.Facts{Now: now})})
+	}
+	if w := b.Proxy.Wishes(nil); w != nil {
+		list = append(list, OwnerWishes{dnsproxy.Owner, w})
 	}
 	return list, nil
 }

@@ -51,7 +51,9 @@ func (p *Plan) Wishes(interfaces []kernel.Interface) *kernel.Wishes {
 // interception writes the table: which packets come to the proxy.
 //
 //	prerouting   not from the inside, or no query ──────────────── accept
-//	             a query, UDP or TCP to port 53 ────────────────── queries
+//	             to port 53, UDP ───────────────────────────────── queries
+//	             to port 53, TCP ───────────────────────────────── connections
+//	connections  of TCP, that is on a link already ─────────────── accept
 //	queries      of a client that is excluded ──────────────────── accept
 //	             to an address that is given with all its bits ─── take
 //	             to another address of this machine (1.3.1) ────── accept
@@ -88,15 +90,17 @@ func (b *interception) table() {
 	b.chain("prerouting", &kernel.Hook{Type: "filter", Point: "prerouting", Priority: beforeLinks},
 		tells("only what comes from the inside", kernel.In{Key: kernel.InName, Set: "inside", Not: true}, kernel.Accept{}),
 		tells("queries over UDP", kernel.Is{Of: kernel.Protocol, To: []byte{unix.IPPROTO_UDP}}, toPort53(), kernel.Goto{Chain: "queries"}),
-		tells("queries over TCP", kernel.Is{Of: kernel.Protocol, To: []byte{unix.IPPROTO_TCP}}, toPort53(), kernel.Goto{Chain: "tcp"}))
-	b.chain("tcp", nil,
+		tells("queries over TCP", kernel.Is{Of: kernel.Protocol, To: []byte{unix.IPPROTO_TCP}}, toPort53(), kernel.Goto{Chain: "connections"}))
+	b.chain("connections", nil,
 		tells("a TCP connection that went over a link already stays there", kernel.Is{Of: kernel.Masked{Of: kernel.CtMark, Mask: kernel.Number(kernel.LinkMask)}, Op: kernel.NotEqual, To: kernel.Number(0)}, kernel.Accept{}),
 		tells("", kernel.Goto{Chain: "queries"}))
 	b.chain("queries", nil, b.queries()...)
 	var take []kernel.Rule
 	for _, f := range bothFamilies() {
-		take = append(take, tells("to the DNS proxy; without it the query goes on as it is", kernel.Is{Of: kernel.Family, To: []byte{f.number}},
-			kernel.TProxy{IPv6: f.six, Port: b.conf.Port}, kernel.SetMark{Mask: kernel.Intercepted, Bits: kernel.Intercepted}, kernel.Count{Name: "taken"}, kernel.Accept{}))
+		for _, protocol := range []byte{unix.IPPROTO_UDP, unix.IPPROTO_TCP} { // nft wants to see it beside tproxy
+			take = append(take, tells("to the DNS proxy; without it the query goes on as it is", kernel.Is{Of: kernel.Family, To: []byte{f.number}}, kernel.Is{Of: kernel.Protocol, To: []byte{protocol}},
+				kernel.TProxy{IPv6: f.six, Port: b.conf.Port}, kernel.SetMark{Mask: kernel.Intercepted, Bits: kernel.Intercepted}, kernel.Count{Name: "taken"}, kernel.Accept{}))
+		}
 	}
 	b.chain("take", nil, take...)
 }
