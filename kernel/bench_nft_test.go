@@ -71,7 +71,7 @@ func BenchmarkPrefixes_Root(b *testing.B) {
 	}
 }
 
-// A map of 50,000 single addresses.
+// A map of 50,000 single addresses, as large as proximity makes it.
 func BenchmarkMap_Root(b *testing.B) {
 	at := nettest.New(b)
 	k := stand(b, at)
@@ -79,7 +79,7 @@ func BenchmarkMap_Root(b *testing.B) {
 	for i := range list {
 		list[i].End = nil
 	}
-	t := benchTable("portolan_bench", Set{Name: "prox", Key: []Type{TypeAddr4}, Data: []Type{TypeNumber}, Elements: NewElements(list...)})
+	t := benchTable("portolan_bench", Set{Name: "prox", Key: []Type{TypeAddr4}, Data: []Type{TypeNumber}, Size: 1 << 16, Elements: NewElements(list...)})
 	for b.Loop() {
 		k.Want("bench", &Wishes{Tables: []Table{t}})
 		k.synced("bench")

@@ -3,7 +3,6 @@ package kernel
 import (
 	"bytes"
 	"fmt"
-	"slices"
 )
 
 // matchCells bounds the work of comparing two lists of rules.
@@ -70,12 +69,7 @@ func (pl *planner) sane(set *Set, all map[string]Element) map[string]Element {
 	for _, el := range all {
 		list = append(list, el)
 	}
-	slices.SortFunc(list, func(a, b Element) int {
-		if c := bytes.Compare(a.Key, b.Key); c != 0 {
-			return c
-		}
-		return bytes.Compare(a.last(), b.last())
-	})
+	list = inOrder(list, keysOf)
 	var last *Element
 	for i := range list {
 		if last != nil && bytes.Compare(list[i].Key, last.last()) <= 0 {

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -186,7 +187,7 @@ func dumpElements(s *socket, table string, set *Set) (all []Element, err error) 
 	w.text(unix.NFTA_SET_ELEM_LIST_SET, set.Name)
 	var raw []rawElement
 	err = s.ask(nft16(unix.NFT_MSG_GETSETELEM), unix.NLM_F_DUMP, w.b, func(_ uint16, b []byte) {
-		parseElements(b, func(el Element, end bool) {
+		parseElements(bytes.Clone(b), func(el Element, end bool) {
 			if set.Interval {
 				raw = append(raw, rawElement{el, end})
 			} else {

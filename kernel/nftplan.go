@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"bytes"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -252,6 +251,7 @@ func (pl *planner) changeElements(set *Set, have *setHave, what *todo) {
 		return
 	}
 	var gone, came []Element
+	var whole map[string]Element // all there is of a set that was empty
 	one := func(key string, want Element, is bool) {
 		is = is && (len(pl.left) == 0 || !pl.leftOut(object{kind: "element", name: set.Name + "\x00" + key}))
 		old, was := have.elements[key]
@@ -273,6 +273,9 @@ func (pl *planner) changeElements(set *Set, have *setHave, what *todo) {
 		for key, want := range wanted {
 			one(key, want, true)
 		}
+		if len(have.elements) == 0 && len(came) == len(wanted) {
+			whole = wanted
+		}
 		for key := range have.elements {
 			if _, is := wanted[key]; !is {
 				one(key, Element{}, false)
@@ -288,8 +291,9 @@ func (pl *planner) changeElements(set *Set, have *setHave, what *todo) {
 	pl.elementOps(newElements, unix.NFT_MSG_NEWSETELEM, set, came)
 	if len(gone)+len(came) > 0 {
 		pl.p.after(func() {
-			if len(have.elements) == 0 {
-				have.elements = make(map[string]Element, len(came))
+			if whole != nil {
+				have.elements = whole
+				return
 			}
 			for _, el := range gone {
 				delete(have.elements, el.id())
@@ -303,7 +307,7 @@ func (pl *planner) changeElements(set *Set, have *setHave, what *todo) {
 
 // elementOps writes the messages for elements, in the order of their keys.
 func (pl *planner) elementOps(phase int, kind uint16, set *Set, list []Element) {
-	slices.SortFunc(list, func(a, b Element) int { return bytes.Compare(a.Key, b.Key) })
+	list = inOrder(list, keysOf)
 	most, verb := elementsPerMessage, "add"
 	if pl.single[set.Name] {
 		most = 1

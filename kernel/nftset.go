@@ -2,7 +2,6 @@ package kernel
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -175,11 +174,24 @@ func (w *wire) element(s *Set, el Element, keysOnly bool) {
 	}
 }
 
+// elementSize is about how many octets an element takes in a message.
+func elementSize(s *Set) int {
+	size := 20 + widthOf(s.Key) + widthOf(s.Data)
+	if s.Verdicts {
+		size += 40
+	}
+	if s.Interval {
+		size += 24 + widthOf(s.Key)
+	}
+	return size
+}
+
 // wireElements writes the body of a message with elements.
 func wireElements(table string, s *Set, list []Element, keysOnly bool) []byte {
 	w := header(table, unix.NFTA_SET_ELEM_LIST_TABLE)
 	w.text(unix.NFTA_SET_ELEM_LIST_SET, s.Name)
 	at := w.open(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
+	w.b = slices.Grow(w.b, len(list)*elementSize(s))
 	for _, el := range list {
 		w.element(s, el, keysOnly)
 	}
@@ -188,7 +200,7 @@ func wireElements(table string, s *Set, list []Element, keysOnly bool) []byte {
 }
 
 // parseElements reads a message with elements as the kernel has them: those of
-// ranges are not joined yet.
+// ranges are not joined yet. Their keys and data stay parts of the message.
 func parseElements(b []byte, f func(el Element, rangeEnd bool)) {
 	if len(b) < nfgenSize {
 		return
@@ -231,7 +243,7 @@ func parseData(b []byte) (value []byte, verdict Step) {
 	for kind, v := range attributes(b) {
 		switch kind {
 		case unix.NFTA_DATA_VALUE:
-			value = bytes.Clone(v)
+			value = v
 		case unix.NFTA_DATA_VERDICT:
 			var code int32
 			var chain string
@@ -257,8 +269,11 @@ type rawElement struct {
 
 // joinRanges makes ranges of what the kernel keeps of them.
 func joinRanges(list []rawElement) (all []Element) {
-	slices.SortFunc(list, func(a, b rawElement) int {
-		return cmp.Or(bytes.Compare(a.Key, b.Key), endFirst(a, b))
+	list = inOrder(list, func(el *rawElement) (key, last []byte) {
+		if el.end {
+			return el.Key, nil // before a range that begins there
+		}
+		return el.Key, []byte{1}
 	})
 	for i, el := range list {
 		if el.end {
@@ -274,16 +289,6 @@ func joinRanges(list []rawElement) (all []Element) {
 		all = append(all, el.Element)
 	}
 	return all
-}
-
-func endFirst(a, b rawElement) int {
-	switch {
-	case a.end == b.end:
-		return 0
-	case a.end:
-		return -1
-	}
-	return 1
 }
 
 // normal gives an element as it is read back, so that both compare.

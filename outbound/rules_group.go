@@ -1,6 +1,7 @@
 package outbound
 
 import (
+	"math/bits"
 	"slices"
 
 	"github.com/portolan-lb/portolan/config"
@@ -45,7 +46,7 @@ func (b *builder) variant(v *Variant) {
 		}
 	}
 	number := []kernel.Type{kernel.TypeNumber}
-	b.set(kernel.Set{Name: "slots_" + v.word, Key: number, Data: number, Elements: v.slots})
+	b.set(kernel.Set{Name: "slots_" + v.word, Key: number, Data: number, Size: len(Slots{}), Elements: v.slots})
 	b.set(kernel.Set{Name: "avail_" + v.word, Key: number, Verdicts: true, Elements: v.avail})
 	if v.bounded(b) {
 		b.set(kernel.Set{Name: "next_" + v.word, Key: number, Data: number, Elements: v.next})
@@ -78,7 +79,7 @@ func (b *builder) nearest(v *Variant, found kernel.Rule) (rules []kernel.Rule) {
 	for _, f := range families() {
 		b.set(kernel.Set{Name: "prox_want" + f.digit, Key: []kernel.Type{f.addr}, Data: []kernel.Type{f.addr}, Dynamic: true, Timeout: wantedFor, Size: wantedMost})
 		b.roles["set prox"+f.digit] = flow.Role{Kind: flow.Proximity}
-		b.set(kernel.Set{Name: "prox" + f.digit, Key: []kernel.Type{f.addr}, Data: number, Elements: b.plan.ranks[f.index]})
+		b.set(kernel.Set{Name: "prox" + f.digit, Key: []kernel.Type{f.addr}, Data: number, Size: b.plan.ranksMost(f), Elements: b.plan.ranks[f.index]})
 		rules = append(rules, rule("the distance of the network is asked for", kernel.Change{How: kernel.Put, Set: "prox_want" + f.digit, Key: network(f), Data: f.dest}))
 	}
 	for place, tell := range []string{"proximity: the nearest link", "proximity: the second nearest", "proximity: the third nearest"} {
@@ -92,6 +93,13 @@ func (b *builder) nearest(v *Variant, found kernel.Rule) (rules []kernel.Rule) {
 		rules = append(rules, found)
 	}
 	return rules
+}
+
+// ranksMost is the size of the map of one family's ranks. To a map whose size is
+// known Linux gives room at once: 50,000 elements go in twice as fast as into one
+// that grows. It changes seldom, as it cannot be changed without a new map.
+func (p *Plan) ranksMost(f family) int {
+	return 1 << bits.Len(uint(max(p.model.Proximity.MaxEntries, p.ranks[f.index].Len())))
 }
 
 // draw writes the rules of the algorithm: a slot is drawn, and the link that
