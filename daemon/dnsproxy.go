@@ -66,8 +66,8 @@ func (d *Daemon) intercept(b *Built) {
 	g.wishing.Lock()
 	defer g.wishing.Unlock()
 	if touched := b.Proxy.Touched(there); g.proxied != b.Proxy || !slices.Equal(g.touched, touched) {
-		g.proxied, g.touched = b.Proxy, touched
-		g.kernel.Want(dnsproxy.Owner, b.Proxy.Wishes(there))
+		g.proxied, g.touched, g.taking = b.Proxy, touched, b.Proxy.Wishes(there)
+		g.kernel.Want(dnsproxy.Owner, g.taking)
 	}
 }
 

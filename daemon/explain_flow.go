@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/portolan-lb/portolan/api"
+	"github.com/portolan-lb/portolan/dnsproxy"
 	"github.com/portolan-lb/portolan/flow"
 	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/outbound"
@@ -20,7 +21,10 @@ func (d *Daemon) ExplainFlow(ctx context.Context, q flow.Question) (*flow.Explan
 	if d.gateway.outbound == nil {
 		return nil, notBalanced()
 	}
-	e, err := d.gateway.outbound.Explain(ctx, q)
+	d.gateway.wishing.Lock()
+	proxy := flow.Part{Wishes: d.gateway.taking, Names: dnsproxy.Names()}
+	d.gateway.wishing.Unlock()
+	e, err := d.gateway.outbound.Explain(ctx, q, proxy)
 	if err == nil && e == nil {
 		err = notBalanced()
 	}
@@ -49,5 +53,6 @@ func (b *Built) ExplainFlow(q flow.Question) (*flow.Explanation, error) {
 			break
 		}
 	}
-	return outbound.Offline(b.Outbound, b.Rows(), interfaces, time.Now(), q)
+	proxy := flow.Part{Wishes: b.Proxy.Wishes(interfaces), Names: dnsproxy.Names()}
+	return outbound.Offline(b.Outbound, b.Rows(), interfaces, time.Now(), q, proxy)
 }

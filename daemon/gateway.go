@@ -24,9 +24,10 @@ type gateway struct {
 	outbound  *outbound.Outbound
 	closed    error // why there is no kernel
 
-	wishing sync.Mutex     // of the two below
+	wishing sync.Mutex     // of what is below
 	proxied *dnsproxy.Plan // whose wishes were stated last
 	touched []string       // the interfaces that they were for
+	taking  *kernel.Wishes // and they themselves
 }
 
 // openGateway opens the doors through which Linux is changed. Nothing is changed
@@ -61,7 +62,7 @@ func (d *Daemon) openGateway() (closeAll func()) {
 	}
 	g.outbound = outbound.New(outbound.Options{
 		Board: d.board, Kernel: g.kernel, Sessions: g.conntrack, Log: d.log,
-		Interfaces: g.reader.Interfaces, Neighbours: g.neighbours,
+		Interfaces: g.reader.Interfaces, Neighbours: g.neighbours, Lookup: g.reader.Lookup,
 		Count: func() (outbound.Counter, error) { return kernel.OpenLive(kernel.LinkMask) },
 	})
 	return closeAll

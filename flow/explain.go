@@ -50,7 +50,8 @@ type Way struct {
 	End     string  `json:"end"`  // passed, dropped or refused
 	By      string  `json:"by,omitempty"`
 
-	Source    string     `json:"source"` // the address that the other side sees
+	Socket    uint16     `json:"socket,omitempty"` // the port of the transparent socket that takes it
+	Source    string     `json:"source"`           // the address that the other side sees
 	NAT       string     `json:"nat,omitempty"`
 	Route     string     `json:"route,omitempty"` // in words
 	Table     int        `json:"table,omitempty"`
@@ -106,16 +107,6 @@ func Explain(w *kernel.World, q Question, session *kernel.Session, names ...Name
 	return x.to, nil
 }
 
-// Of says whether a session is that of the question, in either direction. A
-// client's port that was not told may be any.
-func (q Question) Of(s *kernel.Session) bool {
-	is := func(t *kernel.Tuple) bool {
-		return t.Protocol == q.Protocol && t.Destination.Addr() == q.To.Addr() && t.Source.Addr() == q.From.Addr() &&
-			(!kernel.HasPorts(q.Protocol) || t.Destination.Port() == q.To.Port() && (q.Assumed || t.Source.Port() == q.From.Port()))
-	}
-	return is(&s.Original) || is(&s.Reply)
-}
-
 type explaining struct {
 	world *kernel.World
 	names owners
@@ -126,12 +117,22 @@ type explaining struct {
 func (x *explaining) session(p *kernel.Packet, s *kernel.Session) {
 	p.Ct = kernel.CtInfo{State: kernel.CtEstablished, Mark: s.Mark, Status: s.Status}
 	p.Ct.Reply = s.Reply.Source == x.to.Question.From && s.Reply.Destination == x.to.Question.To
+	if s.Status&kernel.StatusSeenReply == 0 && !p.Ct.Reply { // as the kernel has it
+		p.Ct.State = kernel.CtNew
+		if s.Child {
+			p.Ct.State = kernel.CtRelated
+		}
+	}
 	if p.TCPFlags != 0 {
 		p.TCPFlags = 16 // ACK
 	}
+	source := s.Reply.Destination
+	if p.Ct.Reply {
+		source = s.Original.Destination
+	}
 	x.to.Session = &Session{
 		Link: x.names.link(s.Mark & kernel.LinkMask), Mark: s.Mark, State: s.State,
-		Source: s.Reply.Destination, Left: s.Timeout,
+		Source: source, Left: s.Timeout,
 		Inbound: s.Mark&kernel.Inbound != 0, Placed: s.Mark&kernel.Placed != 0, Child: s.Child,
 	}
 }

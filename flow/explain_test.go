@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/pick"
 )
@@ -129,7 +131,7 @@ func names() Names {
 func TestExplainText(t *testing.T) {
 	session := &kernel.Session{
 		Original: tuple("10.0.0.5:40000", "8.8.8.8:443"), Reply: tuple("8.8.8.8:443", "192.0.2.77:61000"),
-		Mark: 1 | kernel.Placed, State: "ESTABLISHED", Timeout: 90 * time.Second,
+		Mark: 1 | kernel.Placed, Status: kernel.StatusSeenReply, State: "ESTABLISHED", Timeout: 90 * time.Second,
 	}
 	for _, c := range []struct {
 		name, from, to string
@@ -203,22 +205,22 @@ func TestExplainShares(t *testing.T) {
 	}
 }
 
-func TestOf(t *testing.T) {
-	s := &kernel.Session{Original: tuple("10.0.0.5:40000", "8.8.8.8:443"), Reply: tuple("8.8.8.8:443", "192.0.2.1:61000")}
+// The filter of sessions takes what the client began, from any port of it.
+func TestSessions(t *testing.T) {
 	for _, c := range []struct {
-		from, to string
-		want     bool
-	}{
-		{"10.0.0.5:40000", "8.8.8.8:443", true}, {"10.0.0.5:40001", "8.8.8.8:443", false}, {"10.0.0.5", "8.8.8.8:443", true},
-		{"10.0.0.5", "8.8.8.8:80", false}, {"10.0.0.5:40000", "8.8.8.8:443/udp", false}, {"10.0.0.6", "8.8.8.8:443", false},
-		{"8.8.8.8:443", "192.0.2.1:61000", true}, {"8.8.8.8:443", "10.0.0.5:40000", false},
-	} {
-		q, err := Parse(c.from, c.to, "lan0")
+		to   string
+		port uint16
+	}{{"8.8.8.8:443", 443}, {"8.8.8.8/icmp", 0}} {
+		q, err := Parse("10.0.0.5", c.to, "lan0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := q.Of(s); got != c.want {
-			t.Errorf("%s: %v", q, got)
+		f := q.Sessions()
+		if f.Port != c.port || f.Protocol != q.Protocol || f.Family != unix.AF_INET || f.Source.String() != "10.0.0.5/32" || f.Destination.String() != "8.8.8.8/32" {
+			t.Errorf("%s: %+v", q, f)
 		}
+	}
+	if q, err := Parse("fd00::5", "2001:db8::1", "lan0"); err != nil || q.Sessions().Family != unix.AF_INET6 {
+		t.Errorf("%+v, %v", q, err)
 	}
 }

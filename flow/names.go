@@ -3,6 +3,7 @@ package flow
 import (
 	"net/netip"
 
+	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/pick"
 )
 
@@ -18,6 +19,7 @@ const (
 	VirtualServer = "virtualServer" // its chain, or the chain that chooses among them
 	Policy        = "policy"
 	LinkGroup     = "linkGroup"
+	DNSProxy      = "dnsProxy"    // queries are brought to the transparent DNS proxy
 	Link          = "link"        // the chain that commits to a link
 	Persistence   = "persistence" // a map of clients to links
 	Proximity     = "proximity"   // a map of destinations to up to three links
@@ -31,6 +33,12 @@ type Names struct {
 	Set    func(table, set string) Role
 	Group  func(name string) *Group                 // how a link group stands
 	Source func(iface string, ipv6 bool) netip.Addr // what masquerading over an interface gives
+}
+
+// Part is what one owner has in the kernel, and what he knows of it.
+type Part struct {
+	Wishes *kernel.Wishes // nil: nothing
+	Names  Names
 }
 
 // Group tells how a link group stands that a connection came to.

@@ -130,6 +130,19 @@ func (q Question) Packet() kernel.Packet {
 	return p
 }
 
+// Sessions is the filter of the sessions between the two that the client began,
+// whichever port it has.
+func (q Question) Sessions() kernel.SessionFilter {
+	f := kernel.SessionFilter{
+		Family: unix.AF_INET, Protocol: q.Protocol, Port: q.To.Port(),
+		Source: netip.PrefixFrom(q.From.Addr(), q.From.Addr().BitLen()), Destination: netip.PrefixFrom(q.To.Addr(), q.To.Addr().BitLen()),
+	}
+	if q.To.Addr().Is6() {
+		f.Family = unix.AF_INET6
+	}
+	return f
+}
+
 // FromText and ToText write the ends as [Parse] reads them.
 func (q Question) FromText() string {
 	if q.Assumed || q.From.Port() == 0 {

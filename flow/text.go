@@ -130,6 +130,8 @@ func (w Way) words() (words []string) {
 	switch {
 	case w.End == kernel.Dropped.String():
 		return []string{"dropped"}
+	case w.Socket != 0:
+		return []string{w.Route}
 	case w.Link != "":
 		words = append(words, "link "+w.Link)
 	default:

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/portolan-lb/portolan/kernel"
 )
 
@@ -98,6 +100,9 @@ func (x *explaining) ender(w *kernel.Way) string {
 	if w.End != kernel.Passed {
 		h = w.Hooks[len(w.Hooks)-1]
 	}
+	if h.Socket != nil {
+		return socketRule(h)
+	}
 	last := ""
 	for i := len(h.Visits) - 1; i >= 0; i-- {
 		v := &h.Visits[i]
@@ -117,12 +122,27 @@ func (x *explaining) ender(w *kernel.Way) string {
 	return last
 }
 
+// socketRule is the rule that gave a packet to a transparent socket.
+func socketRule(h kernel.Passage) (tell string) {
+	for i := range h.Visits {
+		for _, s := range h.Visits[i].Did {
+			if _, is := s.(kernel.TProxy); is {
+				tell = h.Visits[i].Tell
+			}
+		}
+	}
+	return tell
+}
+
 func (x *explaining) routed(way *Way, w *kernel.Way) {
 	r := w.Routed
 	switch {
 	case r == nil:
 	case !r.Found:
 		way.Route = "by the machine's own routing tables"
+	case r.Local() && w.Hooks[0].Socket != nil:
+		way.Socket = w.Hooks[0].Socket.Port
+		way.Route = fmt.Sprintf("to the transparent socket of port %d", way.Socket)
 	case r.Local():
 		way.Route, way.Interface = "to this machine", r.Route.Interface
 	default:
@@ -132,12 +152,17 @@ func (x *explaining) routed(way *Way, w *kernel.Way) {
 }
 
 func routeText(r *kernel.Routed) string {
-	text := fmt.Sprintf("table %d", r.Route.Table)
-	if r.Rule.Table != 0 {
-		text = fmt.Sprintf("ip rule %d, table %d", r.Rule.Priority, r.Route.Table)
+	ours := r.Rule.Table != 0
+	text := "by the machine's own " + tableName(r.Route.Table)
+	if ours {
+		text = fmt.Sprintf("ip rule %d, %s", r.Rule.Priority, tableName(r.Route.Table))
 	}
-	if r.Route.Kind == kernel.Unreachable {
+	switch {
+	case r.Route.Kind != kernel.Unreachable:
+	case ours:
 		return text + ": unreachable, the link has no route"
+	default:
+		return "by the machine's own routing tables: unreachable"
 	}
 	if r.Route.Via.IsValid() {
 		text += ": via " + r.Route.Via.String()
@@ -145,6 +170,17 @@ func routeText(r *kernel.Routed) string {
 		text += ": directly"
 	}
 	return text + " dev " + r.Route.Interface
+}
+
+// tableName is what the ip program calls a table if it has no names for others.
+func tableName(number int) string {
+	switch number {
+	case unix.RT_TABLE_MAIN:
+		return "table main"
+	case unix.RT_TABLE_DEFAULT:
+		return "table default"
+	}
+	return fmt.Sprintf("table %d", number)
 }
 
 func (x *explaining) translated(way *Way, w *kernel.Way) {

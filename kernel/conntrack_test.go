@@ -183,3 +183,53 @@ func TestDeleteSessions_Root(t *testing.T) {
 	}
 	left("of both families", 0, 0, 4999)
 }
+
+// One session is found by its tuple, in either direction; those between two
+// addresses are listed by the kernel's filter.
+func TestFindSession_Root(t *testing.T) {
+	s := tracked(t)
+	c := openConntrack(t, s)
+	flows(t, s, port("127.0.0.1:10000"), 100)
+	flows(t, s, port("127.0.0.3:10000"), 5)
+	flows(t, s, port("[::1]:10000"), 20)
+	for _, one := range []Session{sessions(t, c, SessionFilter{Port: 10042})[0], sessions(t, c, SessionFilter{Port: 10003, Family: unix.AF_INET6})[0]} {
+		for name, tuple := range map[string]Tuple{"original": one.Original, "reply": one.Reply} {
+			got, found, err := c.Find(tuple)
+			if err != nil || !found || got.ID != one.ID || got.Original != one.Original || got.Mark != 1 {
+				t.Errorf("%s: %+v %v %v, want %+v", name, got, found, err, one)
+			}
+		}
+	}
+	for _, none := range []Tuple{
+		{unix.IPPROTO_UDP, port("127.0.0.1:1"), port("127.0.0.1:2"), 0, 0, 0},
+		{unix.IPPROTO_TCP, port("[::1]:1"), port("[::1]:10003"), 0, 0, 0},
+	} {
+		if got, found, err := c.Find(none); found || err != nil {
+			t.Errorf("%+v: %+v %v %v", none, got, found, err)
+		}
+	}
+	whole := netip.MustParsePrefix
+	for _, f := range []struct {
+		filter SessionFilter
+		want   int
+	}{
+		{SessionFilter{Family: unix.AF_INET, Source: whole("127.0.0.1/32"), Destination: whole("127.0.0.3/32")}, 5},
+		{SessionFilter{Family: unix.AF_INET, Source: whole("127.0.0.1/32"), Destination: whole("127.0.0.3/32"), Port: 10002, Protocol: unix.IPPROTO_UDP}, 1},
+		{SessionFilter{Family: unix.AF_INET, Source: whole("127.0.0.3/32"), Destination: whole("127.0.0.3/32")}, 0},
+		{SessionFilter{Family: unix.AF_INET6, Source: whole("::1/128"), Destination: whole("::1/128")}, 20},
+		{SessionFilter{Family: unix.AF_INET6, Source: whole("127.0.0.1/32"), Destination: whole("127.0.0.3/32")}, 0},
+	} {
+		if got := sessions(t, c, f.filter); len(got) != f.want {
+			t.Errorf("%+v: %d sessions, want %d", f.filter, len(got), f.want)
+		}
+		sent := 0 // by the kernel, before we look again
+		err := c.socket.ask(ctGet, unix.NLM_F_DUMP, f.filter.header(), func(kind uint16, _ []byte) {
+			if kind == ctNew {
+				sent++
+			}
+		})
+		if err != nil || f.want > 1 && f.filter.Family == unix.AF_INET && sent != f.want {
+			t.Errorf("%+v: the kernel sends %d sessions, %v", f.filter, sent, err)
+		}
+	}
+}

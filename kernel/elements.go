@@ -77,6 +77,11 @@ func (e *Elements) Replace(list []Element) {
 	}
 }
 
+// Clone gives elements that go their own way from now on.
+func (e *Elements) Clone() *Elements {
+	return &Elements{all: e.snapshot(), dirty: map[string]struct{}{}}
+}
+
 // Len is how many there are; 0 of nil.
 func (e *Elements) Len() int {
 	if e == nil {

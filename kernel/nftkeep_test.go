@@ -133,6 +133,16 @@ func TestDynamicKeepsContent_Root(t *testing.T) {
 			t.Errorf("%s lives %v of %v", showAddr(el.Key), el.Expires, el.Timeout)
 		}
 	}
+	one, found, err := k.Element(table.Name, "g1_src4", addr("192.0.2.9"))
+	if err != nil || !found || showNumber(one.Data) != "0x3" || one.Timeout != time.Hour || one.Expires <= 0 || one.Expires > time.Hour {
+		t.Errorf("one element: %+v %v %v", one, found, err)
+	}
+	if el, found, err := k.Element(table.Name, "g1_src4", addr("192.0.2.77")); found || err != nil {
+		t.Errorf("an element that is not there: %+v %v", el, err)
+	}
+	if _, _, err := k.Element(table.Name, "nothing", addr("192.0.2.9")); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("an element of a set that is not there: %v", err)
+	}
 	if err := k.Delete(table.Name, "g1_src4", addr("192.0.2.9"), addr("192.0.2.77")); err != nil {
 		t.Error(err)
 	}

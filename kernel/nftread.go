@@ -36,6 +36,22 @@ func (n *nft) elements(table, name string) ([]Element, error) {
 	return dumpElements(n.asks, table, &have.sets[name].set)
 }
 
+// Element gives the element of a key as it is in Linux now; found is false if
+// there is none. It asks for that one alone.
+func (n *nft) Element(table, set string, key []byte) (el Element, found bool, err error) {
+	question := wireElements(table, &Set{Name: set}, []Element{{Key: key}}, true)
+	err = n.asks.ask(nft16(unix.NFT_MSG_GETSETELEM), unix.NLM_F_ACK, question, func(_ uint16, b []byte) {
+		parseElements(b, func(got Element, _ bool) { el, found = got, true })
+	})
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return Element{}, false, n.setThere(table, set)
+	case err != nil:
+		return Element{}, false, fmt.Errorf("set %s of table %s: %w", set, table, err)
+	}
+	return el, found, nil
+}
+
 // Delete removes elements of a dynamic set by their keys. It is no error if
 // there are none: they may have expired just now.
 func (n *nft) Delete(table, set string, keys ...[]byte) error {

@@ -61,7 +61,15 @@ func (r *Route) check() error {
 // parseRoad reads a struct rtmsg and its attributes. It is not ok with routes
 // that are made for each packet, and other families.
 func parseRoad(b []byte) (r road, ok bool) {
-	if len(b) < unix.SizeofRtMsg || b[0] != unix.AF_INET && b[0] != unix.AF_INET6 || native.Uint32(b[8:])&unix.RTM_F_CLONED != 0 {
+	if len(b) >= unix.SizeofRtMsg && native.Uint32(b[8:])&unix.RTM_F_CLONED != 0 {
+		return r, false
+	}
+	return parseAnyRoad(b)
+}
+
+// parseAnyRoad is parseRoad for routes that are made for a packet, too.
+func parseAnyRoad(b []byte) (r road, ok bool) {
+	if len(b) < unix.SizeofRtMsg || b[0] != unix.AF_INET && b[0] != unix.AF_INET6 {
 		return r, false
 	}
 	r.at = place{v6: b[0] == unix.AF_INET6, table: uint32(b[4])}

@@ -63,10 +63,16 @@ const (
 	ctaTupleMaster    = 14
 	ctaZone           = 18
 	ctaMarkMask       = 21
+	ctaFilter         = 25
 
 	ctaTupleIP       = 1
 	ctaTupleProtocol = 2
 	ctaTupleZone     = 3
+
+	ctaFilterOriginal    = 1 // bits of what a filter goes by, in each direction
+	ctaFilterReply       = 2
+	ctaFilterSource      = 1 << 0
+	ctaFilterDestination = 1 << 1
 
 	ctaIP4Source      = 1
 	ctaIP4Destination = 2
@@ -236,13 +242,17 @@ func parseState(b []byte) string {
 	return ""
 }
 
-// bytes writes a tuple as the kernel wants it to find a session.
-func (t *Tuple) bytes() []byte {
+// ip writes the addresses of a tuple.
+func (t *Tuple) ip() []byte {
 	source, destination := uint16(ctaIP4Source), uint16(ctaIP4Destination)
 	if t.Source.Addr().Is6() {
 		source, destination = ctaIP6Source, ctaIP6Destination
 	}
-	ip := append(attribute(source, t.Source.Addr().AsSlice()), attribute(destination, t.Destination.Addr().AsSlice())...)
+	return append(attribute(source, t.Source.Addr().AsSlice()), attribute(destination, t.Destination.Addr().AsSlice())...)
+}
+
+// bytes writes a tuple as the kernel wants it to find a session.
+func (t *Tuple) bytes() []byte {
 	protocol := attribute(ctaProtocolNumber, []byte{t.Protocol})
 	switch t.Protocol {
 	case unix.IPPROTO_ICMP:
@@ -253,7 +263,7 @@ func (t *Tuple) bytes() []byte {
 		protocol = append(protocol, attribute(ctaSourcePort, big16(t.Source.Port()))...)
 		protocol = append(protocol, attribute(ctaDestinationPort, big16(t.Destination.Port()))...)
 	}
-	return append(nested(ctaTupleIP, ip), nested(ctaTupleProtocol, protocol)...)
+	return append(nested(ctaTupleIP, t.ip()), nested(ctaTupleProtocol, protocol)...)
 }
 
 func (t *Tuple) icmp(b []byte, id, kind, code uint16) []byte {

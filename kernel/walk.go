@@ -256,7 +256,11 @@ func (k *walker) look(s *liveSet, v Value, key []byte) *liveElement {
 		k.fail("set %s has keys of %d octets, not of %d", s.Name, want, len(key))
 		return nil
 	}
-	l := k.world.get(k.table, s, key)
+	l, err := k.world.get(k.table, s, key)
+	if err != nil {
+		k.err = err
+		return nil
+	}
 	note := Look{Set: s.Name, Key: key, Text: tellOctets(v, key)}
 	if l != nil {
 		el := l.Element

@@ -216,7 +216,9 @@ func (k *walker) change(s Change) bool {
 		return false
 	}
 	if s.How == Remove {
-		k.world.remove(k.table, set, key)
+		if old != nil {
+			k.world.remove(k.table, set, key)
+		}
 		return k.did(s)
 	}
 	life := s.Timeout

@@ -114,9 +114,9 @@ func (k *walker) key(v Value, set *liveSet) ([]byte, bool) {
 		return k.value(v)
 	}
 	return k.draw(of, func(n uint32) string {
-		l := k.world.get(k.table, set, Number(n))
+		l, err := k.world.get(k.table, set, Number(n))
 		switch {
-		case l == nil:
+		case err != nil || l == nil: // the look that follows errs, too
 			return ""
 		case l.Verdict != nil:
 			return "verdict " + Tell(l.Verdict)

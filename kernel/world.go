@@ -22,6 +22,9 @@ type World struct {
 	// Read gives the elements of a dynamic set as they are, as
 	// [Kernel.Elements] does. Nil: as wished, without what packets wrote.
 	Read func(table, set string) ([]Element, error)
+	// Find gives one element of a dynamic set as it is, as [Kernel.Element] does,
+	// and goes before Read. Such a set is taken as not full.
+	Find func(table, set string, key []byte) (Element, bool, error)
 	// AddressType gives the type of an address, as Field DestType. Nil: by its
 	// looks. See [AddressTypes].
 	AddressType func(netip.Addr) uint32
@@ -117,6 +120,7 @@ func (w *World) set(t *Table, name string) (*liveSet, error) {
 
 func (w *World) load(t *Table, s *liveSet) error {
 	switch {
+	case s.Dynamic && w.Find != nil:
 	case s.Dynamic:
 		list, err := w.read(t.Name, s.Set)
 		if err != nil {
@@ -162,27 +166,37 @@ func (w *World) born(s *Set, el Element) *liveElement {
 }
 
 // get looks a key up; nil: there is none.
-func (w *World) get(t *Table, s *liveSet, key []byte) *liveElement {
+func (w *World) get(t *Table, s *liveSet, key []byte) (*liveElement, error) {
 	l, ok := w.written[setName{t.Name, s.Name}][string(key)]
 	if !ok {
-		l = w.found(s, key)
+		var err error
+		if l, err = w.found(t, s, key); err != nil {
+			return nil, fmt.Errorf("reading set %s of table %s: %w", s.Name, t.Name, err)
+		}
 	}
 	if !l.lives(w.now()) {
-		return nil
+		return nil, nil
 	}
-	return l
+	return l, nil
 }
 
 func (l *liveElement) lives(now time.Time) bool {
 	return l != nil && (l.until.IsZero() || now.Before(l.until))
 }
 
-func (w *World) found(s *liveSet, key []byte) *liveElement {
+func (w *World) found(t *Table, s *liveSet, key []byte) (l *liveElement, err error) {
 	if l, ok := s.found[string(key)]; ok || s.whole {
-		return l
+		return l, nil
 	}
-	var l *liveElement
-	if s.Interval {
+	if s.Dynamic {
+		el, ok, err := w.Find(t.Name, s.Name, key)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			l = w.born(s.Set, el)
+		}
+	} else if s.Interval {
 		i := sort.Search(len(s.ranges), func(i int) bool { return bytes.Compare(s.ranges[i].Key, key) > 0 }) - 1
 		if i >= 0 && s.ranges[i].covers(key) {
 			l = &liveElement{Element: s.ranges[i]}
@@ -191,7 +205,7 @@ func (w *World) found(s *liveSet, key []byte) *liveElement {
 		l = w.born(s.Set, el)
 	}
 	s.found[string(key)] = l
-	return l
+	return l, nil
 }
 
 func (el *Element) covers(key []byte) bool {
@@ -222,7 +236,7 @@ func (w *World) full(t *Table, s *liveSet) bool {
 		size = unboundedSize
 	}
 	written, removed := w.written[setName{t.Name, s.Name}], w.removed[setName{t.Name, s.Name}]
-	if len(s.found)+len(written)+len(removed) < size {
+	if !s.whole || len(s.found)+len(written)+len(removed) < size {
 		return false
 	}
 	n, now := 0, w.now()
@@ -256,11 +270,8 @@ func (w *World) write(t *Table, s *liveSet, key []byte, l *liveElement) {
 	w.written[at][string(key)] = l
 }
 
-// remove takes an element away, if there is one.
+// remove takes an element away.
 func (w *World) remove(t *Table, s *liveSet, key []byte) {
-	if w.get(t, s, key) == nil {
-		return
-	}
 	w.write(t, s, key, nil)
 	if w.removed == nil {
 		w.removed = map[setName][]time.Time{}

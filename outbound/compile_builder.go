@@ -19,6 +19,7 @@ type builder struct {
 	nics  map[string]*kernel.Interface
 	out   kernel.Table
 	roles map[string]flow.Role
+	role  flow.Role       // of the chain that is being written
 	have  map[string]bool // chains and sets that are written, or being written
 }
 
@@ -92,15 +93,25 @@ func rule(tell string, do ...kernel.Step) kernel.Rule {
 }
 
 // chain writes a chain once and gives its name. Chains that are jumped to come
-// before the rules that are made meanwhile.
+// before the rules that are made meanwhile. It is for what the chain is for in
+// which it is made first.
 func (b *builder) chain(name string, rules func() []kernel.Rule) string {
-	if !b.have["chain "+name] {
-		b.have["chain "+name] = true
-		at := len(b.out.Chains)
-		b.out.Chains = append(b.out.Chains, kernel.Chain{Name: name})
-		made := rules()
-		b.out.Chains[at].Rules = made
+	return b.chainFor(b.role.Kind, b.role.Name, name, rules)
+}
+
+// chainFor is chain for one with a role of its own.
+func (b *builder) chainFor(kind, of, name string, rules func() []kernel.Rule) string {
+	if b.have["chain "+name] {
+		return name
 	}
+	around := b.role
+	b.role = flow.Role{Kind: kind, Name: of}
+	b.have["chain "+name], b.roles["chain "+name] = true, b.role
+	at := len(b.out.Chains)
+	b.out.Chains = append(b.out.Chains, kernel.Chain{Name: name})
+	made := rules()
+	b.out.Chains[at].Rules = made
+	b.role = around
 	return name
 }
 

@@ -72,7 +72,7 @@ func TestNames(t *testing.T) {
 	n := g.Names()
 	for at, want := range map[string]flow.Role{
 		"new": {Kind: flow.VirtualServer}, "server_web": {Kind: flow.VirtualServer, Name: "web"}, "policy_office": {Kind: flow.Policy, Name: "office"},
-		"group_internet": {Kind: flow.LinkGroup, Name: "internet"}, "entry4_calls_plain": {Kind: flow.LinkGroup, Name: "calls"},
+		"group_internet": {Kind: flow.LinkGroup, Name: "internet"}, "entry4_calls_plain": {Kind: flow.Persistence, Name: "plain"},
 		"link_4": {Kind: flow.Link, Name: "Köln"}, "place_telecom": {Kind: flow.Link, Name: "telecom"}, "nothing": {},
 	} {
 		if got := n.Chain(Table, at); got != want {

@@ -16,29 +16,22 @@ type stated struct {
 // Names tells explain what chains and sets of [Table] are for. Links are told by
 // the number in a mark; groups by the name of their variant, which the caller
 // knows how to look up. What it gives may be called from any goroutine, and tells
-// of the wishes that were made last.
+// of the wishes that were made last when Names was called.
 func (p *Plan) Names() flow.Names {
+	s := p.stated.Load()
 	role := func(kind string) func(table, name string) flow.Role {
 		return func(table, name string) flow.Role {
-			if s := p.stated.Load(); s != nil && table == Table {
+			if s != nil && table == Table {
 				return s.roles[kind+name]
 			}
 			return flow.Role{}
 		}
 	}
 	return flow.Names{
-		Link: func(mark uint32) string {
-			for _, l := range p.links {
-				if uint32(l.id) == mark {
-					return l.Name
-				}
-			}
-			return ""
-		},
+		Link:  p.LinkOf,
 		Chain: role("chain "),
 		Set:   role("set "),
 		Source: func(name string, ipv6 bool) netip.Addr {
-			s := p.stated.Load()
 			f := families()[0]
 			if ipv6 {
 				f = families()[1]
@@ -51,8 +44,12 @@ func (p *Plan) Names() flow.Names {
 	}
 }
 
-// chainFor is chain for one with a role.
-func (b *builder) chainFor(kind, of, name string, rules func() []kernel.Rule) string {
-	b.roles["chain "+name] = flow.Role{Kind: kind, Name: of}
-	return b.chain(name, rules)
+// LinkOf gives the name of the link in a mark, or "".
+func (p *Plan) LinkOf(mark uint32) string {
+	for _, l := range p.links {
+		if uint32(l.id) == mark&kernel.LinkMask {
+			return l.Name
+		}
+	}
+	return ""
 }

@@ -8,49 +8,97 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	flows "github.com/portolan-lb/portolan/flow"
 	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/status"
 )
 
-// finder looks sessions up; a [kernel.Conntrack] does.
-type finder interface {
-	Sessions(ctx context.Context, f kernel.SessionFilter, yield func(kernel.Session) bool) error
-}
-
 // Explain tells what becomes of a connection, from the wishes that the kernel
 // was given, the entries that packets wrote as they are there now, and what the
-// groups were told last. It has no effect. It gives nil if nothing is balanced.
-func (o *Outbound) Explain(ctx context.Context, q flows.Question) (*flows.Explanation, error) {
+// groups were told last; others are what other owners have in the kernel. It has
+// no effect, and reads no more than the question needs, without keeping a tick
+// waiting. It gives nil if nothing is balanced.
+func (o *Outbound) Explain(ctx context.Context, q flows.Question, others ...flows.Part) (*flows.Explanation, error) {
+	x := o.snapshot()
+	if x == nil {
+		return nil, nil
+	}
+	q.In = x.inbound(q)
+	session, open, err := x.find(ctx, o.opts.Sessions, q)
+	if err != nil {
+		return nil, err
+	}
+	w := x.world(others)
+	w.Find = o.opts.Kernel.Element
+	var failed error
+	if o.opts.Lookup != nil {
+		w.Elsewhere = func(p kernel.Packet) (r kernel.Route, ok bool) {
+			if r, err = o.opts.Lookup(p); err != nil {
+				failed = err
+			}
+			return r, err == nil
+		}
+	}
+	e, err := flows.Explain(w, q, session, x.names(others)...)
+	if err != nil {
+		return nil, err
+	}
+	if open != "" {
+		e.Notes = append(e.Notes, open)
+	}
+	if failed != nil {
+		e.Notes = append(e.Notes, "Linux tells no route: "+failed.Error())
+	}
+	return e, nil
+}
+
+// snapshot copies what an explanation is made from; nil: nothing is balanced.
+func (o *Outbound) snapshot() *explaining {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.plan == nil {
-		return nil, nil
+		return nil
 	}
-	// The facts, their time included, are those that the kernel was given.
-	x := explaining{plan: o.plan, facts: o.facts, groups: map[string]*flows.Group{}}
+	x := &explaining{plan: o.plan, wishes: o.plan.frozen(o.wished), interfaces: o.facts.Interfaces, own: o.plan.Names(), groups: map[string]*flows.Group{}}
 	in := Input{Table: o.opts.Board.Table(), Gauges: o.opts.Board.Gauges(), Now: time.Now(), Every: o.every(), Connections: connectionsOf(o.count.read())}
 	for _, r := range o.groups {
 		_, trace := r.group.Explain(in, r.load, r.state)
 		x.groups[r.Name] = groupOf(r.Name, r.group, &r.last)
 		x.groups[r.Name].Members = trace
 	}
-	q.In = x.inbound(q)
-	session, others, err := x.find(ctx, o.opts.Sessions, q)
-	if err != nil {
-		return nil, err
+	return x
+}
+
+// frozen copies wishes with the elements that a tick writes together, so that
+// the next one does not come in between.
+func (p *Plan) frozen(w *kernel.Wishes) *kernel.Wishes {
+	ticked := map[*kernel.Elements]bool{}
+	for _, v := range p.variants {
+		for _, e := range []*kernel.Elements{v.slots, v.next, v.avail, v.loose, v.alive} {
+			ticked[e] = true
+		}
 	}
-	return x.explain(q, session, others, o.opts.Kernel.Elements)
+	out := *w
+	out.Tables = slices.Clone(w.Tables)
+	for i := range out.Tables {
+		t := &out.Tables[i]
+		t.Sets = slices.Clone(t.Sets)
+		for k := range t.Sets {
+			if s := &t.Sets[k]; ticked[s.Elements] {
+				s.Elements = s.Elements.Clone()
+			}
+		}
+	}
+	return &out
 }
 
 // Offline tells what would become of a connection with a plan that has not been
 // in use: the groups have their first tick with the rows given, and no packet
 // has written anything. Interfaces may be empty: addresses and learnt next hops
 // are not known then. The plan must not be used afterwards.
-func Offline(p *Plan, rows *status.Table, interfaces []kernel.Interface, now time.Time, q flows.Question) (*flows.Explanation, error) {
-	x := explaining{plan: p, groups: map[string]*flows.Group{}, facts: Facts{Interfaces: interfaces, Now: now, Unavailable: map[string]bool{}, Lapsed: map[string]bool{}}}
+func Offline(p *Plan, rows *status.Table, interfaces []kernel.Interface, now time.Time, q flows.Question, others ...flows.Part) (*flows.Explanation, error) {
+	x := explaining{plan: p, interfaces: interfaces, groups: map[string]*flows.Group{}}
+	facts := Facts{Interfaces: interfaces, Now: now, Unavailable: map[string]bool{}, Lapsed: map[string]bool{}}
 	in := Input{Table: rows, Now: now, Every: tickEvery}
 	for _, v := range p.Variants() {
 		g, err := NewGroup(v.Group, p.model.Links, p.Number)
@@ -59,13 +107,14 @@ func Offline(p *Plan, rows *status.Table, interfaces []kernel.Interface, now tim
 		}
 		result, trace := g.Explain(in, Load{}, State{})
 		v.Set(&result)
-		set(x.facts.Unavailable, v.Group.Name, !result.Up)
-		set(x.facts.Lapsed, v.Name, v.Strict && len(result.Lapsed) > 0)
+		set(facts.Unavailable, v.Group.Name, !result.Up)
+		set(facts.Lapsed, v.Name, v.Strict && len(result.Lapsed) > 0)
 		x.groups[v.Name] = groupOf(v.Name, g, &result)
 		x.groups[v.Name].Members = trace
 	}
+	x.wishes, x.own = p.Wishes(facts), p.Names()
 	q.In = x.inbound(q)
-	e, err := x.explain(q, nil, "", nil)
+	e, err := flows.Explain(x.world(others), q, nil, x.names(others)...)
 	if err == nil {
 		e.Notes = append(e.Notes, "offline: nothing is probed, measured or learnt")
 	}
@@ -74,9 +123,11 @@ func Offline(p *Plan, rows *status.Table, interfaces []kernel.Interface, now tim
 
 // explaining is what one explanation is made from.
 type explaining struct {
-	plan   *Plan
-	facts  Facts
-	groups map[string]*flows.Group // by the name of the variant
+	plan       *Plan
+	wishes     *kernel.Wishes
+	own        flows.Names // of the chains and sets of the wishes
+	interfaces []kernel.Interface
+	groups     map[string]*flows.Group // by the name of the variant
 }
 
 func groupOf(name string, g *Group, r *Result) *flows.Group {
@@ -101,7 +152,7 @@ func (x *explaining) inbound(q flows.Question) string {
 		return q.In
 	}
 	found := inside[0]
-	for _, n := range x.facts.Interfaces {
+	for _, n := range x.interfaces {
 		for _, p := range n.Addresses {
 			switch {
 			case p.Addr().WithZone("") == q.From.Addr():
@@ -116,29 +167,21 @@ func (x *explaining) inbound(q flows.Question) string {
 
 // find gives the session of a question. Without the client's port there may be
 // several: they are told in a sentence, and a new one is explained.
-func (x *explaining) find(ctx context.Context, in any, q flows.Question) (session *kernel.Session, others string, err error) {
-	f, ok := in.(finder)
-	if !ok {
-		return nil, "", nil
-	}
-	filter := kernel.SessionFilter{Family: unix.AF_INET, Protocol: q.Protocol}
-	if q.To.Addr().Is6() {
-		filter.Family = unix.AF_INET6
+func (x *explaining) find(ctx context.Context, in Sessions, q flows.Question) (session *kernel.Session, open string, err error) {
+	if kernel.HasPorts(q.Protocol) && !q.Assumed {
+		s, found, err := in.Find(kernel.Tuple{Protocol: q.Protocol, Source: q.From, Destination: q.To})
+		if err != nil || !found {
+			return nil, "", err
+		}
+		return &s, "", nil
 	}
 	links := map[string]int{}
-	err = f.Sessions(ctx, filter, func(s kernel.Session) bool {
-		if !q.Of(&s) {
-			return true
-		}
-		if q.Assumed || !kernel.HasPorts(q.Protocol) {
-			links[x.plan.LinkOf(s.Mark)]++
-			return true
-		}
-		session = &s
-		return false
+	err = in.Sessions(ctx, q.Sessions(), func(s kernel.Session) bool {
+		links[x.plan.LinkOf(s.Mark)]++
+		return true
 	})
 	if err != nil {
-		return nil, "", fmt.Errorf("sessions: %w", err)
+		return nil, "", err
 	}
 	var words []string
 	for name, n := range links {
@@ -149,106 +192,38 @@ func (x *explaining) find(ctx context.Context, in any, q flows.Question) (sessio
 	}
 	slices.Sort(words)
 	if len(words) > 0 {
-		others = "sessions between the two that are open already stay where they are: " + strings.Join(words, ", ")
+		open = "sessions between the two that are open already stay where they are: " + strings.Join(words, ", ")
 	}
-	return session, others, nil
+	return nil, open, nil
 }
 
-// LinkOf gives the name of the link in a mark, or "".
-func (p *Plan) LinkOf(mark uint32) string {
-	for _, l := range p.links {
-		if uint32(l.id) == mark&kernel.LinkMask {
-			return l.Name
+// world gives what a packet meets.
+func (x *explaining) world(others []flows.Part) *kernel.World {
+	var all []*kernel.Wishes
+	for _, o := range others {
+		if o.Wishes != nil {
+			all = append(all, o.Wishes)
 		}
 	}
-	return ""
-}
-
-func (x *explaining) explain(q flows.Question, session *kernel.Session, others string, read func(table, set string) ([]kernel.Element, error)) (*flows.Explanation, error) {
-	w := kernel.NewWorld(x.plan.Wishes(x.facts))
-	w.Read = read
+	w := kernel.NewWorld(append(all, x.wishes)...)
 	var own []netip.Prefix
 	up := map[string]bool{}
-	for _, n := range x.facts.Interfaces {
+	for _, n := range x.interfaces {
 		own = append(own, n.Addresses...)
 		up[n.Name] = n.Up
 	}
 	w.AddressType = kernel.AddressTypes(own...)
-	w.Present = func(name string) bool { return len(up) == 0 || up[name] }
-	e, err := flows.Explain(w, q, session, x.names())
-	if err == nil && others != "" {
-		e.Notes = append(e.Notes, others)
-	}
-	return e, err
+	w.Present = func(name string) bool { return len(up) == 0 || up[name] || name == "lo" }
+	return w
 }
 
-// names tells what chains and sets of a plan are for.
-func (x *explaining) names() flows.Names {
-	p := x.plan
-	sticks := map[string]string{}
-	for _, s := range p.Sticks() {
-		sticks[s.Set] = s.Persistence
+// names gives what owners know of their tables, this one first.
+func (x *explaining) names(others []flows.Part) []flows.Names {
+	own := x.own
+	own.Group = func(name string) *flows.Group { return x.groups[name] }
+	all := []flows.Names{own}
+	for _, o := range others {
+		all = append(all, o.Names)
 	}
-	groups, entries := map[string]string{}, map[string]string{} // chain to variant, chain to persistence
-	for _, v := range p.Variants() {
-		groups["group_"+v.word] = v.Name
-		for _, s := range v.sticks {
-			groups["group_"+v.word+"_"+word(s)], groups["stay_"+v.word+"_"+word(s)] = v.Name, v.Name
-			entries["entry4_"+v.word+"_"+word(s)], entries["entry6_"+v.word+"_"+word(s)] = s, s
-		}
-	}
-	return flows.Names{
-		Link: p.LinkOf,
-		Chain: func(table, chain string) flows.Role {
-			if table != Table {
-				return flows.Role{}
-			}
-			if name := groups[chain]; name != "" {
-				return flows.Role{Kind: flows.LinkGroup, Name: name}
-			}
-			if name := entries[chain]; name != "" {
-				return flows.Role{Kind: flows.Persistence, Name: name}
-			}
-			return roleOf(chain)
-		},
-		Set: func(table, set string) flows.Role {
-			switch name := sticks[set]; {
-			case table != Table:
-			case name != "":
-				return flows.Role{Kind: flows.Persistence, Name: name}
-			case set == "prox4" || set == "prox6":
-				return flows.Role{Kind: flows.Proximity}
-			}
-			return flows.Role{}
-		},
-		Group:  func(name string) *flows.Group { return x.groups[name] },
-		Source: x.source,
-	}
-}
-
-// roleOf tells what a chain is for by how its name begins.
-func roleOf(chain string) flows.Role {
-	before, name, _ := strings.Cut(chain, "_")
-	switch before {
-	case "new", "servers4", "servers6", "server", "which", "limits", "limit":
-		return flows.Role{Kind: flows.VirtualServer, Name: name}
-	case "policy", "class":
-		return flows.Role{Kind: flows.Policy, Name: name}
-	case "link", "mark", "place", "found", "kept4", "kept6":
-		return flows.Role{Kind: flows.Link, Name: name}
-	}
-	return flows.Role{}
-}
-
-// source is the address that masquerading gives: the first of the interface
-// that is not local to its network.
-func (x *explaining) source(iface string, ipv6 bool) netip.Addr {
-	for _, n := range x.facts.Interfaces {
-		for _, p := range n.Addresses {
-			if n.Name == iface && p.Addr().Is6() == ipv6 && !p.Addr().IsLinkLocalUnicast() {
-				return p.Addr()
-			}
-		}
-	}
-	return netip.Addr{}
+	return all
 }

@@ -1,8 +1,12 @@
 package outbound
 
 import (
+	"bytes"
+	"errors"
+	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	flows "github.com/portolan-lb/portolan/flow"
@@ -41,9 +45,18 @@ func question(t *testing.T, from, to, in string) flows.Question {
 
 func toldBy(t *testing.T, g *gateway, q flows.Question) *flows.Explanation {
 	t.Helper()
-	x := explaining{plan: g.Plan, facts: g.facts, groups: map[string]*flows.Group{}}
+	x := explaining{plan: g.Plan, wishes: g.frozen(g.Wishes(g.facts)), own: g.Names(), interfaces: g.facts.Interfaces, groups: map[string]*flows.Group{}}
 	q.In = x.inbound(q)
-	e, err := x.explain(q, nil, "", func(_, set string) ([]kernel.Element, error) { return g.written[set], nil })
+	w := x.world(nil)
+	w.Find = func(_, set string, key []byte) (kernel.Element, bool, error) {
+		for _, el := range g.written[set] {
+			if bytes.Equal(el.Key, key) {
+				return el, true, nil
+			}
+		}
+		return kernel.Element{}, false, nil
+	}
+	e, err := flows.Explain(w, q, nil, x.names(nil)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,5 +138,58 @@ func TestExplainOffline(t *testing.T) {
 	}
 	if len(e.Groups) != 1 || e.Groups[0].Members == nil || len(e.Groups[0].Members.Members) != 3 || !e.Groups[0].Available {
 		t.Errorf("groups %+v", e.Groups)
+	}
+}
+
+// While conntrack, maps and routes are asked, ticks go on; what is not ours is
+// asked of Linux, and what it cannot tell is noted.
+func TestExplainWaitsForNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, explained)
+		b.say(status.Up, "one", "two", "three")
+		routes := 0
+		b.opts.Lookup = func(p kernel.Packet) (kernel.Route, error) {
+			b.free("a route is asked for")
+			if routes++; p.Dest == netip.MustParseAddr("9.9.9.9") {
+				return kernel.Route{Table: 254, Interface: "eth7", Via: netip.MustParseAddr("192.0.2.77")}, nil
+			}
+			return kernel.Route{}, errors.New("a martian")
+		}
+		for _, c := range []struct{ from, to, want string }{
+			{"10.0.0.5", "8.8.8.8:443", "link"}, {"10.0.0.5:1000", "8.8.8.8:443", "link"}, {"10.0.0.5", "8.8.8.8/icmp", "dropped"},
+			{"10.0.0.5", "9.9.9.9:443", "no link, by the machine's own table main: via 192.0.2.77 dev eth7, as 10.0.0.5"},
+			{"10.0.0.5", "9.9.9.8:443", "note: Linux tells no route: a martian"},
+		} {
+			e, err := b.Explain(t.Context(), question(t, c.from, c.to, "lan0"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var text strings.Builder
+			if err := e.WriteText(&text, false); err != nil || !strings.Contains(text.String(), c.want) {
+				t.Errorf("%s to %s: no %q in %v\n%s", c.from, c.to, c.want, err, &text)
+			}
+		}
+		if routes != 2 {
+			t.Errorf("%d routes were asked for, of two that are not ours", routes)
+		}
+	})
+}
+
+// Every chain of a rich configuration that a connection may come to is for
+// something that explain knows, but for those that every packet comes to.
+func TestEveryChainHasARole(t *testing.T) {
+	g := sample(t, "rich")
+	n := g.Names()
+	for _, c := range g.Wishes(g.facts).Tables[0].Chains {
+		common := c.Hook != nil || c.Name == "from_links" || c.Name == "session" || strings.HasPrefix(c.Name, "snat")
+		if got := n.Chain(Table, c.Name); (got.Kind == "") != common {
+			t.Errorf("chain %s is for %+v", c.Name, got)
+		}
+	}
+	for _, s := range g.Wishes(g.facts).Tables[0].Sets {
+		told := strings.HasPrefix(s.Name, "stick") || s.Name == "prox4" || s.Name == "prox6"
+		if got := n.Set(Table, s.Name); (got.Kind != "") != told {
+			t.Errorf("set %s is for %+v", s.Name, got)
+		}
 	}
 }

@@ -23,14 +23,17 @@ type Kernel interface {
 	Changed(owner string, sets ...*kernel.Elements)
 	Sync(ctx context.Context, owner string) error
 	Elements(table, set string) ([]kernel.Element, error)
+	Element(table, set string, key []byte) (kernel.Element, bool, error)
 	Delete(table, set string, keys ...[]byte) error
 	Counts(table string) (map[string]kernel.Counted, error)
 }
 
-// Sessions ends connections, and counts them before; a [kernel.Conntrack] does.
+// Sessions looks connections up, counts them and ends them; a
+// [kernel.Conntrack] does.
 type Sessions interface {
 	Sessions(ctx context.Context, f kernel.SessionFilter, yield func(kernel.Session) bool) error
 	DeleteByMark(mark, mask uint32, family uint8) error
+	Find(t kernel.Tuple) (s kernel.Session, found bool, err error)
 }
 
 // Counter counts connections by the number of their link; a [kernel.Live] of
@@ -48,8 +51,9 @@ type Options struct {
 	Sessions Sessions
 
 	Interfaces func() ([]kernel.Interface, error)
-	Neighbours func() []Neighbour      // nil: none is known
-	Count      func() (Counter, error) // begins to count connections; called when somebody needs to know
+	Neighbours func() []Neighbour                        // nil: none is known
+	Lookup     func(kernel.Packet) (kernel.Route, error) // where Linux sends a packet, for Explain; nil: it is not asked
+	Count      func() (Counter, error)                   // begins to count connections; called when somebody needs to know
 
 	Log *slog.Logger // default slog.Default
 }
@@ -70,6 +74,7 @@ type Outbound struct {
 	near   *proximity.Plan
 	groups []*running
 	facts  Facts
+	wished *kernel.Wishes   // that the kernel was given last
 	next   time.Time        // when a class begins or ends by its times
 	again  time.Time        // when interfaces are looked at again
 	gone   map[uint16]ended // links that failed, and whose sessions are to be dealt with
@@ -149,7 +154,7 @@ func (o *Outbound) stop() {
 	for _, r := range o.groups {
 		before[r.Name] = r
 	}
-	o.plan, o.near, o.groups = nil, nil, nil
+	o.plan, o.near, o.groups, o.wished = nil, nil, nil, nil
 	o.gone, o.ranked = map[uint16]ended{}, ranked{ranks: map[netip.Prefix]Ranks{}}
 	o.needs.Store(&map[status.ID]bool{})
 	o.dropRows(before)
@@ -216,7 +221,8 @@ func (p *Plan) shares() bool {
 func (o *Outbound) wish(now time.Time) {
 	o.facts.Now = now
 	o.next = o.plan.Next(now)
-	o.opts.Kernel.Want(Owner, o.plan.Wishes(o.facts))
+	o.wished = o.plan.Wishes(o.facts)
+	o.opts.Kernel.Want(Owner, o.wished)
 }
 
 // Moved says that interfaces, addresses or next hops may have changed.

@@ -1,6 +1,7 @@
 package outbound
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -56,6 +57,7 @@ func (b *bench) Delete(_, set string, keys ...[]byte) error {
 }
 func (b *bench) Counts(string) (map[string]kernel.Counted, error) { return b.counters, nil }
 func (b *bench) Sessions(_ context.Context, _ kernel.SessionFilter, yield func(kernel.Session) bool) error {
+	b.free("sessions are listed")
 	for range b.live {
 		yield(kernel.Session{})
 	}
@@ -64,6 +66,30 @@ func (b *bench) Sessions(_ context.Context, _ kernel.SessionFilter, yield func(k
 func (b *bench) DeleteByMark(mark, mask uint32, family uint8) error {
 	b.notes = append(b.notes, fmt.Sprintf("end %d/%x family %d", mark, mask, family))
 	return b.fails
+}
+
+func (b *bench) Element(_, set string, key []byte) (kernel.Element, bool, error) {
+	b.free("an entry is looked up")
+	for _, el := range b.asked[set] {
+		if bytes.Equal(el.Key, key) {
+			return el, true, nil
+		}
+	}
+	return kernel.Element{}, false, nil
+}
+func (b *bench) Find(kernel.Tuple) (kernel.Session, bool, error) {
+	b.free("a session is looked up")
+	return kernel.Session{}, false, nil
+}
+
+// free fails if ticks have to wait while something happens.
+func (b *bench) free(what string) {
+	b.t.Helper()
+	if !b.mu.TryLock() {
+		b.t.Errorf("%s: ticks wait for it", what)
+		return
+	}
+	b.mu.Unlock()
 }
 
 func (b *bench) dead() string {

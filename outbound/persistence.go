@@ -90,7 +90,7 @@ func (b *builder) entry(v *Variant, s *config.Persistence, f family) string {
 		may, tell = "loose_"+v.word, "the link takes new connections, or is but busy"
 		b.set(kernel.Set{Name: may, Key: number, Verdicts: true, Elements: v.loose})
 	}
-	return b.chainFor(flow.LinkGroup, v.Name, "entry"+f.digit+"_"+v.word+"_"+word(s.Name), func() []kernel.Rule {
+	return b.chainFor(flow.Persistence, s.Name, "entry"+f.digit+"_"+v.word+"_"+word(s.Name), func() []kernel.Rule {
 		return []kernel.Rule{
 			rule(tell, kernel.Choose{Key: kernel.Lookup{Key: stickKey(s, f), Map: set}, Map: may}),
 			rule("it is kept", anyBit(kernel.CtMark, kernel.LinkMask, false), kernel.Goto{Chain: b.kept(v, s, f)}),
@@ -101,7 +101,7 @@ func (b *builder) entry(v *Variant, s *config.Persistence, f family) string {
 
 // kept writes the chain of a client that keeps its link.
 func (b *builder) kept(v *Variant, s *config.Persistence, f family) string {
-	return b.chainFor(flow.LinkGroup, v.Name, "kept"+f.digit+"_"+v.word+"_"+word(s.Name), func() []kernel.Rule {
+	return b.chainFor(flow.Persistence, s.Name, "kept"+f.digit+"_"+v.word+"_"+word(s.Name), func() []kernel.Rule {
 		return []kernel.Rule{
 			rule("persistence "+s.Name+" renews the entry", b.learn(s, v.Group, f)),
 			rule("placed by persistence", b.count("persistence/"+word(s.Name)), b.count("group/"+v.word),
