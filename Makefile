@@ -33,8 +33,9 @@ check:
 # 10,000 zones that come and go under queries for a minute, kept in a state
 # folder and again in a folder of zones, with the race detector. In memory if
 # there is a place: the disk is not what is tested.
+CHURN ?= 60s
 churn:
-	TMPDIR=$$([ -w /dev/shm ] && echo /dev/shm || echo $${TMPDIR:-/tmp}) PORTOLAN_CHURN=60s \
+	TMPDIR=$$([ -w /dev/shm ] && echo /dev/shm || echo $${TMPDIR:-/tmp}) PORTOLAN_CHURN=$(CHURN) \
 		go test -race -count=1 -timeout 15m -run '^TestChurn$$' ./daemon
 
 # Every fuzz target, or those of one folder (PKG=./dnsserver) or name
