@@ -16,7 +16,6 @@ const upstreamSize = 1232
 type sent struct {
 	id       uint16
 	question []byte // name in the letters that were sent, type and class
-	edns     bool
 }
 
 // letters says how the name of a question is spelled.
@@ -62,7 +61,7 @@ func (a *asking) appendQuery(into []byte, spell letters, edns bool, cookie []byt
 		into[base+11] = 1
 		into = a.appendOPT(into, base, cookie, pad)
 	}
-	return into, sent{binary.BigEndian.Uint16(random[:]), question[:len(a.name)+4], edns}
+	return into, sent{binary.BigEndian.Uint16(random[:]), question[:len(a.name)+4]}
 }
 
 func (a *asking) appendOPT(into []byte, base int, cookie []byte, pad int) []byte {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -41,16 +42,18 @@ func (p *Proxy) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		case <-p.swapped:
 		case at := <-tick.C:
-			for _, s := range p.plan.Load().servers {
+			plan := p.plan.Load()
+			for _, s := range plan.servers {
 				s.sweep(at)
 			}
+			plan.passing.sweep(at)
 		}
 	}
 	now.close()
 	p.state.Store(&Listening{})
 	p.work.Wait()
 	close(p.asker.stop)
-	p.plan.Load().hangUp()
+	p.plan.Load().hangUp(nil)
 	p.asker.wg.Wait()
 	return nil
 }
@@ -89,14 +92,24 @@ func (p *Proxy) relisten(ctx context.Context, now *listeners) *listeners {
 	return fresh
 }
 
-// hangUp closes connections to servers that wait for another query.
-func (p *Plan) hangUp() {
+// hangUp closes connections that wait for another query: those to servers that
+// the plan which comes after does not have. nil: to all.
+func (p *Plan) hangUp(next *Plan) {
 	for _, s := range p.servers {
-		s.mu.Lock()
-		s.closeHTTPS()
-		s.mu.Unlock()
-		s.sweep(time.Now().Add(socketAge))
+		if next == nil || !slices.ContainsFunc(next.servers, func(n *server) bool { return n.learnt == s.learnt }) {
+			s.hangUp()
+		}
 	}
+	if next == nil || next.passing != p.passing {
+		p.passing.hangUp()
+	}
+}
+
+func (l *learnt) hangUp() {
+	l.mu.Lock()
+	l.closeHTTPS()
+	l.mu.Unlock()
+	l.sweep(time.Now().Add(socketAge))
 }
 
 // listeners are the sockets of one port: UDP and TCP, IPv4 and IPv6.

@@ -8,6 +8,8 @@ import (
 	"os"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/probe"
 )
@@ -17,6 +19,9 @@ import (
 type inSpace struct {
 	Model *config.Model
 	Pins  map[string]probe.Pin // by link
+
+	Direct bool   // takes queries that nobody intercepted
+	Files  uint64 // descriptors that it may have; 0: as many as it likes
 }
 
 const inSpaceEnv = "PORTOLAN_TEST_DNSPROXY"
@@ -37,7 +42,12 @@ func runInSpace() error {
 	if err := json.Unmarshal([]byte(os.Getenv(inSpaceEnv)), &is); err != nil {
 		return err
 	}
-	p := New(Options{Way: func(link string) (probe.Pin, bool) { pin, ok := is.Pins[link]; return pin, ok }})
+	if is.Files > 0 {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: is.Files, Max: is.Files}); err != nil {
+			return err
+		}
+	}
+	p := New(Options{Direct: is.Direct, Way: func(link string) (probe.Pin, bool) { pin, ok := is.Pins[link]; return pin, ok || is.Pins == nil }})
 	plan, err := Compile(is.Model, config.Source{FS: os.DirFS("/"), Dir: "."}, nil)
 	if err != nil {
 		return err
@@ -47,7 +57,11 @@ func runInSpace() error {
 	done := make(chan error)
 	go func() { done <- p.Run(ctx) }()
 	waitListening(p)
-	fmt.Println("ready", p.Listening().Why)
+	if is.Direct {
+		fmt.Println("ready", p.Listening().Port)
+	} else {
+		fmt.Println("ready", p.Listening().Why)
+	}
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	stats, _ := json.Marshal(p.Stats())
 	fmt.Println(string(stats))

@@ -292,6 +292,9 @@ func (p *passing) server(addr netip.AddrPort) *server {
 	s := p.of[addr]
 	if s == nil {
 		if len(p.of) >= maxPassing {
+			for _, old := range p.of {
+				old.hangUp()
+			}
 			clear(p.of)
 		}
 		s = &server{name: addr.String(), addresses: []netip.AddrPort{addr}, protocol: config.DNSOverUDP, learnt: newLearnt()}
@@ -299,3 +302,18 @@ func (p *passing) server(addr netip.AddrPort) *server {
 	}
 	return s
 }
+
+// sweep closes the sockets that waited too long.
+func (p *passing) sweep(now time.Time) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.of {
+		s.sweep(now)
+	}
+}
+
+// hangUp closes all that wait.
+func (p *passing) hangUp() { p.sweep(time.Now().Add(socketAge)) }

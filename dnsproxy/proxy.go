@@ -77,7 +77,7 @@ func New(o Options) *Proxy {
 // only if the port is another one.
 func (p *Proxy) Use(plan *Plan) {
 	plan.use(p.opts.Rows(), nil)
-	p.plan.Store(plan)
+	p.plan.Swap(plan).hangUp(plan)
 	select {
 	case p.swapped <- struct{}{}:
 	default: // it is about to look

@@ -422,9 +422,7 @@ func TestEqualQuestionsAreOne(t *testing.T) {
 			}
 		})
 	}
-	for end := time.Now().Add(5 * time.Second); w.proxy.Stats().Outstanding < 40 && time.Now().Before(end); {
-		time.Sleep(time.Millisecond) // real sockets
-	}
+	until(func() bool { return w.proxy.flights.waits() == 39 })
 	close(free)
 	wg.Wait()
 	if n := f.asks.Load(); n != 1 || w.proxy.Stats().Shared != 39 {

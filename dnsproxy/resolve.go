@@ -211,6 +211,9 @@ func (j *job) reply(a *answer, how served) {
 		return
 	}
 	j.done = true
+	if how.hit {
+		j.p.count.hits.Add(1)
+	}
 	j.p.giveAnswer(j.q, a, how, make([]byte, 0, len(a.wire)+64), j.answer)
 }
 
@@ -239,7 +242,6 @@ func (j *job) ask(p *pool, c *choice) {
 	}
 	if f := j.stale; f.answer != nil {
 		if !f.stale || f.recent { // kept since, or under the pool of a later rule
-			j.p.count.hits.Add(1)
 			j.reply(f.answer, served{age: f.age, stale: f.stale, hit: true})
 			return
 		}
@@ -274,7 +276,6 @@ func (j *job) ask(p *pool, c *choice) {
 // giveStale gives what is past its time, and has it given at once for a while.
 func (j *job) giveStale() {
 	j.plan.cache.renewing(j.key, time.Now())
-	j.p.count.hits.Add(1)
 	j.reply(j.stale.answer, served{age: j.stale.age, stale: true, hit: true})
 }
 

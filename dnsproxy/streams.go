@@ -46,7 +46,6 @@ type stream struct {
 	mu    sync.Mutex
 	wait  map[uint16]*waiter
 	ended bool // takes no more queries
-	used  int  // queries so far
 }
 
 // waiter is a query in flight.
@@ -161,7 +160,6 @@ func (c *stream) exchange(ctx context.Context, query []byte, s sent) ([]byte, er
 		w.sent.id++
 	}
 	c.wait[w.sent.id] = w
-	c.used++
 	_ = c.conn.SetReadDeadline(time.Time{})
 	c.mu.Unlock()
 	defer c.leave(w)

@@ -107,9 +107,7 @@ func TestTLS_RFC7858(t *testing.T) {
 	w := over(t, config.DNSOverTLS, at, "dns.example", ca)
 	var both sync.WaitGroup
 	both.Go(func() { w.check(t, "first.example.com.") })
-	for end := time.Now().Add(5 * time.Second); w.server("s1").Queries == 0 && time.Now().Before(end); {
-		time.Sleep(time.Millisecond) // real sockets
-	}
+	until(func() bool { return w.server("s1").Queries > 0 })
 	w.check(t, "second.example.com.")
 	both.Wait()
 	for i := range 20 {

@@ -28,8 +28,7 @@ func (u *udpSocket) serve(ctx context.Context) {
 	p := u.of.proxy
 	buf, control, s := make([]byte, maxQuery+1), make([]byte, 256), newScratch()
 	answer := u.reply
-	var later func(bool)
-	later = func(started bool) {
+	later := func(started bool) {
 		if started {
 			u.of.replies.Add(1)
 		} else {

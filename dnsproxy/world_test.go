@@ -179,6 +179,7 @@ type world struct {
 	model *config.Model
 	proxy *Proxy
 	board *status.Board
+	auto  atomic.Pointer[[]netip.Addr] // of the servers that have their addresses from their links
 }
 
 // newWorld makes a proxy whose pool has a server for each fake, named s1, s2,
@@ -199,7 +200,13 @@ func newWorld(t testing.TB, fakes []*fake, change func(m *config.Model)) *world 
 		change(m)
 	}
 	w := &world{t: t, model: m, board: status.NewBoard(100)}
-	w.proxy = New(Options{Rows: w.board.Table, Gauges: w.board.Gauges, Direct: true, Sockets: 1})
+	w.proxy = New(Options{Rows: w.board.Table, Gauges: w.board.Gauges, Direct: true, Sockets: 1,
+		Addresses: func(string) []netip.Addr {
+			if a := w.auto.Load(); a != nil {
+				return *a
+			}
+			return nil
+		}})
 	w.board.Prepare(w.proxy.Prepare)
 	w.use()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -214,9 +221,21 @@ func newWorld(t testing.TB, fakes []*fake, change func(m *config.Model)) *world 
 
 // waitListening waits until a proxy listens or says why it cannot.
 func waitListening(p *Proxy) {
-	for end := time.Now().Add(5 * time.Second); p.Listening() == (Listening{}) && time.Now().Before(end); {
-		time.Sleep(time.Millisecond) // real sockets: there is nothing to wait on
+	until(func() bool { return p.Listening() != Listening{} })
+}
+
+// until looks each millisecond whether something is so, for 10 seconds: of real
+// sockets there is nothing to wait on.
+func until(ok func() bool) bool {
+	tick, end := time.NewTicker(time.Millisecond), time.Now().Add(10*time.Second)
+	defer tick.Stop()
+	for !ok() {
+		if time.Now().After(end) {
+			return false
+		}
+		<-tick.C
 	}
+	return true
 }
 
 // use compiles the model as it is now.
@@ -269,4 +288,14 @@ func (w *world) server(name string) ServerStats {
 	}
 	w.t.Fatalf("no server %s", name)
 	return ServerStats{}
+}
+
+// waits counts who waits for an exchange of somebody else.
+func (f *flights) waits() (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, in := range f.of {
+		n += in.waiting
+	}
+	return n
 }
