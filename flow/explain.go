@@ -115,7 +115,7 @@ type explaining struct {
 
 // session makes the packet a further one of a session.
 func (x *explaining) session(p *kernel.Packet, s *kernel.Session) {
-	p.Ct = kernel.CtInfo{State: kernel.CtEstablished, Mark: s.Mark, Status: s.Status}
+	p.Ct = kernel.CtInfo{State: kernel.CtEstablished, Mark: s.Mark, Label: s.Label, Status: s.Status}
 	p.Ct.Reply = s.Reply.Source == x.to.Question.From && s.Reply.Destination == x.to.Question.To
 	if s.Status&kernel.StatusSeenReply == 0 && !p.Ct.Reply { // as the kernel has it
 		p.Ct.State = kernel.CtNew

@@ -21,6 +21,12 @@ func (e *encoder) step(s Step) error {
 		return e.setMark("meta", unix.NFT_META_MARK, s.Mask, s.Bits)
 	case SetCtMark:
 		return e.setMark("ct", unix.NFT_CT_MARK, s.Mask, s.Bits)
+	case SetCtLabel:
+		if len(s.Bits) != labelWidth {
+			return fmt.Errorf("a label has %d octets, not %d", labelWidth, len(s.Bits))
+		}
+		e.constant(s.Bits, 0)
+		e.store("ct", unix.NFT_CT_LABELS)
 	case CopyMark:
 		width, err := e.load(s.From, 0)
 		if err == nil && width != 4 {
@@ -93,7 +99,7 @@ func (e *encoder) setMark(from string, key, mask, bits uint32) error {
 	return nil
 }
 
-// store writes the first register to a mark.
+// store writes the first register to a mark or label.
 func (e *encoder) store(to string, key uint32) {
 	w := &e.w
 	w.expr(to, func() {

@@ -200,6 +200,9 @@ func everything() Table {
 			}},
 			{Name: "link_2", Rules: []Rule{
 				{Tell: "tos", Do: []Step{SetTOS{TOS: 0xb8}}},
+				{Tell: "labelled already", Do: []Step{Is{Of: Masked{CtLabel, ServiceLabel(0)}, Op: NotEqual, To: make([]byte, labelWidth)}, Return{}}},
+				{Tell: "no label", Do: []Step{Is{Of: Masked{CtLabel, ServiceMask()}, To: make([]byte, labelWidth)}, SetCtLabel{ServiceLabel(0xb8)}}},
+				{Tell: "label", Do: []Step{Is{Of: Masked{CtLabel, ServiceMask()}, To: ServiceLabel(0xb8)}, Is{Of: CtDirection, To: []byte{0}}, SetTOS{TOS: 0xb8}}},
 				{Tell: "tos6", Do: []Step{SetTOS{IPv6: true, TOS: 0xb8}}},
 				{Tell: "commit", Do: []Step{SetCtMark{^uint32(0), 2}, Accept{}}},
 			}},
@@ -245,7 +248,7 @@ func TestEverything_Root(t *testing.T) {
 	for _, want := range []string{
 		"iifname @lan meta nfproto ipv4 udp dport 53 tproxy ip to :5300",
 		`counter name "link/telecom"`, "ip6 dscp set ef", "snat ip6 to 2001:db8::1-2001:db8::7", "reject with icmpx host-unreachable",
-		"update @g1_pair6 { ip6 saddr . ip6 daddr timeout 1m", `comment "by source"`, "ct count over 100 return",
+		"ct label set ", "ct label 120 ", "update @g1_pair6 { ip6 saddr . ip6 daddr timeout 1m", `comment "by source"`, "ct count over 100 return",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("nft does not list %q:\n%s", want, out)

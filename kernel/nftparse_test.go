@@ -66,6 +66,7 @@ func TestSenselessWishes(t *testing.T) {
 		{Change{Set: "d", Key: Source4, Data: Const(Port(1))}, "map d has data of 4 octets, this is 2"},
 		{SetMark{Mask: LinkMask, Bits: 1 << 12}, "bits 0x1000 outside of mask 0x3ff"},
 		{SetTOS{TOS: 0xb9}, "those of ECN"},
+		{SetCtLabel{Number(1)}, "a label has 16 octets, not 4"},
 		{Is{Of: Join{Source6, Dest6, Source6, Dest6, Source6}, To: make([]byte, 80)}, "more than the 16 registers"},
 		{CopyMark{Lookup{Join{Dest6, Source6, Dest6, Source6, Mark}, "s"}}, "more than the 16 registers"},
 		{Within{DestPort, Port(2), Port(1)}, "ends before it begins"},

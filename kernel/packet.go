@@ -25,6 +25,7 @@ type CtInfo struct {
 	State  uint32 // one of CtInvalid, CtEstablished, CtRelated, CtNew
 	Reply  bool   // the packet goes the other way than the first one
 	Mark   uint32
+	Label  [labelWidth]byte
 	Status uint32 // bits of IPS_: 1 expected, 16 source NAT, 32 destination NAT
 }
 
@@ -77,7 +78,7 @@ func (p *Packet) field(f Field, addrType func(netip.Addr) uint32) (b []byte, ok 
 		return Name(p.Out), true
 	case Mark:
 		return Number(p.Mark), true
-	case CtMark, CtState, CtDirection, CtStatus:
+	case CtMark, CtState, CtDirection, CtStatus, CtLabel:
 		return p.session(f)
 	case DestType:
 		return Number(addrType(p.Dest)), true
@@ -107,6 +108,8 @@ func (p *Packet) session(f Field) (b []byte, ok bool) {
 		return Number(p.Ct.State), true
 	case CtMark:
 		return Number(p.Ct.Mark), p.tracked()
+	case CtLabel:
+		return p.Ct.Label[:], p.tracked()
 	case CtStatus:
 		return Number(p.Ct.Status), p.tracked()
 	default: // CtDirection

@@ -19,6 +19,7 @@ type Session struct {
 	Original, Reply Tuple
 
 	Mark     uint32
+	Label    [labelWidth]byte
 	Status   uint32        // IPS_... bits
 	Timeout  time.Duration // until it ends if nothing comes; 0: not told
 	State    string        // of TCP, in the words of the conntrack program; "": another protocol
@@ -63,6 +64,7 @@ const (
 	ctaTupleMaster    = 14
 	ctaZone           = 18
 	ctaMarkMask       = 21
+	ctaLabels         = 22
 	ctaFilter         = 25
 
 	ctaTupleIP       = 1
@@ -139,6 +141,8 @@ func parseSession(b []byte) (s Session, ok bool) {
 			s.Timeout = time.Duration(bigNumber(v)&0xffffffff) * time.Second
 		case ctaMark:
 			s.Mark = uint32(bigNumber(v))
+		case ctaLabels:
+			copy(s.Label[:], v)
 		case ctaID:
 			s.ID = uint32(bigNumber(v))
 		case ctaZone:

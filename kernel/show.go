@@ -32,6 +32,18 @@ func showPort(b []byte) string {
 	return strconv.Itoa(int(binary.BigEndian.Uint16(b)))
 }
 
+// showLabel tells the bits of a label that are set, as nft numbers them on a
+// machine that has the least octet first.
+func showLabel(b []byte) string {
+	var bits []string
+	for i := range 8 * len(b) {
+		if b[i/8]>>(i%8)&1 != 0 {
+			bits = append(bits, strconv.Itoa(i))
+		}
+	}
+	return strings.Join(bits, ",")
+}
+
 func showNumber(b []byte) string {
 	if len(b) != 4 {
 		return showOctets(b)

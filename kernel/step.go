@@ -55,6 +55,11 @@ type (
 	SetCtMark struct{ Mask, Bits uint32 }
 )
 
+// SetCtLabel adds bits to the conntrack label, 16 octets: none can be taken away
+// again. A connection that began before any rule of the machine did so has no
+// label, and gets none.
+type SetCtLabel struct{ Bits []byte }
+
 // CopyMark makes the packet mark a value, whole: only where it is known to be 0.
 type CopyMark struct{ From Value }
 
@@ -145,6 +150,7 @@ func (In) step()         {}
 func (Choose) step()     {}
 func (SetMark) step()    {}
 func (SetCtMark) step()  {}
+func (SetCtLabel) step() {}
 func (CopyMark) step()   {}
 func (Change) step()     {}
 func (CountOver) step()  {}

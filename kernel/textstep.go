@@ -28,6 +28,8 @@ func stepText(s Step, sets map[string]*Set) string {
 		return setMarkText("meta mark", s.Mask, s.Bits)
 	case SetCtMark:
 		return setMarkText("ct mark", s.Mask, s.Bits)
+	case SetCtLabel:
+		return "ct label set " + strings.ReplaceAll(showLabel(s.Bits), ",", " | ")
 	case CopyMark:
 		return "meta mark set " + valueText(s.From)
 	case Change:
@@ -125,6 +127,9 @@ func isText(s Is, sets map[string]*Set) string {
 	show := showOf(s.Of, sets)
 	if m, ok := s.Of.(Masked); ok {
 		f, isField := m.Of.(Field)
+		if f == CtLabel {
+			return labelText(m.Mask, s)
+		}
 		if bits, ok := prefixLength(m.Mask); ok && isField && (f >= Source4 && f <= Dest6) && s.Op <= NotEqual {
 			return fmt.Sprintf("%s %s%s/%d", fields[f].text, opTexts[s.Op], show(s.To), bits)
 		}
@@ -138,6 +143,16 @@ func isText(s Is, sets map[string]*Set) string {
 		return valueText(s.Of) + " " + op + show(s.To)
 	}
 	return valueText(s.Of) + " " + opTexts[s.Op] + show(s.To)
+}
+
+// labelText writes a comparison of some bits of a label, for which nft has words
+// of its own: a number is a bit.
+func labelText(mask []byte, s Is) string {
+	if bytes.Equal(s.To, make([]byte, len(mask))) {
+		return "ct label " + map[Op]string{Equal: "! "}[s.Op] + showLabel(mask)
+	}
+	bits := func(b []byte) string { return "(" + strings.ReplaceAll(showLabel(b), ",", " | ") + ")" }
+	return "ct label & " + bits(mask) + map[Op]string{Equal: " == ", NotEqual: " != "}[s.Op] + bits(s.To)
 }
 
 // prefixLength gives the length of a mask of ones followed by zeroes.

@@ -29,6 +29,7 @@ const (
 	DestType                     // fib daddr type: 1 unicast, 2 local, 3 broadcast, 5 multicast
 	SourceType                   // fib saddr type
 	TCPFlags                     // 1 octet
+	CtLabel                      // the conntrack label, 16 octets
 )
 
 // Bits of CtState, and values of other fields.

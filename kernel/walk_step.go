@@ -56,6 +56,15 @@ func (k *walker) effect(s Step) bool {
 			return s.Mask == ^uint32(0) || k.stop("conntrack does not track it")
 		}
 		p.Ct.Mark = p.Ct.Mark&^s.Mask | s.Bits&s.Mask
+	case SetCtLabel:
+		if len(s.Bits) != labelWidth {
+			return k.fail("a label has %d octets, not %d", labelWidth, len(s.Bits))
+		}
+		for i, b := range s.Bits {
+			if p.tracked() {
+				p.Ct.Label[i] |= b
+			}
+		}
 	case CopyMark:
 		b, ok := k.value(s.From)
 		if !ok {

@@ -92,6 +92,8 @@ func TestWalkSteps(t *testing.T) {
 		{"shifted mark", Is{Of: Shifted{Mark, 28}, To: num(2)}, true, true, true},
 		{"ct mark", Is{Of: CtMark, To: num(0x4000_0000)}, true, true, true},
 		{"ct state", Is{Of: Masked{CtState, num(CtNew)}, Op: NotEqual, To: num(0)}, true, true, true},
+		{"ct label", Is{Of: Masked{CtLabel, ServiceLabel(0)}, To: make([]byte, labelWidth)}, true, true, true},
+		{"ct label is not", Is{Of: CtLabel, To: ServiceLabel(0xb8)}, false, false, false},
 		{"ct direction", Is{Of: CtDirection, To: []byte{1}}, false, false, false},
 		{"dest type", Is{Of: DestType, To: num(AddrUnicast)}, true, true, true},
 		{"in", In{Key: Source4, Set: "hosts4"}, true, false, true},

@@ -138,9 +138,10 @@ func drawEffect(t *rapid.T, family, chain int) []Step {
 	case kind == 8:
 		return []Step{Reject{rapid.SampledFrom([]RejectWith{AdminProhibited, TCPReset}).Draw(t, "answer")}}
 	}
-	bit := uint32(1) << rapid.IntRange(0, twinMarkBits-1).Draw(t, "bit")
+	at := rapid.IntRange(0, twinMarkBits-1).Draw(t, "bit")
+	bit := uint32(1) << at
 	value := bit * rapid.Uint32Range(0, 1).Draw(t, "value")
-	return []Step{rapid.SampledFrom([]Step{SetMark{bit, bit}, SetMark{bit, value}, SetCtMark{bit, value}, SetCtMark{bit, bit}}).Draw(t, "mark")}
+	return []Step{rapid.SampledFrom([]Step{SetMark{bit, bit}, SetMark{bit, value}, SetCtMark{bit, value}, SetCtMark{bit, bit}, SetCtLabel{twinLabel(at)}}).Draw(t, "mark")}
 }
 
 // twinFields are what differs between the families.
@@ -170,7 +171,8 @@ func drawMatch(t *rapid.T, family int) Step {
 	not := rapid.Bool().Draw(t, "not")
 	which := op % 2 // equal or not
 	port := rapid.SampledFrom(twinPorts).Draw(t, "port")
-	bit := uint32(1) << rapid.IntRange(0, twinMarkBits-1).Draw(t, "bit")
+	at := rapid.IntRange(0, twinMarkBits-1).Draw(t, "bit")
+	bit, label := uint32(1)<<at, twinLabel(at)
 	typ := rapid.SampledFrom([]uint32{AddrUnicast, AddrLocal, AddrBroadcast, AddrMulticast}).Draw(t, "type")
 	return rapid.SampledFrom([]Step{
 		Is{f.source, op, Addr(host)}, Is{f.dest, op, Addr(host)}, Is{Masked{f.dest, f.net}, which, masked},
@@ -178,6 +180,7 @@ func drawMatch(t *rapid.T, family int) Step {
 		Is{Protocol, which, []byte{unix.IPPROTO_UDP}}, Is{Protocol, which, []byte{unix.IPPROTO_TCP}}, Is{Family, which, []byte{unix.NFPROTO_IPV6}},
 		Is{Masked{TCPFlags, []byte{2}}, which, []byte{2}}, Is{InName, which, Name("lan1")}, Is{OutName, which, Name("")}, Is{EtherSource, which, twinMAC[:]},
 		Is{Masked{Mark, Number(bit)}, which, Number(bit)}, Is{Masked{CtMark, Number(bit)}, which, Number(0)}, Is{Shifted{Mark, 2}, which, Number(3)},
+		Is{Masked{CtLabel, label}, which, label}, Is{Masked{CtLabel, label}, which, make([]byte, labelWidth)},
 		Is{Masked{CtState, Number(CtNew | CtRelated)}, which, Number(0)}, Is{CtDirection, which, []byte{1}}, Is{CtStatus, which, Number(0)},
 		Is{DestType, which, Number(typ)}, Is{SourceType, which, Number(typ)},
 		In{f.source, "hosts" + f.digit, not}, In{f.dest, "hosts" + f.digit, not}, In{f.dest, "nets" + f.digit, not}, In{f.source, "nets" + f.digit, not}, In{DestPort, "ports", not},

@@ -71,14 +71,16 @@ func (b *builder) linkSets() {
 }
 
 func (b *builder) prerouting() []kernel.Rule {
-	return []kernel.Rule{
+	rules := []kernel.Rule{
 		rule("what is for the DNS proxy is not balanced", anyBit(kernel.Mark, kernel.Intercepted, false), kernel.Accept{}),
 		rule("what comes in by a link", kernel.In{Key: kernel.InName, Set: "links"}, kernel.Goto{Chain: b.chain("from_links", b.fromLinks)}),
+	}
+	return append(append(rules, b.served()...),
 		rule("an existing session keeps its link", anyBit(kernel.CtMark, kernel.LinkMask, false), kernel.Goto{Chain: b.chain("session", b.session)}),
 		rule("sessions that were not balanced go by the routing table", anyBit(kernel.CtState, kernel.CtNew, true), kernel.Accept{}),
 		rule("only what comes from the inside is balanced", kernel.In{Key: kernel.InName, Set: "inside", Not: true}, kernel.Accept{}),
 		rule("a new connection of the inside", kernel.Goto{Chain: b.chainFor(flow.VirtualServer, "", "new", b.newFromInside)}),
-	}
+	)
 }
 
 // session restores the packet mark of a session. It is marked by constants only
@@ -135,7 +137,7 @@ func distinct(list []kernel.Element) (out []kernel.Element) {
 
 // newFromInside finds the virtual server of a new connection.
 func (b *builder) newFromInside() []kernel.Rule {
-	rules := []kernel.Rule{rule("the number of a link in the packet mark is ours to set", anyBit(kernel.Mark, kernel.LinkMask, false), kernel.SetMark{Mask: kernel.LinkMask})}
+	rules := []kernel.Rule{rule("the number of a link in the packet mark is ours to set", anyBit(kernel.Mark, kernel.LinkMask|b.wishes(), false), kernel.SetMark{Mask: kernel.LinkMask | b.wishes()})}
 	for _, local := range []uint32{kernel.AddrLocal, kernel.AddrBroadcast} {
 		rules = append(rules, rule("what is for the gateway itself is not balanced", kernel.Is{Of: kernel.DestType, To: kernel.Number(local)}, kernel.Accept{}))
 	}
@@ -180,9 +182,11 @@ func (b *builder) output() []kernel.Rule {
 	session := kernel.Goto{Chain: b.chain("session", b.session)}
 	rules := []kernel.Rule{
 		rule("what is marked already has its link: probes, the DNS proxy", anyBit(kernel.Mark, kernel.LinkMask, false), kernel.Accept{}),
+	}
+	rules = append(append(rules, b.served()...),
 		rule("replies to what came in by a link leave by it", anyBit(kernel.CtMark, kernel.Inbound, false), kernel.Is{Of: kernel.CtDirection, To: reply}, anyBit(kernel.CtMark, kernel.LinkMask, false), session),
 		rule("the gateway's own sessions keep their link", anyBit(kernel.CtMark, kernel.Inbound, true), kernel.Is{Of: kernel.CtDirection, To: original}, anyBit(kernel.CtMark, kernel.LinkMask, false), session),
-	}
+	)
 	if !b.plan.conf.Local {
 		return rules
 	}

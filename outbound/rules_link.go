@@ -32,12 +32,6 @@ const countedMost = 2000
 // inKernel says whether the kernel counts for a limit.
 func inKernel(most int) bool { return 0 < most && most <= countedMost }
 
-// both writes the number of a link into both marks.
-func (l *planLink) both() []kernel.Step {
-	id := uint32(l.id)
-	return []kernel.Step{kernel.SetMark{Mask: kernel.LinkMask, Bits: id}, kernel.SetCtMark{Mask: kernel.LinkMask, Bits: id}}
-}
-
 // try writes the chain that asks a link's limits.
 func (b *builder) try(l *planLink) string {
 	return b.chainFor(flow.Link, l.Name, linkChain(l), func() []kernel.Rule {
@@ -68,7 +62,8 @@ func rateOver(perSecond int) kernel.Step {
 // mark writes the chain that takes a link whatever its limits.
 func (b *builder) mark(l *planLink) string {
 	return b.chainFor(flow.Link, l.Name, markChain(l.id), func() []kernel.Rule {
-		return []kernel.Rule{rule("link "+l.Name+", whatever its limits", l.both()...)}
+		id := uint32(l.id)
+		return []kernel.Rule{rule("link "+l.Name+", whatever its limits", kernel.SetMark{Mask: kernel.LinkMask, Bits: id}, kernel.SetCtMark{Mask: kernel.LinkMask, Bits: id})}
 	})
 }
 
@@ -87,8 +82,9 @@ func (b *builder) member(g *config.LinkGroup, m *config.LinkMember, l *planLink)
 // place writes the end of the way of a new connection.
 func (b *builder) place(l *planLink) string {
 	return b.chainFor(flow.Link, l.Name, "place_"+l.word, func() []kernel.Rule {
-		steps := append([]kernel.Step{b.count("link/" + l.word)}, l.both()...)
-		return []kernel.Rule{rule("it leaves by link "+l.Name, append(steps, kernel.Accept{})...)}
+		id := uint32(l.id)
+		return append(b.serve(), rule("it leaves by link "+l.Name, b.count("link/"+l.word),
+			kernel.SetMark{Mask: kernel.LinkMask | b.wishes(), Bits: id}, kernel.SetCtMark{Mask: kernel.LinkMask, Bits: id}, kernel.Accept{}))
 	})
 }
 

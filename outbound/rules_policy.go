@@ -39,8 +39,8 @@ func (b *builder) policy(q *config.Policy, at site) string {
 			at.name = fmt.Sprintf("policy %s rule %d", q.Name, number)
 			counter := b.count(fmt.Sprintf("rule/%s/%d", word(q.Name), number))
 			to := b.chainFor(flow.Policy, q.Name, fmt.Sprintf("%s_%d", name, number), func() []kernel.Rule {
-				made := append([]kernel.Rule{rule(at.name, counter)}, tos(r.Action.TOS)...)
-				return append(made, b.action(&r.Action, at)...)
+				made := append([]kernel.Rule{rule(at.name, counter)}, wish(r.Action.TOS, kernel.WishedMask)...)
+				return append(append(made, b.action(&r.Action, at)...), unwish(&r.Action)...)
 			})
 			when, tell := condition(always), at.name+": everything"
 			if r.Class != "" {
@@ -105,7 +105,11 @@ func (b *builder) action(a *config.PolicyAction, at site) []kernel.Rule {
 		limits = []kernel.Rule{rule("limits of virtual server "+at.server.Name, kernel.Jump{Chain: b.limits(at.server)})}
 	}
 	if a.Do == config.ActionForward {
-		return append(limits, rule(at.name+": by the routing table", kernel.Accept{}))
+		rules = append(limits, b.serve()...)
+		if wishes := b.wishes(); wishes > 0 {
+			rules = append(rules, rule("", kernel.SetMark{Mask: wishes}))
+		}
+		return append(rules, rule(at.name+": by the routing table", kernel.Accept{}))
 	}
 	s := b.plan.keeps[a.Persistence]
 	tries := b.tries(a, at)

@@ -193,7 +193,7 @@ func (b *builder) choose(list []candidate, f family) (rules []kernel.Rule) {
 func (b *builder) server(v *config.OutboundVirtualServer) string {
 	return b.chainFor(flow.VirtualServer, v.Name, "server_"+word(v.Name), func() []kernel.Rule {
 		rules := []kernel.Rule{rule("virtual server "+v.Name, b.count("virtualServer/"+word(v.Name)))}
-		rules = append(rules, tos(v.TOS)...)
+		rules = append(rules, wish(v.TOS, kernel.ServerWishedMask)...)
 		policy := b.plan.policies[v.Policy]
 		at := site{server: v, late: b.plan.overrides(v)}
 		if !at.late && limited(v) {
@@ -205,7 +205,7 @@ func (b *builder) server(v *config.OutboundVirtualServer) string {
 			if policy.Default != nil {
 				at.name = "policy " + policy.Name + " default"
 				rules = append(rules, rule("", b.count("rule/"+word(policy.Name)+"/default")))
-				rules = append(rules, tos(policy.Default.TOS)...)
+				rules = append(rules, wish(policy.Default.TOS, kernel.WishedMask)...)
 			}
 		}
 		a := v.Default(policy)
@@ -216,15 +216,4 @@ func (b *builder) server(v *config.OutboundVirtualServer) string {
 		}
 		return rules
 	})
-}
-
-// tos writes the DS field.
-func tos(t *config.TOS) (rules []kernel.Rule) {
-	if t == nil {
-		return nil
-	}
-	for _, f := range families() {
-		rules = append(rules, rule("type of service "+t.String(), f.only(), kernel.SetTOS{IPv6: f.index == 1, TOS: uint8(*t)}))
-	}
-	return rules
 }
