@@ -143,10 +143,10 @@ func (n *nft) keep(k *keeper, now time.Time) {
 	if k.want != nil {
 		k.problems = append(k.problems, k.want.problems...)
 	}
-	k.problems = append(k.problems, a.refused...)
-	k.left, k.refused = a.left, a.refused
-	k.problems = slices.AppendSeq(k.problems, maps.Values(a.left))
 	slices.Sort(k.problems)
+	k.left, k.refused = a.left, a.refused
+	k.problems = append(slices.Clone(a.refused), k.problems...) // the cause first
+	k.problems = append(k.problems, slices.Sorted(maps.Values(a.left))...)
 	k.problems = shorten(append(k.problems, a.problems...))
 	if len(a.left)+len(a.refused) > 0 && (k.retry.IsZero() || !now.Before(k.retry)) {
 		k.later(now)

@@ -245,8 +245,33 @@ func TestRefused_Root(t *testing.T) {
 	if err := k.Sync(ctx, "test"); err == nil {
 		t.Error("sync says nothing")
 	}
+	if r := k.row("test"); !strings.HasPrefix(r.Why, "the kernel refuses: add to chain bad: masquerade") {
+		t.Errorf("the cause is not told first: %s", r.Why)
+	}
 	if out := mustNFT(t, at, "", "list", "table", "inet", "portolan_test"); !strings.Contains(out, "old") || strings.Contains(out, "fine") || !strings.Contains(out, "0x00000002") {
 		t.Errorf("the old chains and the new element should stand:\n%s", out)
+	}
+}
+
+// A map of verdicts may go together with the chains that it leads to, as when a
+// link is removed with a group of its own.
+func TestMapAndItsChains_Root(t *testing.T) {
+	at := nettest.New(t)
+	k := stand(t, at)
+	leads := Set{Name: "leads", Key: []Type{TypeNumber}, Verdicts: true, Elements: NewElements(Element{Key: Number(1), Verdict: Goto{"there"}})}
+	hooked := Chain{Name: "input", Hook: &Hook{"filter", "input", 0}}
+	with := hooked
+	with.Rules = []Rule{{Do: []Step{Choose{Key: Mark, Map: "leads"}}}}
+	there := Chain{Name: "there", Rules: []Rule{{Do: []Step{Accept{}}}}}
+	for range 2 {
+		for _, table := range []Table{
+			{Name: "portolan_test", Sets: []Set{leads}, Chains: []Chain{there, with}},
+			{Name: "portolan_test", Chains: []Chain{hooked}},
+		} {
+			k.Want("test", &Wishes{Tables: []Table{table}})
+			k.synced("test")
+			asRead(t, k, &table)
+		}
 	}
 }
 

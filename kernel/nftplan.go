@@ -9,7 +9,7 @@ import (
 // plan is what has to be done to make a table as wished: the messages of one
 // transaction, in an order in which each finds what it needs.
 //
-//	table; old rules, old elements, old chains, old sets, old objects;
+//	table; old rules, old elements, old sets, old chains, old objects;
 //	new sets, objects, chains; new elements; new rules
 type plan struct {
 	steps  [phases][]*op
@@ -21,8 +21,8 @@ const (
 	theTable = iota
 	oldRules
 	oldElements
+	oldSets // before chains: verdicts in them lead there
 	oldChains
-	oldSets
 	oldObjects
 	newSets
 	newObjects
