@@ -9,14 +9,15 @@ package kernel
 //	10-25   virtual server of slb                10-25: types of service wished, until the connection is placed
 //	26      came in by a link: keep last hop     -
 //	27      placed by persistence                -
-//	28      -                                    for the DNS proxy (TPROXY)
+//	28      its group ends it if the link fails  for the DNS proxy (TPROXY)
 //	29-31   the administrator's                  the administrator's
 const (
 	LinkMask    uint32 = 0x000003ff
 	ServerMask  uint32 = 0x03fffc00
 	Inbound     uint32 = 1 << 26
 	Placed      uint32 = 1 << 27
-	Intercepted uint32 = 1 << 28
+	Intercepted uint32 = 1 << 28 // of packets
+	EndsWith    uint32 = 1 << 28 // of connections
 	OthersMask  uint32 = 0xe0000000
 
 	MaxLink = 1023 // the highest number of a link

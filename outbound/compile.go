@@ -214,9 +214,14 @@ func (p *Plan) Next(now time.Time) time.Time {
 	return time.Time{}
 }
 
-// SetDead says whose sessions are reset (onFailure: reset).
+// SetDead says whose sessions are reset (onFailure: reset): those of groups that
+// end them.
 func (p *Plan) SetDead(ids IDs) (changed []*kernel.Elements) {
-	return replaced(p.dead, numbers(ids))
+	list := make([]kernel.Element, len(ids))
+	for i, id := range ids {
+		list[i].Key = kernel.Number(uint32(id) | kernel.EndsWith)
+	}
+	return replaced(p.dead, list)
 }
 
 // SetRanks says which links are nearest to a network of proximity's mask; no

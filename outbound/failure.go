@@ -21,10 +21,12 @@ import (
 //	reset       slots, sets and the link in the set of dead ones are committed ──
 //	            the next packet is answered by a reset ── forgotten later
 //
-// A link may be in several groups, and a connection carries the number of its
-// link alone: where they differ the mildest word counts. Nothing is done while
-// no other link of these groups lives: there would be nowhere to go. Connections
-// that came in by the link stay: they are not ours to move.
+// A connection of a group that does not say keep has a bit of its own in its
+// mark ([kernel.EndsWith]), so that groups which share a link may differ. Between
+// reschedule and reset it does not tell: where a link has both, reschedule
+// counts, the milder one. Nothing is done while no other link of these groups
+// lives: there would be nowhere to go. Connections that came in by the link stay:
+// they are not ours to move.
 
 // ended is a link that failed.
 type ended struct {
@@ -37,9 +39,6 @@ type ended struct {
 // resetFor is for how long the packets of a dead link's connections are answered
 // by a reset before conntrack forgets them.
 const resetFor = 10 * time.Second
-
-// mildness orders the words.
-var mildness = []config.LinkFailure{config.FailureKeep, config.FailureReschedule, config.FailureReset}
 
 // notice finds out which links failed or came back with a tick of a group. The
 // lock is held, and the result not yet noted.
@@ -56,21 +55,26 @@ func (o *Outbound) notice(r *running, result *Result, now time.Time) {
 	}
 }
 
-// howFails gives the mildest word of the groups that have a link.
+// severs says whether a group ends connections of links that fail.
+func severs(g *config.LinkGroup) bool { return g.OnFailure != config.FailureKeep }
+
+// howFails gives what becomes of the connections of a link that are not kept;
+// keep if there are none.
 func (o *Outbound) howFails(id uint16) config.LinkFailure {
-	how := len(mildness) - 1
+	how := config.FailureKeep
 	for _, r := range o.groups {
-		if r.has(id) {
-			how = min(how, slices.Index(mildness, r.Group.OnFailure))
+		if r.has(id) && severs(r.Group) && how != config.FailureReschedule {
+			how = r.Group.OnFailure
 		}
 	}
-	return mildness[max(how, 0)]
+	return how
 }
 
-// elsewhere says whether another link of the groups of a link lives.
+// elsewhere says whether another link lives of the groups that end connections
+// of a link.
 func (o *Outbound) elsewhere(id uint16) bool {
 	return slices.ContainsFunc(o.groups, func(r *running) bool {
-		return r.has(id) && slices.ContainsFunc(r.last.Alive, func(other uint16) bool { return other != id })
+		return r.has(id) && severs(r.Group) && slices.ContainsFunc(r.last.Alive, func(other uint16) bool { return other != id })
 	})
 }
 
@@ -126,15 +130,19 @@ func (o *Outbound) settle(ctx context.Context, due map[uint16]ended) {
 		}
 		o.mu.Unlock()
 		o.opts.Board.Record(status.Event{ID: status.MakeID(status.KindLink, e.link), New: "connections ended",
-			Why: fmt.Sprintf("the link failed, and its groups say %s: %s", e.how, sessions), By: Owner})
+			Why: fmt.Sprintf("the link failed, and a group of it says %s: %s", e.how, sessions), By: Owner})
 	}
 }
 
-// sessionsOf counts what goes out by a link, for the event: what conntrack
+// endedBits are those of a mark by which connections are chosen that end with
+// their link.
+const endedBits = kernel.LinkMask | kernel.Inbound | kernel.EndsWith
+
+// sessionsOf counts what ends with a link, for the event: what conntrack
 // forgets in one question it does not count.
 func (o *Outbound) sessionsOf(ctx context.Context, id uint16) string {
 	n := 0
-	f := kernel.SessionFilter{Mark: uint32(id), Mask: kernel.LinkMask | kernel.Inbound}
+	f := kernel.SessionFilter{Mark: uint32(id) | kernel.EndsWith, Mask: endedBits}
 	if err := o.opts.Sessions.Sessions(ctx, f, func(kernel.Session) bool { n++; return true }); err != nil {
 		return "it is not known how many"
 	}
@@ -144,10 +152,10 @@ func (o *Outbound) sessionsOf(ctx context.Context, id uint16) string {
 	return fmt.Sprintf("%d sessions", n)
 }
 
-// forget has conntrack forget what goes out by a link.
+// forget has conntrack forget what ends with a link.
 func (o *Outbound) forget(id uint16) error {
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		if err := o.opts.Sessions.DeleteByMark(uint32(id), kernel.LinkMask|kernel.Inbound, family); err != nil {
+		if err := o.opts.Sessions.DeleteByMark(uint32(id)|kernel.EndsWith, endedBits, family); err != nil {
 			return err
 		}
 	}

@@ -104,8 +104,8 @@ func (b *builder) kept(v *Variant, s *config.Persistence, f family) string {
 	return b.chainFor(flow.Persistence, s.Name, "kept"+f.digit+"_"+v.word+"_"+word(s.Name), func() []kernel.Rule {
 		return []kernel.Rule{
 			rule("persistence "+s.Name+" renews the entry", b.learn(s, v.Group, f)),
-			rule("placed by persistence", b.count("persistence/"+word(s.Name)), b.count("group/"+v.word),
-				kernel.SetCtMark{Mask: kernel.Placed, Bits: kernel.Placed}, kernel.Choose{Key: linkOf(kernel.Mark), Map: "place"}),
+			rule("placed by persistence", append(append([]kernel.Step{b.count("persistence/" + word(s.Name))}, b.entered(v)...),
+				kernel.SetCtMark{Mask: kernel.Placed, Bits: kernel.Placed}, kernel.Choose{Key: linkOf(kernel.Mark), Map: "place"})...),
 		}
 	})
 }

@@ -208,7 +208,7 @@ func (p *Plan) resets() bool {
 // forward ends the sessions of dead links (onFailure: reset; T38).
 func (b *builder) forward() []kernel.Rule {
 	b.set(kernel.Set{Name: "dead", Key: []kernel.Type{kernel.TypeNumber}, Elements: b.plan.dead})
-	dead := kernel.In{Key: linkOf(kernel.CtMark), Set: "dead"}
+	dead := kernel.In{Key: kernel.Masked{Of: kernel.CtMark, Mask: kernel.Number(endedBits)}, Set: "dead"}
 	return []kernel.Rule{
 		rule("sessions of a dead link are reset", dead, kernel.Is{Of: kernel.Protocol, To: []byte{6}}, b.count("reset"), kernel.Reject{With: kernel.TCPReset}),
 		rule("clients of a dead link are told", dead, kernel.In{Key: kernel.InName, Set: "links", Not: true}, b.count("reset"), kernel.Reject{With: kernel.AdminProhibited}),

@@ -135,6 +135,16 @@ func (b *builder) draw(v *Variant) (rules []kernel.Rule) {
 	return rules
 }
 
+// entered is what every connection gets that a link of a group takes: it is
+// counted, and marked if the group ends it should the link fail (T38).
+func (b *builder) entered(v *Variant) []kernel.Step {
+	steps := []kernel.Step{b.count("group/" + v.word)}
+	if severs(v.Group) {
+		steps = append(steps, kernel.SetCtMark{Mask: kernel.EndsWith, Bits: kernel.EndsWith})
+	}
+	return steps
+}
+
 // found writes the chain of connections that a link took: with persistence it
 // is learnt, and if another connection of the same client was quicker its link
 // is taken.
@@ -144,14 +154,14 @@ func (b *builder) found(v *Variant, s *config.Persistence) string {
 		name += "_" + word(s.Name)
 	}
 	return b.chainFor(flow.LinkGroup, v.Name, name, func() (rules []kernel.Rule) {
-		counted := b.count("group/" + v.word)
+		counted := b.entered(v)
 		if s == nil {
-			return []kernel.Rule{rule("", counted, kernel.Choose{Key: linkOf(kernel.Mark), Map: "place"})}
+			return []kernel.Rule{rule("", append(counted, kernel.Choose{Key: linkOf(kernel.Mark), Map: "place"})...)}
 		}
 		for _, f := range families() { // alone in its rule: a full map ends it
 			rules = append(rules, rule("persistence "+s.Name+" learns the link", b.learn(s, v.Group, f)))
 		}
-		rules = append(rules, rule("", counted))
+		rules = append(rules, rule("", counted...))
 		for _, f := range families() {
 			rules = append(rules, rule("the link that persistence has: of the first of several at once", kernel.Choose{Key: kernel.Lookup{Key: stickKey(s, f), Map: stick(s, v.Group, f)}, Map: "place"}))
 		}

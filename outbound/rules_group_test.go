@@ -309,7 +309,8 @@ func TestForward_Reset(t *testing.T) {
 		mark uint32
 		flow string
 		want kernel.End
-	}{{2, "10.0.0.5:1 > 8.8.8.8:80/tcp", kernel.Refused}, {2, "10.0.0.5:1 > 8.8.8.8:80/udp", kernel.Refused}, {1, "10.0.0.5:1 > 8.8.8.8:80/tcp", kernel.Passed}, {0, "10.0.0.5:1 > 8.8.8.8:80/tcp", kernel.Passed}} {
+	}{{2 | kernel.EndsWith, "10.0.0.5:1 > 8.8.8.8:80/tcp", kernel.Refused}, {2 | kernel.EndsWith, "10.0.0.5:1 > 8.8.8.8:80/udp", kernel.Refused},
+		{2, "10.0.0.5:1 > 8.8.8.8:80/tcp", kernel.Passed}, {2 | kernel.Inbound, "10.0.0.5:1 > 8.8.8.8:80/tcp", kernel.Passed}, {1 | kernel.EndsWith, "10.0.0.5:1 > 8.8.8.8:80/tcp", kernel.Passed}, {0, "10.0.0.5:1 > 8.8.8.8:80/tcp", kernel.Passed}} {
 		p := packetOf(t, c.flow)
 		p.Out, p.Ct = "eth2", kernel.CtInfo{State: kernel.CtEstablished, Mark: c.mark}
 		if trace := g.walk("forward", p); trace.End != c.want {

@@ -156,7 +156,7 @@ func TestPhasesAreTold(t *testing.T) {
 		b.live = 42
 		b.news()
 		b.say(status.Down, "one")
-		if got := b.news(); got != "link/one: >connections ended (the link failed, and its groups say reschedule: 42 sessions)" {
+		if got := b.news(); got != "link/one: >connections ended (the link failed, and a group of it says reschedule: 42 sessions)" {
 			t.Errorf("got %s", got)
 		}
 		b.say(status.Up, "one")
