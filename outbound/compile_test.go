@@ -132,6 +132,12 @@ outbound: {interfaces: [lan0], virtualServers: [{name: all, linkGroup: all}]}
 			t.Errorf("from the router %d: mark %#x", mac, trace.Packet.Ct.Mark)
 		}
 	}
+	g = newGateway(t, simple) // each link has an interface of its own: no router needs to be known
+	before := g.Wishes(g.facts).Tables[0].Text()
+	g.facts.Neighbours = []Neighbour{{"eth1", g.links[0].NextHop, [6]byte{2, 0, 0, 0, 0, 1}}}
+	if g.Wishes(g.facts).Tables[0].Text() != before {
+		t.Error("Ethernet addresses of routers are told though they make no difference")
+	}
 }
 
 // Trap 2: the gateway's own packets about a session, such as a reset or an ICMP

@@ -1,7 +1,10 @@
 package outbound
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,9 +119,13 @@ func (all spells) seen(s spell, now time.Time, record func(status.Event)) {
 	record(status.Event{ID: s.id, New: s.what, Why: s.text(), By: Owner})
 }
 
-// over ends those of which nothing was seen of late.
+// over ends those of which nothing was seen of late, the oldest first.
 func (all spells) over(now time.Time, record func(status.Event)) {
-	for key, s := range all {
+	oldest := func(a, b [2]string) int {
+		return cmp.Or(all[a].from.Compare(all[b].from), slices.Compare(a[:], b[:]))
+	}
+	for _, key := range slices.SortedFunc(maps.Keys(all), oldest) {
+		s := all[key]
 		if now.Sub(s.last) < spellQuiet {
 			continue
 		}

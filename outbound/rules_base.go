@@ -102,11 +102,14 @@ func (b *builder) fromLinks() []kernel.Rule {
 		return append(rules, rule("", kernel.Accept{}))
 	}
 	var hops, first []kernel.Element
-	seen := map[string]bool{}
+	seen, links := map[string]bool{}, map[string]int{}
+	for _, l := range b.plan.links {
+		links[l.Interface]++
+	}
 	for _, l := range b.plan.links {
 		to := kernel.Goto{Chain: b.cameBy(l)}
-		for _, n := range b.facts.Neighbours {
-			if n.Interface == l.Interface && (n.Addr == l.NextHop || n.Addr.WithZone("") == l.NextHop6.WithZone("")) {
+		for _, n := range b.facts.Neighbours { // the router makes a difference only where links share an interface
+			if links[l.Interface] > 1 && n.Interface == l.Interface && (n.Addr == l.NextHop || n.Addr.WithZone("") == l.NextHop6.WithZone("")) {
 				hops = append(hops, kernel.Element{Key: kernel.Key(kernel.Name(l.Interface), n.Ether[:]), Verdict: to})
 			}
 		}
