@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
+	"net/netip"
 	"sync"
 
 	"github.com/portolan-lb/portolan/config"
@@ -118,7 +119,7 @@ func (b *Built) setOutbound(before *Built) config.Errors {
 	var kept map[string]uint16
 	var carried func(uint16) bool
 	if before != nil {
-		was, kept, carried = before.Outbound, before.Numbers, before.carried
+		was, kept, carried = before.Outbound, renamed(before, b.Model), before.carried
 	}
 	b.Numbers, b.carried = kept, carried
 	if !b.Model.Balances() {
@@ -139,6 +140,38 @@ func (b *Built) setOutbound(before *Built) config.Errors {
 		b.Outbound, b.Numbers = plan, numbers
 	}
 	return errs
+}
+
+// renamed gives the numbers of links before, where one that has another name now
+// but the same interface and next hops goes by the new one: its connections, and
+// who persists with it, stay.
+func renamed(before *Built, now *config.Model) map[string]uint16 {
+	numbers := maps.Clone(before.Numbers)
+	if before.Model == nil {
+		return numbers
+	}
+	type plug struct {
+		nic    string
+		v4, v6 netip.Addr
+	}
+	plugOf := func(l *config.Link) plug { return plug{l.Interface, l.NextHop, l.NextHop6} }
+	names, gone := map[string]bool{}, map[plug]string{}
+	for _, l := range now.Links {
+		names[l.Name] = true
+	}
+	for _, l := range before.Model.Links {
+		if l.Interface != "" && !names[l.Name] && numbers[l.Name] != 0 {
+			gone[plugOf(l)] = l.Name
+		}
+	}
+	for _, l := range now.Links {
+		if old, was := gone[plugOf(l)]; was && numbers[l.Name] == 0 {
+			numbers[l.Name] = numbers[old]
+			delete(numbers, old)
+			delete(gone, plugOf(l))
+		}
+	}
+	return numbers
 }
 
 // The numbers of links live in marks of connections, which outlive us.
