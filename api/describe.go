@@ -20,6 +20,7 @@ var describers = map[string]func(v view, name string) *Description{
 	"site":          view.describeSite,
 	"probe":         view.describeProbe,
 	"zone":          view.describeZone,
+	"dnsserver":     view.describeDNSServer,
 }
 
 func (s *Server) describe(r *http.Request) (any, error) {
@@ -27,7 +28,7 @@ func (s *Server) describe(r *http.Request) (any, error) {
 	// pools and VirtualServers are what people type as well.
 	f := describers[strings.TrimSuffix(strings.ToLower(kind), "s")]
 	if f == nil {
-		return nil, Errorf(Invalid, "%q is not a kind; there are pool, member, virtualServer, link, site, probe and zone%s",
+		return nil, Errorf(Invalid, "%q is not a kind; there are pool, member, virtualServer, link, site, probe, zone and dnsServer%s",
 			kind, didYouMean(kind, slices.Collect(maps.Keys(describers))))
 	}
 	v := s.view()

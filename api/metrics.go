@@ -101,7 +101,7 @@ type collector struct{ *Server }
 
 // Describe implements [prometheus.Collector].
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, m := range slices.Concat(families, linkFamilies) {
+	for _, m := range slices.Concat(families, linkFamilies, dnsProxyFamilies) {
 		ch <- m.desc
 	}
 }
@@ -116,6 +116,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	v.collectRows(emit)
 	v.collectLinks(emit)
 	v.collectReports(emit)
+	v.collectDNSProxy(emit)
 	v.collectZones(emit)
 	c.collectProbes(emit)
 	c.collectProximity(emit)

@@ -82,6 +82,8 @@ func (v view) names(kind string) []string {
 		return list(v.model.Probes, func(c *config.Probe) string { return c.Name })
 	case "zone":
 		return v.zoneNames()
+	case "dnsserver":
+		return list(v.model.DNSServers, func(c *config.DNSServer) string { return c.Name })
 	}
 	return nil
 }

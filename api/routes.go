@@ -31,6 +31,9 @@ func (s *Server) routes() http.Handler {
 		"GET /v1/describe/{kind}/{name...}": s.describe,
 		"GET /v1/explain":                   s.explain,
 		"GET /v1/explain/flow":              s.explainFlow,
+		"GET /v1/dnsservers":                s.dnsServers,
+		"GET /v1/dnsproxy":                  s.dnsProxy,
+		"GET /v1/explain/dnsproxy":          s.explainDNSProxy,
 		"GET /v1/proximity":                 s.proximity,
 		"GET /v1/proximity/stats":           s.proximityStats,
 		"DELETE /v1/proximity":              s.clearProximity,
@@ -43,6 +46,7 @@ func (s *Server) routes() http.Handler {
 		"DELETE /v1/zones/{name...}":        s.changeZone(RemoveZone),
 
 		"PUT /v1/links/{name}/rate":            s.reportRate,
+		"PUT /v1/links/{name}/dns":             s.reportDNS,
 		"PUT /v1/virtualservers/{name}/report": s.reportServer,
 	} {
 		mux.Handle(pattern, s.serve(e))

@@ -3,6 +3,7 @@ package daemon
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/dnsproxy"
@@ -16,6 +17,22 @@ func (d *Daemon) openProxy() {
 	d.learner = dnsproxy.NewLearner(dnsproxy.LearnerOptions{Run: d.opts.Learn, Own: d.links.Own, Changed: d.moved, Record: d.board.Record})
 	d.proxy = dnsproxy.New(dnsproxy.Options{Rows: d.board.Table, Gauges: d.board.Gauges, Way: d.links.Pin, Log: d.log, Record: d.board.Record,
 		Addresses: d.learner.Addresses, Dead: d.dead})
+}
+
+// proxying opens the DNS proxy to the API.
+type proxying struct {
+	*dnsproxy.Proxy
+	*dnsproxy.Learner
+}
+
+// ExplainQuery implements [api.DNSProxy].
+func (p proxying) ExplainQuery(a dnsproxy.Ask) (*dnsproxy.Explanation, error) {
+	return p.Proxy.Explain(a)
+}
+
+// ReportDNS implements [api.DNSProxy].
+func (p proxying) ReportDNS(link string, addresses []netip.Addr, until time.Time, by string) ([]netip.Addr, error) {
+	return p.Learner.Report(link, addresses, until, by)
 }
 
 // dead says whether the probes of an address of a DNS server fail.

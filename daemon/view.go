@@ -31,6 +31,7 @@ func (d *Daemon) apiOptions() api.Options {
 
 		ZoneChanger: d,
 		Proximity:   distances{d},
+		DNSProxy:    proxying{d.proxy, d.learner},
 		Flows:       d,
 
 		Log: d.log,

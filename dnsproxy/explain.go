@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -77,6 +78,20 @@ func (p *Proxy) Explain(a Ask) (*Explanation, error) {
 	}
 	e.Words = e.words(c)
 	return e, nil
+}
+
+// TypeText gives the name of the type that is asked for.
+func (a Ask) TypeText() string { return dns.Type(a.Type).String() }
+
+// ParseType gives the number of a record type from its name, such as AAAA or
+// TYPE65.
+func ParseType(name string) (uint16, bool) {
+	if t, ok := dns.StringToType[name]; ok {
+		return t, true
+	}
+	digits, ok := strings.CutPrefix(name, "TYPE") // RFC 3597
+	n, err := strconv.ParseUint(digits, 10, 16)
+	return uint16(n), ok && err == nil
 }
 
 // query makes the query that a client would send.

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/portolan-lb/portolan/api"
+	"github.com/portolan-lb/portolan/dnsproxy"
 	"github.com/portolan-lb/portolan/flow"
 	"github.com/portolan-lb/portolan/probe"
 	"github.com/portolan-lb/portolan/proximity"
@@ -79,6 +80,30 @@ func (c *Client) ReportRate(ctx context.Context, name string, r api.RateReport) 
 	var done api.RateReported
 	err := c.call(ctx, http.MethodPut, nil, r, &done, "v1", "links", name, "rate")
 	return done, err
+}
+
+// ReportDNS tells the DNS servers that a link was given.
+func (c *Client) ReportDNS(ctx context.Context, link string, r api.DNSReport) (api.DNSReported, error) {
+	var done api.DNSReported
+	err := c.call(ctx, http.MethodPut, nil, r, &done, "v1", "links", link, "dns")
+	return done, err
+}
+
+// DNSServers lists the DNS servers of the DNS proxy.
+func (c *Client) DNSServers(ctx context.Context) ([]api.DNSServer, error) {
+	return get[[]api.DNSServer](ctx, c, nil, "v1", "dnsservers")
+}
+
+// DNSProxy tells how the DNS proxy stands.
+func (c *Client) DNSProxy(ctx context.Context) (api.DNSProxyState, error) {
+	return get[api.DNSProxyState](ctx, c, nil, "v1", "dnsproxy")
+}
+
+// ExplainDNSProxy asks what would become of a client's DNS query.
+func (c *Client) ExplainDNSProxy(ctx context.Context, a dnsproxy.Ask) (*dnsproxy.Explanation, error) {
+	v := url.Values{"name": {a.Name}, "type": {a.TypeText()}, "client": {a.Client.String()}, "asked": {a.Asked.String()}}
+	var e dnsproxy.Explanation
+	return &e, c.call(ctx, http.MethodGet, v, nil, &e, "v1", "explain", "dnsproxy")
 }
 
 // Sites lists the sites.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -23,11 +24,17 @@ that it asks for. --down judges as if rows were down that are not.
 
 With -c the configuration is judged offline: nothing has been probed then.
 
+With --proxy it is not our own answer that is explained, but what becomes of a
+query of a client of this gateway: which policy of the DNS proxy takes it, which
+DNS server it goes to, over which link, and who would be next. --asked is the
+address that the client sends it to, which counts where a policy lets it pass.
+
 Exit codes: 0 it is explained, whatever the answer; 1 a row of --down does not
 exist; 2 the question makes no sense, or there is nobody to ask.`
 
 func explainCommand() *cobra.Command {
-	var client, ecs, config string
+	var client, ecs, config, asked string
+	var proxy bool
 	var output *choice
 	var down []string
 	cmd := &cobra.Command{
@@ -37,9 +44,16 @@ func explainCommand() *cobra.Command {
 		Example: `  portolan explain www.example.com --client 203.0.113.7
   portolan explain www.example.com AAAA --client 192.0.2.53 --ecs 203.0.113.0/24
   portolan explain www.example.com --client 203.0.113.7 --down virtualServer/web-west
-  portolan explain www.example.com --client 203.0.113.7 -c portolan.yaml -o json`,
+  portolan explain www.example.com --client 203.0.113.7 -c portolan.yaml -o json
+  portolan explain www.example.com --client 10.0.0.5 --proxy --asked 8.8.8.8`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if proxy {
+				return explainProxy(cmd, args[0], strings.Join(args[1:], ""), client, asked, output.word == "json")
+			}
+			if asked != "" {
+				return errors.New("--asked goes with --proxy only")
+			}
 			q, err := api.ParseExplainQuery(args[0], strings.Join(args[1:], ""), client, ecs, down)
 			if err != nil {
 				return err
@@ -58,6 +72,11 @@ func explainCommand() *cobra.Command {
 	cmd.Flags().StringVar(&ecs, "ecs", "", "the query's Client Subnet, a prefix")
 	cmd.Flags().StringArrayVar(&down, "down", nil, "as if this row were down, such as virtualServer/web; may be repeated")
 	cmd.Flags().StringVarP(&config, "config", "c", "", "ask this configuration offline instead of the running server")
+	cmd.Flags().BoolVar(&proxy, "proxy", false, "what the DNS proxy does with a query of a client of this gateway")
+	cmd.Flags().StringVar(&asked, "asked", "", "with --proxy: the address that the client sends it to")
+	for _, other := range []string{"ecs", "down", "config"} {
+		cmd.MarkFlagsMutuallyExclusive("proxy", other)
+	}
 	output = outputFlag(cmd, "text", "json")
 	_ = cmd.MarkFlagRequired("client") // the flag is defined above
 	cmd.AddCommand(explainFlowCommand())

@@ -64,6 +64,11 @@ var listings = []listing{
 		}, probeRow)},
 	{"zone", []int{0}, []string{"zones", "zone"}, []string{"ZONE", "STATE", "SERIAL", "RECORDS", "DYNAMIC NAMES", "ORIGIN", "FILE", "ERROR"}, of(
 		func(ctx context.Context, c *client.Client, _ getOptions) ([]api.Zone, error) { return c.Zones(ctx) }, zoneRow)},
+	{"dnsServer", []int{0}, []string{"dnsservers", "dnsserver"}, dnsServerHeader, of(
+		func(ctx context.Context, c *client.Client, _ getOptions) ([]api.DNSServer, error) {
+			return c.DNSServers(ctx)
+		}, dnsServerRow)},
+	{"", nil, []string{"dnsproxy"}, []string{"OF THE DNS PROXY", "VALUE"}, fetchDNSProxy},
 	{"", []int{0}, []string{"holds", "hold"}, []string{"ROW", "HELD", "UNTIL", "BY", "REASON"}, of(
 		func(ctx context.Context, c *client.Client, _ getOptions) ([]api.Hold, error) { return c.Holds(ctx) }, holdRow)},
 	{"", nil, []string{"events", "event"}, []string{"TIME", "ROW", "CHANGE", "BY", "WHY"}, of(
@@ -88,6 +93,11 @@ const getManual = `List things of a kind as they stand now. KIND is one of:
   zones           state (ok; last good: the file is bad now, an older version is
                   served; failed: not served), serial, where it comes from
                   (configuration, folder, or live: added by command), what is wrong
+  dnsservers      DNS servers of the DNS proxy: health with its age, link,
+                  addresses (those that are auto with who told them), how they
+                  are asked, the evidence, and what became of queries
+  dnsproxy        whether the DNS proxy takes queries, and what it counted:
+                  queries, replies, drops, cache, retries, policies
   holds           operators' holds in force
   events          changes of health, holds and configuration, the newest last
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 type reportFlags struct {
 	connections     int64
 	latency, length time.Duration
+	addresses       []string           // of DNS servers
 	rates           map[string]*string // by flag
 	octets          map[string]*uint64
 	bits            int
@@ -31,13 +33,14 @@ var reporters = map[string]struct {
 }{
 	"virtualserver": {"virtualServer", []string{"connections", "latency", "for"}, sendServer},
 	"link":          {"link", []string{"in", "out", "total", "in-octets", "out-octets", "bits"}, sendRate},
+	"dns":           {"dns", []string{"for"}, sendDNS},
 }
 
 func reportCommand() *cobra.Command {
 	f := reportFlags{rates: map[string]*string{}, octets: map[string]*uint64{}}
 	cmd := &cobra.Command{
-		Use:   "report KIND/NAME",
-		Short: "Report connections of a virtual server, or what a link carries",
+		Use:   "report KIND/NAME [ADDRESS...]",
+		Short: "Report connections of a virtual server, what a link carries, or its DNS servers",
 		Long: `Report what this server cannot measure itself. A report takes the place of the
 one before: what it does not tell is unknown. A report that is too old is
 unknown as well, so repeat it.
@@ -51,14 +54,20 @@ unknown as well, so repeat it.
                       --in-octets and --out-octets: counters, of which two
                       reports make a rate. The link must have meter: push, and
                       a report counts for its meter.maxAge.
+  dns/LINK ADDRESS... the DNS servers that a link was given, for DNS servers with
+                      auto: true. They go before all else that is known of the
+                      link for --for, 1h unless said otherwise. Without an
+                      address, what was reported is taken back.
 
 Exit codes: 0 it is taken, 1 there is no such thing, or it is measured
 otherwise, 2 the report makes no sense, or there is no server to ask.`,
 		Example: `  portolan report virtualServer/web-east --connections 120 --latency 8ms
-  portolan report link/isp1 --in 80Mbps --out 20Mbps`,
-		Args:              cobra.ExactArgs(1),
+  portolan report link/isp1 --in 80Mbps --out 20Mbps
+  portolan report dns/isp1 198.51.100.53 2001:db8::53 --for 12h`,
+		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeReport,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			f.addresses = args[1:]
 			text, err := f.send(cmd, args[0])
 			if err != nil {
 				return err
@@ -70,7 +79,7 @@ otherwise, 2 the report makes no sense, or there is no server to ask.`,
 	flags := cmd.Flags()
 	flags.Int64Var(&f.connections, "connections", 0, "connections that are open now")
 	flags.DurationVar(&f.latency, "latency", 0, "until the first byte of an answer, such as 8ms")
-	flags.DurationVar(&f.length, "for", 0, "how long the report counts (default 30s)")
+	flags.DurationVar(&f.length, "for", 0, "how long the report counts (default 30s, of dns 1h)")
 	for _, d := range []struct{ name, usage string }{{"in", "received from the line"}, {"out", "sent into the line"}, {"total", "in and out together"}} {
 		f.rates[d.name] = flags.String(d.name, "", d.usage+", such as 80Mbps")
 	}
@@ -85,11 +94,14 @@ func (f *reportFlags) send(cmd *cobra.Command, thing string) (string, error) {
 	kind, name, ok := strings.Cut(thing, "/")
 	r, known := reporters[strings.ToLower(kind)]
 	if !ok || name == "" || !known {
-		return "", fmt.Errorf("%q is not what reports are of: virtualServer/NAME or link/NAME", thing)
+		return "", fmt.Errorf("%q is not what reports are of: virtualServer/NAME, link/NAME or dns/LINK", thing)
+	}
+	if len(f.addresses) > 0 && r.kind != "dns" {
+		return "", fmt.Errorf("%q: addresses go with dns/LINK only", f.addresses[0])
 	}
 	for _, other := range reporters {
 		for _, flag := range other.flags {
-			if other.kind != r.kind && cmd.Flags().Changed(flag) {
+			if other.kind != r.kind && cmd.Flags().Changed(flag) && !slices.Contains(r.flags, flag) {
 				return "", fmt.Errorf("--%s goes with %s/NAME only", flag, other.kind)
 			}
 		}
@@ -159,10 +171,11 @@ func completeReport(cmd *cobra.Command, args []string, _ string) ([]string, cobr
 		return nil, noFiles
 	}
 	var things []string
-	for _, kind := range []string{"virtualServer", "link"} {
+	for prefix, kind := range map[string]string{"virtualServer": "virtualServer", "link": "link", "dns": "link"} {
 		for _, name := range namesOf(cmd, kind) {
-			things = append(things, kind+"/"+name)
+			things = append(things, prefix+"/"+name)
 		}
 	}
+	slices.Sort(things)
 	return things, noFiles
 }
