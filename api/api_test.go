@@ -166,7 +166,7 @@ func TestDescribe(t *testing.T) {
 		}
 	}
 	_, err := c.Describe(t.Context(), "fish", "web")
-	wantError(t, err, api.Invalid, `"fish" is not a kind; there are pool, member, virtualServer, link, site, probe and zone`)
+	wantError(t, err, api.Invalid, `"fish" is not a kind; there are pool, member, virtualServer, link, site, probe, zone and dnsServer`)
 }
 
 func TestEvents(t *testing.T) {
