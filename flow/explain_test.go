@@ -18,11 +18,6 @@ import (
 
 var update = flag.Bool("update", false, "write the golden texts")
 
-var (
-	client = netip.MustParseAddr("10.0.0.5")
-	server = netip.MustParseAddr("8.8.8.8")
-)
-
 func when(tell string, steps ...kernel.Step) kernel.Rule { return kernel.Rule{Tell: tell, Do: steps} }
 
 // linkChain commits to a link that takes at most so many connections.

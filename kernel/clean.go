@@ -13,7 +13,7 @@ import (
 )
 
 // TableOf is the name of the table of nftables of an owner, of family inet.
-func TableOf(owner string) string { return "portolan_" + owner }
+func TableOf(owner string) string { return tablePrefix + owner }
 
 // Ours tells everything in the calling thread's namespace that is ours, a line
 // each, whoever put it there and whenever: tables of nftables, rules, routes and
@@ -159,23 +159,11 @@ func (n *routing) ourShapers(owner string, major uint16, q queues, ports map[str
 	return list, nil
 }
 
-// Messages and attributes of the subsystem nftables.
-const (
-	nftGetTable   = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETTABLE
-	nftNewTable   = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWTABLE
-	nftDelTable   = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_DELTABLE
-	familyInet    = 1 // NFPROTO_INET
-	nftTableName  = 1
-	nfnlBegin     = 0x10
-	nfnlEnd       = 0x11
-	netfilterNone = unix.AF_UNSPEC
-)
-
 // tables gives the names of the tables of family inet.
 func tables(nft *socket) (names []string, err error) {
-	err = nft.ask(nftGetTable, unix.NLM_F_DUMP, []byte{familyInet, 0, 0, 0}, func(kind uint16, b []byte) {
-		if kind == nftNewTable && len(b) >= sizeofNetfilter && b[0] == familyInet {
-			names = append(names, textOf(b[sizeofNetfilter:], nftTableName))
+	err = nft.ask(nft16(unix.NFT_MSG_GETTABLE), unix.NLM_F_DUMP, []byte{familyInet, 0, 0, 0}, func(_ uint16, b []byte) {
+		if len(b) > 0 && b[0] == familyInet {
+			names = append(names, text(attributesOf(b)[unix.NFTA_TABLE_NAME]))
 		}
 	})
 	if errors.Is(err, errInterrupted) {
@@ -187,18 +175,10 @@ func tables(nft *socket) (names []string, err error) {
 // removeTable removes a table with all that is in it. It is no error if there
 // is none.
 func removeTable(nft *socket, name string) error {
-	nft.mu.Lock()
-	defer nft.mu.Unlock()
-	edge := append([]byte{netfilterNone, 0}, big16(unix.NFNL_SUBSYS_NFTABLES)...)
-	body := append([]byte{familyInet, 0, 0, 0}, attribute(nftTableName, append([]byte(name), 0))...)
-	nft.seq++
-	batch := slices.Concat(message(nfnlBegin, unix.NLM_F_REQUEST, 0, edge),
-		message(nftDelTable, unix.NLM_F_REQUEST|unix.NLM_F_ACK, nft.seq, body),
-		message(nfnlEnd, unix.NLM_F_REQUEST, 0, edge))
-	if err := nft.send(batch); err != nil {
-		return err
+	bad, err := transact(nft, []*op{{kind: unix.NFT_MSG_DELTABLE, body: wireTable(name), tell: tell("delete table %s", name)}}, nil)
+	if len(bad) > 0 {
+		err = bad[0]
 	}
-	err := nft.await(func(uint16, []byte) {})
 	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}

@@ -17,7 +17,7 @@ type Conntrack struct{ socket *socket }
 
 // Messages of the subsystem ctnetlink.
 const (
-	ctNew      = unix.NFNL_SUBSYS_CTNETLINK<<8 | 0
+	ctNew      = unix.NFNL_SUBSYS_CTNETLINK << 8
 	ctGet      = unix.NFNL_SUBSYS_CTNETLINK<<8 | 1
 	ctDelete   = unix.NFNL_SUBSYS_CTNETLINK<<8 | 2
 	ctStatsCPU = unix.NFNL_SUBSYS_CTNETLINK<<8 | 4

@@ -23,7 +23,7 @@ func tracked(t *testing.T) *nettest.Space {
 		chain output {
 			type filter hook output priority 0;
 			ct state new udp dport 10000-29999 ct mark set 1
-			ct state new udp dport 30000-59999 ct mark set 0x20000002
+			ct state new udp dport 30000-59999 ct mark set 0x20000002 ct label set 120
 			ct state new udp dport 1-9999 ct mark set 0x20000000
 		}
 	}`, "nft", "-f", "-")
@@ -112,7 +112,7 @@ func TestSessions_Root(t *testing.T) {
 		}
 	}
 	one := sessions(t, c, SessionFilter{Port: 30007})[0]
-	if one.Mark != 0x20000002 || one.Original.Protocol != unix.IPPROTO_UDP || one.Original.Destination != port("127.0.0.2:30007") || one.Timeout <= 0 || one.ID == 0 {
+	if one.Mark != 0x20000002 || one.Label != [labelWidth]byte(ServiceLabel(0)) || one.Original.Protocol != unix.IPPROTO_UDP || one.Original.Destination != port("127.0.0.2:30007") || one.Timeout <= 0 || one.ID == 0 {
 		t.Errorf("got %+v", one)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

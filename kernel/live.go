@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -190,15 +189,7 @@ func (l *Live) one(wait bool) (size int, from uint32, err error) {
 	if wait {
 		return receive(l.events.conn.Read, l.events.buf)
 	}
-	var inner error
-	err = l.events.conn.Control(func(fd uintptr) {
-		var sender unix.Sockaddr
-		size, sender, inner = unix.Recvfrom(int(fd), l.events.buf, unix.MSG_DONTWAIT)
-		if s, ok := sender.(*unix.SockaddrNetlink); ok {
-			from = s.Pid
-		}
-	})
-	return size, from, cmp.Or(err, inner)
+	return receiveNow(l.events)
 }
 
 // later has the table read after so long, unless it is due before.

@@ -54,7 +54,7 @@ func (k *learned) require(all []Step, n requirement) ([]Step, error) {
 	case n.layer4 == tcp && k.protocol == 0:
 		k.protocol = 6
 		all = append(all, Is{Of: Protocol, To: []byte{6}})
-	case n.layer4 == tcp && k.protocol != 6, n.layer4 == ports && k.protocol != 0 && !hasPorts(k.protocol):
+	case n.layer4 == tcp && k.protocol != 6, n.layer4 == ports && k.protocol != 0 && !HasPorts(k.protocol):
 		return nil, fmt.Errorf("protocol %d has none of what it looks at", k.protocol)
 	case n.layer4 == ports && k.protocol == 0 && !k.ports:
 		k.ports = true
@@ -64,15 +64,6 @@ func (k *learned) require(all []Step, n requirement) ([]Step, error) {
 		all = append(all, Is{Of: linkType, To: native.AppendUint16(nil, arphrdEther)})
 	}
 	return all, nil
-}
-
-func hasPorts(protocol uint8) bool {
-	for _, p := range protocolsWithPorts {
-		if p == protocol {
-			return true
-		}
-	}
-	return false
 }
 
 func (k *learned) learn(s Step) {

@@ -209,7 +209,7 @@ func (n *nft) take(owner string, w *Wishes) {
 		k.owner = owner
 		k.wish(wishOf(t))
 	}
-	if own := tablePrefix + owner; !wanted[own] && n.tables[own] == nil {
+	if own := TableOf(owner); !wanted[own] && n.tables[own] == nil {
 		n.tables[own] = &keeper{name: own, owner: owner} // one may stand from before we started
 	}
 	for name, k := range n.tables {

@@ -2,7 +2,6 @@ package kernel
 
 import (
 	"context"
-	"errors"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -229,8 +228,6 @@ func prefixMask(ones, bits int) []byte {
 	}
 	return b
 }
-
-var errTest = errors.New("made by the test")
 
 // Every step, value and kind of set is taken by the kernel, and nothing is left
 // to do when it is compared with what was read back.

@@ -11,6 +11,8 @@ import (
 // nfgenSize is the length of a struct nfgenmsg.
 const nfgenSize = 4
 
+const familyInet = unix.NFPROTO_INET
+
 // Attributes of nf_tables.h that package unix does not name.
 const (
 	nftaChainFlags = 10

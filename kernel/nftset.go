@@ -10,12 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Numbers of nf_tables.h that package unix does not name.
-const (
-	nftaSetDescConcat = 2
-	nftaSetElemKeyEnd = 10
-)
-
 // elementsPerMessage keeps a list of elements below the 64 KiB of an attribute.
 const elementsPerMessage = 400
 

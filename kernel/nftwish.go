@@ -171,7 +171,7 @@ func hookSum(kind string, point uint32, priority int32) uint64 {
 // checkName says what is wrong with the name of a table.
 func checkName(name string) error {
 	if !strings.HasPrefix(name, tablePrefix) || len(name) >= unix.NFT_TABLE_MAXNAMELEN {
-		return fmt.Errorf("table %q: our tables are called %s...", name, tablePrefix)
+		return fmt.Errorf("table %q: the names of our tables begin with %s", name, tablePrefix)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,11 +48,7 @@ func (p *Packet) hasPorts() bool { return HasPorts(p.Protocol) }
 // HasPorts says whether a protocol has ports where fields of ports look:
 // TCP, UDP, SCTP, DCCP and UDP-Lite.
 func HasPorts(protocol uint8) bool {
-	switch protocol {
-	case unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_SCTP, unix.IPPROTO_DCCP, unix.IPPROTO_UDPLITE:
-		return true
-	}
-	return false
+	return slices.Contains(protocolsWithPorts, protocol)
 }
 
 // tracked is whether conntrack has an entry of it. There is none of an invalid one.

@@ -26,6 +26,7 @@ func TestParseSession(t *testing.T) {
 		attribute(ctaStatus, big32(StatusSeenReply|StatusAssured)),
 		attribute(ctaTimeout, big32(432000)),
 		attribute(ctaMark, big32(0x10000003)),
+		attribute(ctaLabels, ServiceLabel(0xb8)),
 		attribute(ctaID, big32(0xfedcba98)),
 		attribute(ctaZone, big16(7)),
 		nested(ctaTupleMaster, original.bytes()),
@@ -34,7 +35,7 @@ func TestParseSession(t *testing.T) {
 		nested(ctaCountersReply, append(attribute(ctaCountersPackets, append(big32(0), big32(12)...)), attribute(ctaCountersOctets, append(big32(1), big32(5)...))...)),
 	))
 	s.tupleRaw = nil
-	want := Session{ID: 0xfedcba98, Zone: 7, Original: original, Reply: reply, Mark: 0x10000003, Status: StatusSeenReply | StatusAssured,
+	want := Session{ID: 0xfedcba98, Zone: 7, Original: original, Reply: reply, Mark: 0x10000003, Label: [labelWidth]byte(ServiceLabel(0xb8)), Status: StatusSeenReply | StatusAssured,
 		Timeout: 432000 * time.Second, State: "ESTABLISHED", Child: true, Helper: "ftp", Traffic: [2]Traffic{1: {12, 1<<32 + 5}}}
 	if !ok || !sameSession(s, want) {
 		t.Errorf("got %+v %v, want %+v", s, ok, want)
@@ -54,7 +55,7 @@ func TestParseSession(t *testing.T) {
 
 func sameSession(a, b Session) bool {
 	a.tupleRaw, b.tupleRaw = nil, nil
-	return a.ID == b.ID && a.Zone == b.Zone && a.Original == b.Original && a.Reply == b.Reply && a.Mark == b.Mark && a.Status == b.Status &&
+	return a.ID == b.ID && a.Zone == b.Zone && a.Original == b.Original && a.Reply == b.Reply && a.Mark == b.Mark && a.Label == b.Label && a.Status == b.Status &&
 		a.Timeout == b.Timeout && a.State == b.State && a.Traffic == b.Traffic && a.Child == b.Child && a.Helper == b.Helper
 }
 

@@ -9,21 +9,12 @@ import (
 	"strings"
 )
 
-// tellFields are what nft calls the fields.
-var tellFields = [...]string{
-	Source4: "ip saddr", Dest4: "ip daddr", Source6: "ip6 saddr", Dest6: "ip6 daddr",
-	SourcePort: "th sport", DestPort: "th dport", EtherSource: "ether saddr",
-	Protocol: "meta l4proto", Family: "meta nfproto", InName: "iifname", OutName: "oifname",
-	Mark: "meta mark", CtMark: "ct mark", CtState: "ct state", CtDirection: "ct direction",
-	CtStatus: "ct status", DestType: "fib daddr type", SourceType: "fib saddr type", TCPFlags: "tcp flags",
-}
-
 // tellValue tells what a value is, in short.
 func tellValue(v Value) string {
 	switch v := v.(type) {
 	case Field:
-		if int(v) < len(tellFields) {
-			return tellFields[v]
+		if f, ok := fields[v]; ok {
+			return f.text
 		}
 	case Masked:
 		return tellValue(v.Of)
@@ -99,6 +90,11 @@ func tellField(f Field, b []byte) string {
 		}
 	case CtState:
 		return tellState(b)
+	case CtLabel:
+		if bits := showLabel(b); bits != "" {
+			return bits
+		}
+		return "empty"
 	case DestType, SourceType, CtStatus:
 		return tellNumber(b)
 	}
@@ -126,12 +122,11 @@ func tellJoin(j Join, b []byte) string {
 	parts := make([]string, 0, len(j))
 	for _, v := range j {
 		n := tellWidth(v)
-		padded := (n + 3) &^ 3
-		if n == 0 || len(b) < padded {
+		if n == 0 || len(b) < padded(n) {
 			return "0x" + hex.EncodeToString(b)
 		}
 		parts = append(parts, tellOctets(v, b[:n]))
-		b = b[padded:]
+		b = b[padded(n):]
 	}
 	return strings.Join(parts, " . ")
 }
@@ -140,17 +135,7 @@ func tellJoin(j Join, b []byte) string {
 func tellWidth(v Value) int {
 	switch v := v.(type) {
 	case Field:
-		switch v {
-		case Source6, Dest6, InName, OutName:
-			return 16
-		case SourcePort, DestPort:
-			return 2
-		case EtherSource:
-			return 6
-		case Protocol, Family, CtDirection, TCPFlags:
-			return 1
-		}
-		return 4
+		return fields[v].width
 	case Masked:
 		return len(v.Mask)
 	case Const:

@@ -252,7 +252,7 @@ func (k *walker) set(name string) *liveSet {
 
 // look looks a key up and notes it.
 func (k *walker) look(s *liveSet, v Value, key []byte) *liveElement {
-	if want := keyWidth(s.Key); len(key) != want {
+	if want := widthOf(s.Key); len(key) != want {
 		k.fail("set %s has keys of %d octets, not of %d", s.Name, want, len(key))
 		return nil
 	}
@@ -271,20 +271,4 @@ func (k *walker) look(s *liveSet, v Value, key []byte) *liveElement {
 	}
 	k.visit.Looks = append(k.visit.Looks, note)
 	return l
-}
-
-// keyWidth is how many octets a key of these types has.
-func keyWidth(types []Type) (n int) {
-	for _, t := range types {
-		w := t.width()
-		if len(types) > 1 {
-			w = (w + 3) &^ 3
-		}
-		n += w
-	}
-	return n
-}
-
-func (t Type) width() int {
-	return [...]int{TypeAddr4: 4, TypeAddr6: 16, TypePort: 2, TypeProto: 1, TypeNumber: 4, TypeName: 16, TypeEther: 6}[t]
 }
