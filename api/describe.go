@@ -21,6 +21,8 @@ var describers = map[string]func(v view, name string) *Description{
 	"probe":         view.describeProbe,
 	"zone":          view.describeZone,
 	"dnsserver":     view.describeDNSServer,
+	"linkgroup":     view.describeLinkGroup,
+	"outbound":      view.describeOutbound,
 }
 
 func (s *Server) describe(r *http.Request) (any, error) {
@@ -28,7 +30,7 @@ func (s *Server) describe(r *http.Request) (any, error) {
 	// pools and VirtualServers are what people type as well.
 	f := describers[strings.TrimSuffix(strings.ToLower(kind), "s")]
 	if f == nil {
-		return nil, Errorf(Invalid, "%q is not a kind; there are pool, member, virtualServer, link, site, probe, zone and dnsServer%s",
+		return nil, Errorf(Invalid, "%q is not a kind; there are pool, member, virtualServer, link, site, probe, zone, dnsServer, linkGroup and outbound%s",
 			kind, didYouMean(kind, slices.Collect(maps.Keys(describers))))
 	}
 	v := s.view()

@@ -125,12 +125,12 @@ func (v view) holdable(text string) (status.ID, error) {
 
 func (v view) notHoldable(text string) error {
 	if kind, _, _ := strings.Cut(text, "/"); strings.EqualFold(kind, status.KindProbe) {
-		return Errorf(Invalid, "%s is evidence; hold what it is evidence of: a virtual server, link, site or pool member", text)
+		return Errorf(Invalid, "%s is evidence; hold what it is evidence of: a virtual server, link, site, DNS server, or member of a pool or link group", text)
 	}
 	if like := didYouMean(text, v.holdableWords()); like != "" {
 		return Errorf(NotFound, "there is no %q that could be held%s", text, like)
 	}
-	return Errorf(NotFound, "there is no %q that could be held; see get virtualservers, links, sites and members", text)
+	return Errorf(NotFound, "there is no %q that could be held; see get virtualservers, links, sites, members and groups", text)
 }
 
 // holdableWords is how people may write the rows that can be held.
@@ -142,8 +142,8 @@ func (v view) holdableWords() []string {
 	return words
 }
 
-// verdicts gives the rows that can be held: a virtual server, link or site
-// everywhere, or a member in one pool alone.
+// verdicts gives the rows that can be held: a virtual server, link, site, link
+// group or DNS server everywhere, or a member in one pool or link group alone.
 func (v view) verdicts() []status.ID {
 	var ids []status.ID
 	for _, c := range v.model.VirtualServers {
@@ -160,6 +160,15 @@ func (v view) verdicts() []status.ID {
 			return status.MakeID(status.KindPool, p.Name, m.Target())
 		})
 		ids = append(ids, own...)
+	}
+	for _, g := range v.model.LinkGroups {
+		ids = append(ids, status.MakeID(status.KindLinkGroup, g.Name))
+		for _, m := range g.Members {
+			ids = append(ids, status.MakeID(status.KindLinkGroup, g.Name, m.Link))
+		}
+	}
+	for _, c := range v.model.DNSServers {
+		ids = append(ids, status.MakeID(status.KindDNSServer, c.Name))
 	}
 	return ids
 }

@@ -29,7 +29,8 @@ type Link struct {
 	Meter     *LinkMeter     `json:"meter,omitempty"`     // none: nothing meters it, so it is never busy
 	Load      LinkLoad       `json:"load"`                // by direction
 	Shed      string         `json:"shed,omitempty"`      // hash-slices, or all clients where it is empty
-	Affects   Affected       `json:"affects"`             // whose answers it takes part in
+	Outbound  *LinkOutbound  `json:"outbound,omitempty"`  // none: no connections are balanced over it
+	Affects   Affected       `json:"affects"`             // whose answers it takes part in, and which link groups
 	Row       status.Row     `json:"row"`                 // health, busy or shed, each since when and why
 }
 
@@ -76,6 +77,7 @@ type Affected struct {
 	VirtualServers []string `json:"virtualServers,omitempty"`
 	Pools          []string `json:"pools,omitempty"` // those with such members, and pools of such pools
 	Names          []string `json:"names,omitempty"` // dynamic names that these answer
+	LinkGroups     []string `json:"linkGroups,omitempty"`
 }
 
 func (s *Server) links(*http.Request) (any, error) {
@@ -111,7 +113,7 @@ func (v view) linkStates() map[string]link.State {
 // has what its configuration says.
 func (v view) linkOf(c *config.Link, states map[string]link.State, affected map[string]Affected) Link {
 	shown := Link{Name: c.Name, Site: c.Site, Cost: c.Cost, NextHop: c.NextHop, Source: c.Source, Mark: c.Mark,
-		Affects: affected[c.Name], Row: v.row(status.KindLink, c.Name)}
+		Outbound: v.linkOutbound(c), Affects: affected[c.Name], Row: v.row(status.KindLink, c.Name)}
 	if c.Busy.Shed == config.ShedSlices {
 		shown.Shed = c.Busy.Shed
 	}
@@ -179,6 +181,13 @@ func (v view) affected() map[string]Affected {
 			}
 		}
 		byLink[c.Link] = a
+	}
+	for _, g := range v.model.LinkGroups {
+		for _, m := range g.Members {
+			a := byLink[m.Link]
+			a.LinkGroups = append(a.LinkGroups, g.Name)
+			byLink[m.Link] = a
+		}
 	}
 	order := map[string]int{}
 	for i, p := range v.model.Pools {

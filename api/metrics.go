@@ -101,7 +101,7 @@ type collector struct{ *Server }
 
 // Describe implements [prometheus.Collector].
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, m := range slices.Concat(families, linkFamilies, dnsProxyFamilies) {
+	for _, m := range slices.Concat(families, linkFamilies, dnsProxyFamilies, outboundFamilies) {
 		ch <- m.desc
 	}
 }
@@ -115,6 +115,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	v.collectPools(emit)
 	v.collectRows(emit)
 	v.collectLinks(emit)
+	v.collectOutbound(emit)
 	v.collectReports(emit)
 	v.collectDNSProxy(emit)
 	v.collectZones(emit)

@@ -84,6 +84,8 @@ func (v view) names(kind string) []string {
 		return v.zoneNames()
 	case "dnsserver":
 		return list(v.model.DNSServers, func(c *config.DNSServer) string { return c.Name })
+	case "linkgroup":
+		return list(v.model.LinkGroups, func(c *config.LinkGroup) string { return c.Name })
 	}
 	return nil
 }

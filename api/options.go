@@ -32,6 +32,7 @@ type Options struct {
 	ZoneChanger ZoneChanger
 	Proximity   Proximity
 	Flows       FlowExplainer // nil: this node balances no connections
+	Outbound    Outbound      // nil: this node balances no connections
 	DNSProxy    DNSProxy      // nil: there is none
 
 	// SaveHolds keeps all holds over a restart; nil: there is no store. One

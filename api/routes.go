@@ -23,6 +23,9 @@ func (s *Server) routes() http.Handler {
 		"GET /v1/virtualservers":            s.virtualServers,
 		"GET /v1/links":                     s.links,
 		"GET /v1/links/{name}":              s.link,
+		"GET /v1/linkgroups":                s.linkGroups,
+		"GET /v1/outbound":                  s.hits,
+		"DELETE /v1/sticky":                 s.clearSticky,
 		"GET /v1/sites":                     s.sites,
 		"GET /v1/probes":                    s.probes,
 		"GET /v1/zones":                     s.zones,
@@ -51,6 +54,8 @@ func (s *Server) routes() http.Handler {
 	} {
 		mux.Handle(pattern, s.serve(e))
 	}
+	mux.Handle("GET /v1/sessions", s.stream(s.sessions))
+	mux.Handle("GET /v1/sticky", s.stream(s.sticky))
 	s.watching(mux, s.slots)
 	mux.Handle("/", s.serve(func(r *http.Request) (any, error) { return nil, nothingHere(mux, r) }))
 	return s.guard(mux)

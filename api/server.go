@@ -43,6 +43,7 @@ type Server struct {
 	handler http.Handler
 	slots   slots // of the operators' requests
 	scrapes slots // of those to the monitor's port, which strangers may reach: they take none of the others
+	looks   slots // of those through all sessions
 	panics  atomic.Uint64
 
 	holding sync.Mutex // orders changes of holds, so that what is kept is never older than what is in force
@@ -56,7 +57,7 @@ func New(opts Options) *Server {
 	if opts.Log == nil {
 		opts.Log = slog.Default()
 	}
-	s := &Server{opts: opts, slots: make(slots, maxRequests), scrapes: make(slots, maxScrapes)}
+	s := &Server{opts: opts, slots: make(slots, maxRequests), scrapes: make(slots, maxScrapes), looks: make(slots, maxLooks)}
 	s.handler = s.routes()
 	return s
 }

@@ -22,6 +22,7 @@ type gateway struct {
 	kernel    *kernel.Kernel // nil: closed to us
 	reader    *kernel.Reader
 	conntrack *kernel.Conntrack
+	looker    *kernel.Conntrack // for who only looks, and may be slow
 	outbound  *outbound.Outbound
 	closed    error // why there is no kernel
 
@@ -39,8 +40,10 @@ func (d *Daemon) openGateway() (closeAll func()) {
 		if g.reader != nil {
 			g.reader.Close()
 		}
-		if g.conntrack != nil {
-			g.conntrack.Close()
+		for _, c := range []*kernel.Conntrack{g.conntrack, g.looker} {
+			if c != nil {
+				c.Close()
+			}
 		}
 		if g.kernel != nil {
 			g.kernel.Close()
@@ -48,7 +51,7 @@ func (d *Daemon) openGateway() (closeAll func()) {
 	}
 	fail := func(err error) func() {
 		closeAll()
-		g.kernel, g.reader, g.conntrack, g.closed = nil, nil, nil, err
+		g.kernel, g.reader, g.conntrack, g.looker, g.closed = nil, nil, nil, nil, err
 		return func() {}
 	}
 	var err error
@@ -56,6 +59,9 @@ func (d *Daemon) openGateway() (closeAll func()) {
 		return fail(err)
 	}
 	if g.conntrack, err = kernel.OpenConntrack(); err != nil {
+		return fail(err)
+	}
+	if g.looker, err = kernel.OpenConntrack(); err != nil {
 		return fail(err)
 	}
 	if g.kernel, err = kernel.New(kernel.Options{Log: d.log, Report: d.board.Replace}); err != nil {

@@ -33,6 +33,7 @@ func (d *Daemon) apiOptions() api.Options {
 		Proximity:   distances{d},
 		DNSProxy:    proxying{d.proxy, d.learner},
 		Flows:       d,
+		Outbound:    balanced{&d.gateway},
 
 		Log: d.log,
 	}
@@ -79,7 +80,7 @@ func zoneOf(s *dnsserver.ZoneState) api.Zone {
 }
 
 // NotReady names what cannot do its work: pools that wait for a first result,
-// zones without a good version.
+// zones without a good version, balancing that the kernel was not told of.
 func (d *Daemon) NotReady() []api.NotReady {
 	var parts []api.NotReady
 	for _, pool := range d.dns.Table().Waiting(d.board.Table()) {
@@ -93,7 +94,7 @@ func (d *Daemon) NotReady() []api.NotReady {
 		}
 	}
 	slices.SortFunc(parts[pools:], func(a, b api.NotReady) int { return cmp.Compare(a.Part, b.Part) })
-	return parts
+	return append(parts, d.notBalancing()...)
 }
 
 func (d *Daemon) stats() api.DNSStats {

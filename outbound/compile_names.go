@@ -53,3 +53,6 @@ func (p *Plan) LinkOf(mark uint32) string {
 	}
 	return ""
 }
+
+// RouteTable gives the table of routes of the link with a number.
+func RouteTable(number uint16) int { return linkTable + int(number) }

@@ -153,3 +153,19 @@ func (p *Plan) Number(link string) uint16 {
 	}
 	return 0
 }
+
+// Connections gives how many connections each link has now, those that came in
+// by it too; nil: nothing goes by them, so that nobody counts.
+func (o *Outbound) Connections() map[string]int {
+	p, tallies := o.Plan(), o.count.read()
+	if p == nil || tallies == nil {
+		return nil
+	}
+	counts := map[string]int{}
+	for mark, t := range tallies {
+		if l := p.LinkOf(mark); l != "" {
+			counts[l] += t.Live
+		}
+	}
+	return counts
+}

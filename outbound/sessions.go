@@ -33,11 +33,10 @@ type Traffic struct {
 
 // SessionOf shows a session of conntrack; it is not ok if that goes over no link.
 func (p *Plan) SessionOf(s *kernel.Session) (shown Session, ok bool) {
-	number := uint16(s.Mark & kernel.LinkMask)
-	if number == 0 {
+	if s.Mark&kernel.LinkMask == 0 {
 		return shown, false
 	}
-	shown = Session{Protocol: kernel.ProtocolName(s.Original.Protocol), From: s.Original.Source, To: s.Original.Destination, Link: p.Link(number),
+	shown = Session{Protocol: kernel.ProtocolName(s.Original.Protocol), From: s.Original.Source, To: s.Original.Destination, Link: p.LinkOf(s.Mark),
 		Inbound: s.Mark&kernel.Inbound != 0, Sticky: s.Mark&kernel.Placed != 0, Child: s.Child, State: s.State, Expires: config.Duration(s.Timeout.Round(time.Second))}
 	if as := s.Reply.Destination.Addr(); as != s.Original.Source.Addr() {
 		shown.Source = as

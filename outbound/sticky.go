@@ -112,7 +112,7 @@ func (p *Plan) entryOf(s *Stick, el *kernel.Element) (e StickyEntry, ok bool) {
 	if len(el.Data) < 4 || keep == nil || len(parts) == 0 || s.Pair != (len(parts) == 2) || len(el.Key)%size != 0 {
 		return e, false
 	}
-	e = StickyEntry{Persistence: s.Persistence, Group: s.Group, Link: p.Link(uint16(binary.NativeEndian.Uint32(el.Data) & kernel.LinkMask)),
+	e = StickyEntry{Persistence: s.Persistence, Group: s.Group, Link: p.LinkOf(binary.NativeEndian.Uint32(el.Data)),
 		Expires: config.Duration(el.Expires.Round(time.Second)), key: el.Key}
 	client, _ := netip.AddrFromSlice(parts[0])
 	e.Client = netip.PrefixFrom(client, mask(keep.Mask))
@@ -121,20 +121,4 @@ func (p *Plan) entryOf(s *Stick, el *kernel.Element) (e StickyEntry, ok bool) {
 		e.Destination = netip.PrefixFrom(destination, mask(keep.DestinationMask))
 	}
 	return e, true
-}
-
-// Link gives the name of the link with a number; "": there is none.
-func (p *Plan) Link(number uint16) string {
-	for _, l := range p.links {
-		if l.id == number {
-			return l.Name
-		}
-	}
-	return ""
-}
-
-// HasGroup says whether a link group takes part, that is whether a virtual server
-// uses it.
-func (p *Plan) HasGroup(name string) bool {
-	return slices.ContainsFunc(p.variants, func(v *Variant) bool { return v.Group.Name == name })
 }

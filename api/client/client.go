@@ -63,6 +63,11 @@ func (c *Client) Links(ctx context.Context) ([]api.Link, error) {
 	return get[[]api.Link](ctx, c, nil, "v1", "links")
 }
 
+// LinkGroups lists the link groups.
+func (c *Client) LinkGroups(ctx context.Context) ([]api.LinkGroup, error) {
+	return get[[]api.LinkGroup](ctx, c, nil, "v1", "linkgroups")
+}
+
 // Link tells of one link.
 func (c *Client) Link(ctx context.Context, name string) (api.Link, error) {
 	return get[api.Link](ctx, c, nil, "v1", "links", name)

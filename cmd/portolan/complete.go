@@ -51,7 +51,7 @@ func completeHoldable(cmd *cobra.Command, args []string, _ string) ([]string, co
 		return nil, noFiles
 	}
 	var rows []string
-	for _, kind := range []string{"virtualServer", "link", "site"} {
+	for _, kind := range []string{"virtualServer", "link", "site", "linkGroup"} {
 		for _, name := range namesOf(cmd, kind) {
 			rows = append(rows, kind+"/"+name)
 		}
@@ -65,6 +65,14 @@ func completeHeld(cmd *cobra.Command, args []string, _ string) ([]string, cobra.
 		return nil, noFiles
 	}
 	return namesOf(cmd, "holds"), noFiles
+}
+
+func completeLink(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return namesOf(cmd, "links"), noFiles
+}
+
+func completeGroup(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return namesOf(cmd, "groups"), noFiles
 }
 
 func completePool(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {

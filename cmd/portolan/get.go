@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,6 +30,16 @@ type getOptions struct {
 	after uint64
 	limit uint
 	now   time.Time
+
+	link, group, client string
+	warn                func(text string) // nil: nobody reads it
+}
+
+// more warns that there are more things than are shown.
+func (o getOptions) more(are bool, limit int) {
+	if are && o.warn != nil {
+		o.warn(fmt.Sprintf("there are more than these %d: ask for fewer, or say --limit", limit))
+	}
 }
 
 // of makes a listing's fetch from a call of the client and a row of a table.
@@ -43,7 +54,7 @@ func of[T any](call func(context.Context, *client.Client, getOptions) ([]T, erro
 	}
 }
 
-var listings = []listing{
+var listings = append([]listing{
 	{"pool", []int{0}, []string{"pools", "pool"}, []string{"POOL", "STATE", "ACTIVE", "MEMBERS", "SLOTS", "NAMES"}, of(
 		func(ctx context.Context, c *client.Client, _ getOptions) ([]api.Pool, error) { return c.Pools(ctx) }, poolRow)},
 	{"member", []int{0, 1}, []string{"members", "member"}, []string{"POOL", "MEMBER", "STATE", "ACTIVE", "WEIGHT", "PRIORITY", "WHY"}, of(
@@ -75,7 +86,7 @@ var listings = []listing{
 		func(ctx context.Context, c *client.Client, o getOptions) ([]status.Event, error) {
 			return c.Events(ctx, o.after, int(min(o.limit, math.MaxInt32)))
 		}, eventRow)},
-}
+}, outboundListings...)
 
 const getManual = `List things of a kind as they stand now. KIND is one of:
 
@@ -87,7 +98,10 @@ const getManual = `List things of a kind as they stand now. KIND is one of:
                   slices of clients it sheds, and since when; what it carries
                   in each direction (? is not known), the share of its
                   maxBandwidth, and above and below which share it is busy and
-                  free; where that is measured; whom it affects; the evidence
+                  free; where that is measured; whom it affects; the evidence.
+                  Of a gateway: its number in marks, its shares of link groups,
+                  its connections (? where nothing goes by them), and the source
+                  addresses of what leaves by it
   sites           health with its age, and the evidence
   probes          every target that is probed, and what was seen last
   zones           state (ok; last good: the file is bad now, an older version is
@@ -100,6 +114,7 @@ const getManual = `List things of a kind as they stand now. KIND is one of:
                   queries, replies, drops, cache, retries, policies
   holds           operators' holds in force
   events          changes of health, holds and configuration, the newest last
+` + outboundManual + `
 
 Health is up, down, or unknown (nothing says), which counts as usable. Waiting
 means that the first result is still to come.`
@@ -127,17 +142,23 @@ func getCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&o.pool, "pool", "", "members: of this pool only")
 	cmd.Flags().Uint64Var(&o.after, "after", 0, "events: those after this number, the seq of -o json")
-	cmd.Flags().UintVar(&o.limit, "limit", 50, "events: at most the newest so many; 0 is all that is remembered")
-	_ = cmd.RegisterFlagCompletionFunc("pool", completePool) // the flag is defined above
+	cmd.Flags().UintVar(&o.limit, "limit", 50, "events: at most the newest so many; sessions, sticky: at most so many; 0 is as many as there may be")
+	cmd.Flags().StringVar(&o.link, "link", "", "sessions, sticky: over this link only")
+	cmd.Flags().StringVar(&o.client, "client", "", "sessions, sticky: of clients inside this network, or of this address")
+	cmd.Flags().StringVar(&o.group, "group", "", "sticky: of this link group only")
+	_ = cmd.RegisterFlagCompletionFunc("pool", completePool) // the flags are defined above
+	_ = cmd.RegisterFlagCompletionFunc("link", completeLink)
+	_ = cmd.RegisterFlagCompletionFunc("group", completeGroup)
 	output = outputFlag(cmd, "table", "json")
 	return cmd
 }
 
 // fits refuses a flag that says nothing of the kind that is asked for.
 func fits(cmd *cobra.Command, l listing) error {
-	for flag, kind := range map[string]string{"pool": "members", "after": "events", "limit": "events"} {
-		if cmd.Flags().Changed(flag) && l.words[0] != kind {
-			return fmt.Errorf("--%s goes with get %s only", flag, kind)
+	for flag, kinds := range map[string][]string{"pool": {"members"}, "after": {"events"}, "limit": {"events", "sessions", "sticky"},
+		"link": {"sessions", "sticky"}, "client": {"sessions", "sticky"}, "group": {"sticky"}} {
+		if cmd.Flags().Changed(flag) && !slices.Contains(kinds, l.words[0]) {
+			return fmt.Errorf("--%s goes with get %s only", flag, strings.Join(kinds, ", "))
 		}
 	}
 	return nil
@@ -149,6 +170,7 @@ func (l listing) print(cmd *cobra.Command, o getOptions, asJSON bool) error {
 		return err
 	}
 	o.now = time.Now()
+	o.warn = func(text string) { _, _ = fmt.Fprintln(cmd.ErrOrStderr(), "portolan: "+text) }
 	list, rows, err := l.fetch(cmd.Context(), c, o)
 	switch {
 	case err != nil:

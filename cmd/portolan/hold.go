@@ -19,7 +19,8 @@ func holdCommand() *cobra.Command {
 		Short: "Force something down, up, or out of new answers",
 		Long: `Put your word over what the probes find: down (the default), up, or drain,
 which takes no new clients. NAME is a row such as virtualServer/web, link/isp1,
-site/east or pool/web/web-east, or a name alone where only one thing has it. A
+site/east, pool/web/web-east, linkGroup/internet, or linkGroup/internet/cable (a
+link in one group alone), or a name alone where only one thing has it. A
 hold survives reloads and restarts, is shown wherever the thing is, and ends by
 release or when its time is over. A second hold takes the place of the first.
 

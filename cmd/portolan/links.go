@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 
 	"github.com/portolan-lb/portolan/api"
 )
 
-var linkHeader = []string{"LINK", "STATE", "FOR", "LOADED FOR", "IN", "OUT", "TOTAL", "METER", "INTERFACE", "NEXT HOP", "COST", "SITE", "AFFECTS", "EVIDENCE"}
+var linkHeader = []string{"LINK", "STATE", "FOR", "LOADED FOR", "IN", "OUT", "TOTAL", "METER", "INTERFACE", "NEXT HOP", "COST", "SITE", "MARK", "SHARES", "CONNECTIONS", "SNAT", "AFFECTS", "EVIDENCE"}
 
 func linkRow(l api.Link, o getOptions) []string {
 	loaded := ""
@@ -23,9 +24,10 @@ func linkRow(l api.Link, o getOptions) []string {
 	if l.Meter != nil && l.Meter.Error != "" {
 		why += before("; ", "meter: "+l.Meter.Error)
 	}
-	return []string{l.Name, stateOf(l.Row), age(l.Row.Since, o.now), loaded,
+	row := []string{l.Name, stateOf(l.Row), age(l.Row.Since, o.now), loaded,
 		direction(l, l.Load.In), direction(l, l.Load.Out), direction(l, l.Load.Total),
-		meterOf(l), interfaceOf(l), nextHopOf(l), strconv.Itoa(l.Cost), l.Site, affects(l.Affects), why}
+		meterOf(l), interfaceOf(l), nextHopOf(l), strconv.Itoa(l.Cost), l.Site}
+	return append(append(row, linkBalanced(l.Outbound)...), affects(l.Affects), why)
 }
 
 // direction is what flows in one direction: "812Mbps", and with a maxBandwidth
@@ -94,8 +96,13 @@ func nextHopOf(l api.Link) string {
 
 // affects names whom a link affects, as far as a cell has room.
 func affects(a api.Affected) string {
-	text := first(a.VirtualServers) + before("; ", first(a.Pools)) + before("; ", first(a.Names))
-	return cmp.Or(text, "nobody")
+	var parts []string
+	for _, list := range [][]string{a.VirtualServers, a.Pools, a.Names, a.LinkGroups} {
+		if len(list) > 0 {
+			parts = append(parts, first(list))
+		}
+	}
+	return cmp.Or(strings.Join(parts, "; "), "nobody")
 }
 
 // first is the first of a list, and how many more there are.

@@ -217,7 +217,7 @@ func (l listing) nameOf(row []string) string {
 func (w *watcher) ageless(row []string) []string {
 	cells := slices.Clone(row)
 	for i, head := range w.header {
-		if head == "FOR" || head == "LOADED FOR" {
+		if head == "FOR" || head == "LOADED FOR" || head == "LAST" || head == "EXPIRES" {
 			cells[i] = ""
 		}
 	}
