@@ -1,7 +1,7 @@
 PREFIX ?= /usr/local
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build run lab test e2e check churn fuzz corpus bench differ install clean
+.PHONY: build run lab test e2e check churn fuzz corpus bench bench-kernel differ install clean
 
 # The version is Go's own build information: portolan version reads it.
 build:
@@ -66,13 +66,20 @@ corpus:
 # installed; docs/performance.md says what to make of it. About six minutes. As
 # root, the time from a full link to another answer, in the lab, too.
 bench: build
-	go test -run '^$$' -bench . -benchmem ./...
+	go test -run '^$$' -bench . -benchmem $$(go list ./... | grep -v deploy/gateway)
 	go run ./deploy/bench check
 	go run ./deploy/bench trace
 	go run ./deploy/bench compare
 	go run ./deploy/bench reload
 	go run ./deploy/bench overload
 	if [ "$$(id -u)" = 0 ]; then go run ./deploy/lab -crossings 20 scene fill; fi
+
+# What the gateway costs in the kernel, between namespaces, as root: packets,
+# connections, changes, a start, a failover, and its DNS proxy beside dnsmasq and
+# unbound. docs/performance.md, The gateway. About six minutes.
+bench-kernel:
+	go test -run '^$$' -bench '^Benchmark(Map|Prefixes|Slots)_Root$$' -benchtime 10x -benchmem ./kernel
+	go test -timeout 20m -run '^$$' -bench '_Root$$' -benchtime 1x ./deploy/gateway
 
 # The same random questions to nsd, knot, bind9 and gdnsd, those that are
 # installed, and every difference sorted; docs/differences.md. A minute or two.

@@ -5,5 +5,6 @@
 //
 // A test has a number, TestA01 to TestA25, and each proves the rules that its
 // comment names (outbound.md in the design, the FAQ's items, traps T1 to T60).
-// make e2e runs them. Start reading at portolan_test.go.
+// make e2e runs them. Its benchmarks (figures_test.go) compare the gateway with
+// others, by make bench-kernel. Start reading at portolan_test.go.
 package gateway

@@ -79,7 +79,7 @@ type attempt struct {
 	from, to netip.AddrPort
 }
 
-func (a attempt) question(t *testing.T) flow.Question {
+func (a attempt) question(t testing.TB) flow.Question {
 	t.Helper()
 	from, to := a.from.String(), a.to.String()
 	if a.protocol == "icmp" {

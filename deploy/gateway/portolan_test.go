@@ -50,7 +50,7 @@ var built = sync.OnceValues(func() (string, error) {
 // portolan is the program, at work in a gateway.
 type portolan struct {
 	*nettest.Gateway
-	t       *testing.T
+	t       testing.TB
 	program string
 	dir     string
 	api     *client.Client
@@ -64,7 +64,7 @@ type portolan struct {
 
 // start starts the program in a gateway and waits until it is ready. It ends
 // with the test. What it said is shown if the test fails.
-func start(t *testing.T, g *nettest.Gateway, configuration string) *portolan {
+func start(t testing.TB, g *nettest.Gateway, configuration string) *portolan {
 	t.Helper()
 	p := prepare(t, g)
 	p.begin(configuration)
@@ -72,7 +72,7 @@ func start(t *testing.T, g *nettest.Gateway, configuration string) *portolan {
 }
 
 // prepare has the program and a folder for it.
-func prepare(t *testing.T, g *nettest.Gateway) *portolan {
+func prepare(t testing.TB, g *nettest.Gateway) *portolan {
 	t.Helper()
 	program, err := built()
 	if err != nil {

@@ -89,14 +89,14 @@ outbound:
 }
 
 // gateway makes a gateway and servers in the internet.
-func gateway(t *testing.T, layout nettest.Layout) *nettest.Gateway {
+func gateway(t testing.TB, layout nettest.Layout) *nettest.Gateway {
 	t.Helper()
 	g := nettest.NewGateway(t, layout)
 	nettest.Serve(t, g.Internet, 80, 443)
 	return g
 }
 
-func three(t *testing.T) *nettest.Gateway {
+func three(t testing.TB) *nettest.Gateway {
 	t.Helper()
 	return gateway(t, nettest.Layout{ISPs: 3})
 }
@@ -119,7 +119,7 @@ func one(n int) nettest.Route {
 
 // shared fails unless connections are spread in these shares, each within slack
 // of all of them, and none has failed.
-func shared(t *testing.T, what string, got nettest.Tally, slack float64, shares ...int) {
+func shared(t testing.TB, what string, got nettest.Tally, slack float64, shares ...int) {
 	t.Helper()
 	sum := 0
 	for _, s := range shares {
@@ -136,7 +136,7 @@ func shared(t *testing.T, what string, got nettest.Tally, slack float64, shares 
 }
 
 // clean fails if a packet left by a line whose it was not.
-func clean(t *testing.T, g *nettest.Gateway) {
+func clean(t testing.TB, g *nettest.Gateway) {
 	t.Helper()
 	for _, i := range g.ISPs {
 		if n := i.Strays(); n > 0 {
