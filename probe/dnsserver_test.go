@@ -67,6 +67,11 @@ func TestCompileDNSServers_T42_T52(t *testing.T) {
 	}
 	for i := range plan.Verdicts {
 		v := &plan.Verdicts[i]
+		for _, n := range v.Probes {
+			if !n.Any {
+				t.Errorf("%s needs all of its addresses", v.ID)
+			}
+		}
 		row := judge(v, func(status.ID) finding { return finding{} })
 		if down := v.ID == "dnsServer/nothing"; (row.Health == status.Down) != down {
 			t.Errorf("%s is %s: %s", v.ID, row.Health, row.Why)
