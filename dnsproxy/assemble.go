@@ -21,8 +21,9 @@ const staleTTL = 30
 
 // Extended errors that the proxy itself tells of (RFC 8914 4).
 const (
-	edeStale   = 3
-	edeNoReach = 22
+	edeStale    = 3
+	edeProhibit = 18
+	edeNoReach  = 22
 )
 
 // appendReply makes the reply to a client out of an answer: what was packed,

@@ -211,7 +211,10 @@ func TestPortChange(t *testing.T) {
 		t.Errorf("who waited over the old port: %v", err)
 	}
 	again := dns.Client{Timeout: 200 * time.Millisecond}
-	if !until(func() bool { _, _, err := again.Exchange(question("www.example.com.", dns.TypeA), old); return err != nil }) {
+	if !until(func() bool {
+		_, _, err := again.Exchange(question("www.example.com.", dns.TypeA), old)
+		return err != nil
+	}) {
 		t.Error("the old port is still served")
 	}
 }
@@ -372,7 +375,10 @@ func TestDescriptors(t *testing.T) {
 	}
 	for _, network := range []string{"udp", "tcp"} {
 		c := dns.Client{Net: network, Timeout: time.Second}
-		if !until(func() bool { r, _, err := c.Exchange(question("www.example.com.", dns.TypeA), at); return err == nil && address(r) == "192.0.2.1" }) {
+		if !until(func() bool {
+			r, _, err := c.Exchange(question("www.example.com.", dns.TypeA), at)
+			return err == nil && address(r) == "192.0.2.1"
+		}) {
 			t.Errorf("%s: not well again", network)
 		}
 	}

@@ -246,7 +246,11 @@ func (q *query) appendRcode(into []byte, rcode int) []byte {
 		into = binary.BigEndian.AppendUint16(into, dns.ClassINET)
 	}
 	if q.edns {
-		into = q.appendOPT(into, rcode, nil)
+		var errs []extended
+		if rcode == dns.RcodeRefused { // it was not the server that the client knows
+			errs = []extended{{edeProhibit, "a DNS proxy on the way takes no transfers and nothing signed"}}
+		}
+		into = q.appendOPT(into, rcode, errs)
 	}
 	return into
 }

@@ -51,6 +51,7 @@ func (p *Plan) Wishes(interfaces []kernel.Interface) *kernel.Wishes {
 // interception writes the table: which packets come to the proxy.
 //
 //	prerouting   not from the inside, or no query ──────────────── accept
+//	             UDP: no query by its flags ────────────────────── accept
 //	             to port 53, UDP ───────────────────────────────── queries
 //	             to port 53, TCP ───────────────────────────────── connections
 //	connections  of TCP, that is on a link already ─────────────── accept
@@ -87,9 +88,11 @@ func (b *interception) table() {
 	}
 	b.out.Sets = append(b.out.Sets, kernel.Set{Name: "inside", Key: []kernel.Type{kernel.TypeName}, Elements: inside})
 	b.out.Counters = []string{"taken"}
+	udp := kernel.Is{Of: kernel.Protocol, To: []byte{unix.IPPROTO_UDP}}
 	b.chain("prerouting", &kernel.Hook{Type: "filter", Point: "prerouting", Priority: beforeLinks},
 		tells("only what comes from the inside", kernel.In{Key: kernel.InName, Set: "inside", Not: true}, kernel.Accept{}),
-		tells("queries over UDP", kernel.Is{Of: kernel.Protocol, To: []byte{unix.IPPROTO_UDP}}, toPort53(), kernel.Goto{Chain: "queries"}),
+		tells("updates, notifies, responses: what is no query goes on as it is", udp, toPort53(), kernel.Is{Of: kernel.Masked{Of: kernel.DNSFlags, Mask: []byte{(flagQR | opcodeMask) >> 8}}, Op: kernel.NotEqual, To: []byte{0}}, kernel.Accept{}),
+		tells("queries over UDP", udp, toPort53(), kernel.Goto{Chain: "queries"}),
 		tells("queries over TCP", kernel.Is{Of: kernel.Protocol, To: []byte{unix.IPPROTO_TCP}}, toPort53(), kernel.Goto{Chain: "connections"}))
 	b.chain("connections", nil,
 		tells("a TCP connection that went over a link already stays there", kernel.Is{Of: kernel.Masked{Of: kernel.CtMark, Mask: kernel.Number(kernel.LinkMask)}, Op: kernel.NotEqual, To: kernel.Number(0)}, kernel.Accept{}),

@@ -153,12 +153,17 @@ func worldOf(w *kernel.Wishes) *kernel.World {
 // taken sends a query and says whether it came to the proxy.
 func taken(t *testing.T, w *kernel.Wishes, in, from, to string) bool {
 	t.Helper()
-	trace, err := worldOf(w).Walk("prerouting", packet(t, in, from, to))
+	return takes(t, w, packet(t, in, from, to))
+}
+
+func takes(t *testing.T, w *kernel.Wishes, p kernel.Packet) bool {
+	t.Helper()
+	trace, err := worldOf(w).Walk("prerouting", p)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if trace.End != kernel.Passed || (trace.Socket != nil) != (trace.Packet.Mark == kernel.Intercepted) || trace.Packet.Ct.Mark != 0 {
-		t.Errorf("%s from %s: %+v", to, from, trace)
+		t.Errorf("%s from %s: %+v", p.Dest, p.Source, trace)
 	}
 	return trace.Socket != nil
 }
@@ -200,5 +205,31 @@ func TestWishes_LeftAlone(t *testing.T) {
 	other.Mark = 0x4000_0000
 	if trace := walk(other, true); trace.Packet.Mark != 0x4000_0000|kernel.Intercepted {
 		t.Errorf("the mark of somebody else became %#x", trace.Packet.Mark)
+	}
+}
+
+// What is no query by the flags of its header goes on as it is (reliability 2.1:
+// what cannot be made anew is not touched): over TCP that cannot be seen yet.
+func TestWishes_NoQuery(t *testing.T) {
+	w := intercepting(t, nil)
+	for _, c := range []struct {
+		what  string
+		to    string
+		flags uint8
+		taken bool
+	}{
+		{"a query", "8.8.8.8:53/udp", 0x01, true}, {"a query with AA and TC", "[2001:db8::53]:53/udp", 0x07, true},
+		{"an update", "8.8.8.8:53/udp", 5 << 3, false}, {"a notify", "[2001:db8::53]:53/udp", 4<<3 | 4, false}, {"a response", "8.8.8.8:53/udp", 0x80, false},
+		{"whatever it is", "8.8.8.8:53/tcp", 0, true},
+	} {
+		from := "10.1.0.9"
+		if c.to[0] == '[' {
+			from = "fd10::9"
+		}
+		p := packet(t, "lan0", from, c.to)
+		p.DNSFlags = c.flags
+		if got := takes(t, w, p); got != c.taken {
+			t.Errorf("%s to %s: taken is %v", c.what, c.to, got)
+		}
 	}
 }

@@ -24,6 +24,7 @@ const (
 	nothing need = iota
 	ports        // a protocol with ports
 	tcp
+	udp
 	ether // came in over Ethernet
 )
 
@@ -58,6 +59,7 @@ var fields = map[Field]fieldInfo{
 	DestType:    {text: "fib daddr type", width: 4, show: showAddrType, from: "fib", key: unix.NFTA_FIB_F_DADDR},
 	SourceType:  {text: "fib saddr type", width: 4, show: showAddrType, from: "fib", key: unix.NFTA_FIB_F_SADDR},
 	TCPFlags:    {text: "tcp flags", width: 1, show: showFlags, from: "payload", key: unix.NFT_PAYLOAD_TRANSPORT_HEADER, offset: 13, layer4: tcp},
+	DNSFlags:    {text: "@th,80,8", width: 1, show: showFlags, from: "payload", key: unix.NFT_PAYLOAD_TRANSPORT_HEADER, offset: 10, layer4: udp},
 	CtLabel:     {text: "ct label", width: labelWidth, show: showLabel, from: "ct", key: unix.NFT_CT_LABELS},
 	linkType:    {text: "meta iiftype", width: 2, show: showLinkType, from: "meta", key: unix.NFT_META_IIFTYPE},
 }

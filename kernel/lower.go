@@ -50,11 +50,12 @@ func (k *learned) require(all []Step, n requirement) ([]Step, error) {
 		k.family = n.family
 		all = append(all, Is{Of: Family, To: []byte{n.family}})
 	}
+	only := map[need]uint8{tcp: 6, udp: 17}[n.layer4] // the one protocol that has it
 	switch {
-	case n.layer4 == tcp && k.protocol == 0:
-		k.protocol = 6
-		all = append(all, Is{Of: Protocol, To: []byte{6}})
-	case n.layer4 == tcp && k.protocol != 6, n.layer4 == ports && k.protocol != 0 && !HasPorts(k.protocol):
+	case only != 0 && k.protocol == 0:
+		k.protocol = only
+		all = append(all, Is{Of: Protocol, To: []byte{only}})
+	case only != 0 && k.protocol != only, n.layer4 == ports && k.protocol != 0 && !HasPorts(k.protocol):
 		return nil, fmt.Errorf("protocol %d has none of what it looks at", k.protocol)
 	case n.layer4 == ports && k.protocol == 0 && !k.ports:
 		k.ports = true

@@ -26,6 +26,8 @@ func TestLower(t *testing.T) {
 		{"ports of any protocol that has them", []Step{Is{Of: DestPort, To: Port(53)}, Is{Of: SourcePort, To: Port(53)}}, "meta l4proto @with_ports th dport 53 th sport 53"},
 		{"the protocol is known", []Step{is(Protocol, 17), Is{Of: DestPort, To: Port(53)}}, "meta l4proto udp th dport 53"},
 		{"flags", []Step{Is{Of: TCPFlags, To: []byte{2}}}, "meta l4proto tcp tcp flags 0x02"},
+		{"the flags of a DNS message", []Step{Is{Of: Masked{DNSFlags, []byte{0x78}}, Op: NotEqual, To: []byte{0}}}, "meta l4proto udp @th,80,8 & 0x78 != 0x00"},
+		{"the flags of a DNS message over TCP", []Step{is(Protocol, 6), Is{Of: DNSFlags, To: []byte{0}}}, "error"},
 		{"in the key of a look-up", []Step{Choose{Lookup{Join{Dest6, DestPort}, "m"}, "v"}}, "meta nfproto ipv6 meta l4proto @with_ports ip6 daddr . th dport map @m vmap @v"},
 		{"ether", []Step{Is{Of: EtherSource, To: []byte{2, 0, 0, 0, 0, 1}}}, "meta iiftype ether ether saddr 02:00:00:00:00:01"},
 		{"tproxy", []Step{TProxy{IPv6: true, Port: 5300}}, "meta nfproto ipv6 meta l4proto @with_ports tproxy ip6 to :5300"},

@@ -13,6 +13,7 @@ type Packet struct {
 	Protocol             uint8      // IPPROTO_
 	SourcePort, DestPort uint16     // of TCP, UDP, SCTP, DCCP and UDP-Lite
 	TCPFlags             uint8
+	DNSFlags             uint8 // of UDP: the third octet of its data
 	TOS                  uint8 // the DS field with the two bits of ECN
 	EtherSource          [6]byte
 	In, Out              string // interfaces by name; empty where there is none, or none yet
@@ -83,6 +84,8 @@ func (p *Packet) field(f Field, addrType func(netip.Addr) uint32) (b []byte, ok 
 		return Number(addrType(p.Source)), true
 	case TCPFlags:
 		return []byte{p.TCPFlags}, p.Protocol == unix.IPPROTO_TCP
+	case DNSFlags:
+		return []byte{p.DNSFlags}, p.Protocol == unix.IPPROTO_UDP
 	}
 	return nil, false
 }

@@ -30,6 +30,7 @@ const (
 	SourceType                   // fib saddr type
 	TCPFlags                     // 1 octet
 	CtLabel                      // the conntrack label, 16 octets
+	DNSFlags                     // of a DNS message over UDP: its third octet, 1 octet: QR, opcode, AA, TC, RD
 )
 
 // Bits of CtState, and values of other fields.

@@ -85,6 +85,7 @@ func TestWalkSteps(t *testing.T) {
 		{"ports, lower end", Within{DestPort, Port(443), Port(500)}, true, true, false},
 		{"ports, not", Within{DestPort, Port(444), Port(500)}, false, false, false},
 		{"flags", Is{Of: Masked{TCPFlags, []byte{2}}, To: []byte{2}}, true, true, false},
+		{"flags of DNS, of TCP", Is{Of: DNSFlags, To: []byte{0}}, false, false, false},
 		{"protocol", Is{Of: Protocol, To: []byte{1}}, false, false, true},
 		{"interface", Is{Of: InName, To: Name("lan0")}, true, true, true},
 		{"no interface yet", Is{Of: OutName, Op: NotEqual, To: Name("lan0")}, true, true, true},

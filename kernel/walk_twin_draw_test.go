@@ -178,7 +178,7 @@ func drawMatch(t *rapid.T, family int) Step {
 		Is{f.source, op, Addr(host)}, Is{f.dest, op, Addr(host)}, Is{Masked{f.dest, f.net}, which, masked},
 		Is{DestPort, op, Port(port)}, Within{DestPort, Port(53), Port(port | 80)}, Within{SourcePort, Port(1000), Port(1000 + port%50000)},
 		Is{Protocol, which, []byte{unix.IPPROTO_UDP}}, Is{Protocol, which, []byte{unix.IPPROTO_TCP}}, Is{Family, which, []byte{unix.NFPROTO_IPV6}},
-		Is{Masked{TCPFlags, []byte{2}}, which, []byte{2}}, Is{InName, which, Name("lan1")}, Is{OutName, which, Name("")}, Is{EtherSource, which, twinMAC[:]},
+		Is{Masked{TCPFlags, []byte{2}}, which, []byte{2}}, Is{Masked{DNSFlags, []byte{0x78}}, which, []byte{0}}, Is{InName, which, Name("lan1")}, Is{OutName, which, Name("")}, Is{EtherSource, which, twinMAC[:]},
 		Is{Masked{Mark, Number(bit)}, which, Number(bit)}, Is{Masked{CtMark, Number(bit)}, which, Number(0)}, Is{Shifted{Mark, 2}, which, Number(3)},
 		Is{Masked{CtLabel, label}, which, label}, Is{Masked{CtLabel, label}, which, make([]byte, labelWidth)},
 		Is{Masked{CtState, Number(CtNew | CtRelated)}, which, Number(0)}, Is{CtDirection, which, []byte{1}}, Is{CtStatus, which, Number(0)},

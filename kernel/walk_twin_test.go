@@ -319,6 +319,8 @@ func (g *twin) drawPacket(t *rapid.T) Packet {
 	switch {
 	case p.Protocol == unix.IPPROTO_TCP:
 		p.TCPFlags = 2
+	case p.Protocol == unix.IPPROTO_UDP:
+		p.DNSFlags = rapid.SampledFrom([]uint8{1, 0x29}).Draw(t, "DNS flags")
 	case p.Protocol == unix.IPPROTO_ICMP && p.IPv6():
 		p.Protocol = unix.IPPROTO_ICMPV6
 	}
@@ -352,7 +354,7 @@ func twinTransport(p Packet) []byte {
 	case unix.IPPROTO_TCP:
 		return append(head, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, p.TCPFlags, 0xff, 0xff, 0, 0, 0, 0)
 	case unix.IPPROTO_UDP:
-		return append(head, 0, 12, 1, 1, 1, 2, 3, 4)
+		return append(head, 0, 12, 1, 1, 1, 2, p.DNSFlags, 4)
 	case unix.IPPROTO_ICMP:
 		return append([]byte{8, 0, 0, 0}, append(Port(p.SourcePort), 0, 1)...)
 	case unix.IPPROTO_ICMPV6:
