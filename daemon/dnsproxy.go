@@ -3,6 +3,7 @@ package daemon
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/portolan-lb/portolan/config"
@@ -53,7 +54,7 @@ func (b *Built) setProxy(src config.Source, before *Built) config.Errors {
 	}
 	plan, err := dnsproxy.Compile(b.Model, src, was)
 	if err != nil {
-		return config.Errors{{Pos: b.Model.DNSProxy.Pos, Path: "dnsProxy", Text: err.Error()}}
+		return config.Errors{{Pos: b.Model.DNSProxy.Pos, Path: "dnsProxy", Text: strings.TrimPrefix(err.Error(), "dnsProxy: ")}}
 	}
 	b.Proxy = plan
 	return nil
