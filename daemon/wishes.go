@@ -30,3 +30,15 @@ func (b *Built) Wishes() (list []OwnerWishes, err error) {
 	}
 	return list, nil
 }
+
+// Sysctls gives the settings that a configuration wishes for on a machine with
+// these interfaces.
+func (b *Built) Sysctls(interfaces []kernel.Interface) (list []kernel.Sysctl) {
+	if b.Outbound != nil {
+		list = b.Outbound.Wishes(outbound.Facts{Now: time.Now(), Interfaces: interfaces}).Sysctls
+	}
+	if w := b.Proxy.Wishes(interfaces); w != nil {
+		list = append(list, w.Sysctls...)
+	}
+	return list
+}
