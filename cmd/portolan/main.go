@@ -86,7 +86,7 @@ Environment: PORTOLAN_SOCKET, PORTOLAN_CONFIG and PORTOLAN_STATE stand in for
 	}
 	root.PersistentFlags().String("socket", envOr("PORTOLAN_SOCKET", defaultSocket), "the server's API socket [PORTOLAN_SOCKET]")
 	root.AddCommand(serveCommand(), checkCommand(), explainCommand(), applyCommand(), reloadCommand(), getCommand(), watchCommand(),
-		describeCommand(), zoneCommand(), holdCommand(), releaseCommand(), reportCommand(), proximityCommand(), stickyCommand(), kernelCommand(), convertCommand(), demoCommand(), versionCommand())
+		describeCommand(), zoneCommand(), holdCommand(), releaseCommand(), reportCommand(), proximityCommand(), stickyCommand(), kernelCommand(), doctorCommand(), convertCommand(), demoCommand(), versionCommand())
 	sayHowToUse(root)
 	return root
 }
