@@ -94,6 +94,7 @@ func parseExpression(b []byte) (e expression) {
 	case "match", "target": // both have their attributes in the same places
 		e.target, e.revision, e.info = text(a[1]), number(2), bytes.Clone(a[3])
 	}
+	e.value, e.mask = bytes.Clone(e.value), bytes.Clone(e.mask) // they are of the buffer
 	return e
 }
 

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -197,6 +198,7 @@ func (r *Ruleset) readSet(s *socket, key setKey) error {
 	err := s.ask(nft16(unix.NFT_MSG_GETSETELEM), unix.NLM_F_DUMP, w.b, func(_ uint16, b []byte) {
 		parseElements(b, func(el Element, end bool) {
 			if len(raw) <= mostElements {
+				el.Key, el.Data = bytes.Clone(el.Key), bytes.Clone(el.Data) // they are of the buffer
 				raw = append(raw, rawElement{el, end})
 			}
 		})
