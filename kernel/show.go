@@ -74,7 +74,7 @@ var (
 	showDirection = oneOf(map[byte]string{0: "original", 1: "reply"})
 	showFlags     = func(b []byte) string { return "0x" + hex.EncodeToString(b) }
 	showAddrType  = wordOf(map[uint32]string{AddrUnicast: "unicast", AddrLocal: "local", AddrBroadcast: "broadcast", AddrMulticast: "multicast"})
-	showState     = bitsOf([]string{"invalid", "established", "related", "new"})
+	showState     = bitsOf([]string{"invalid", "established", "related", "new", "", "", "untracked"})
 	showStatus    = bitsOf([]string{"expected", "seen-reply", "assured", "confirmed", "snat", "dnat"})
 )
 
@@ -127,6 +127,7 @@ func showOf(v Value, sets map[string]*Set) format {
 		if s := sets[v.Map]; s != nil {
 			return func(b []byte) string { return keyText(s.Data, b) }
 		}
+		return showNumber
 	case Join:
 		return func(b []byte) string { return joinText(v, b, sets) }
 	}
@@ -137,10 +138,14 @@ func showOf(v Value, sets map[string]*Set) format {
 func joinText(v Join, b []byte, sets map[string]*Set) string {
 	var parts []string
 	for _, p := range v {
-		f, ok := p.(Field)
 		width := 4
-		if ok {
-			width = fields[f].width
+		switch p := p.(type) {
+		case Field:
+			width = fields[p].width
+		case Masked:
+			width = len(p.Mask)
+		case Const:
+			width = len(p)
 		}
 		if width > len(b) {
 			return showOctets(b)

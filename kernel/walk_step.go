@@ -144,7 +144,7 @@ func (k *walker) is(s Is) bool {
 		return k.fail("a comparison %d is not known", s.Op)
 	}
 	if !holds[s.Op] {
-		return k.stop("%s is %s, not %s%s", tellValue(s.Of), tellOctets(s.Of, b), tellOps[s.Op], tellOctets(s.Of, s.To))
+		return k.stop("%s is %s, not %s%s", valueText(s.Of), tellOctets(s.Of, b), tellOps[s.Op], tellOctets(s.Of, s.To))
 	}
 	return true
 }
@@ -160,7 +160,7 @@ func (k *walker) within(s Within) bool {
 		return k.fail("%d octets are compared with a range of %d to %d", len(b), len(s.From), len(s.To))
 	}
 	if bytes.Compare(b, s.From) < 0 || bytes.Compare(b, s.To) > 0 {
-		return k.stop("%s is %s, not %s to %s", tellValue(s.Of), tellOctets(s.Of, b), tellOctets(s.Of, s.From), tellOctets(s.Of, s.To))
+		return k.stop("%s is %s, not %s to %s", valueText(s.Of), tellOctets(s.Of, b), tellOctets(s.Of, s.From), tellOctets(s.Of, s.To))
 	}
 	return true
 }
@@ -179,7 +179,7 @@ func (k *walker) in(s In) bool {
 		return false
 	}
 	if found == s.Not {
-		return k.stop("%s %s is %sin %s", tellValue(s.Key), tellOctets(s.Key, b), notUnless(found), s.Set)
+		return k.stop("%s %s is %sin %s", valueText(s.Key), tellOctets(s.Key, b), notUnless(found), s.Set)
 	}
 	return true
 }

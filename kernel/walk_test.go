@@ -180,7 +180,7 @@ func TestWalkChoose(t *testing.T) {
 		t.Errorf("a packet of a learned source has mark %#x, conntrack mark %#x", got.Packet.Mark, got.Packet.Ct.Mark)
 	}
 	stale := walked(t, w, like(tcp4, func(p *Packet) { p.Source = to4 }))
-	if stale.End != Dropped || stale.Visits[0].Why != "avail has nothing for what learned has for ip saddr 4" {
+	if stale.End != Dropped || stale.Visits[0].Why != "avail has nothing for ip saddr map @learned, which is 0x4" {
 		t.Errorf("a stale entry: %s, %q", stale.End, stale.Visits[0].Why)
 	}
 	if got := walked(t, w, tcp6); got.End != Dropped || got.Visits[0].Why != "it has no ip saddr" {

@@ -11,7 +11,7 @@ func (k *walker) value(v Value) (b []byte, ok bool) {
 	case Field:
 		b, ok = k.trace.Packet.field(v, k.world.addrType())
 		if !ok {
-			k.stop("it has no %s", tellValue(v))
+			k.stop("it has no %s", valueText(v))
 		}
 		return b, ok
 	case Const:
@@ -96,7 +96,7 @@ func (k *walker) find(key Value, name string) *liveElement {
 	}
 	l := k.look(set, key, b)
 	if l == nil && k.err == nil {
-		k.stop("%s has nothing for %s %s", name, tellValue(key), tellOctets(key, b))
+		k.stop("%s has nothing for %s, which is %s", name, valueText(key), tellOctets(key, b))
 	}
 	return l
 }
