@@ -149,7 +149,8 @@ func (x *explaining) findings(way *kernel.Way) {
 					x.add(f)
 				}
 			}
-			if f := (Finding{h.Point, role, v.Why == "", v.Tell, v.Why}); tellsMuch(f, v) {
+			asks := role.Kind == Policy && slices.ContainsFunc(h.Visits[i+1:], func(o kernel.Visit) bool { return o.Tell == v.Tell && o.Depth > v.Depth })
+			if f := (Finding{h.Point, role, v.Why == "", v.Tell, v.Why}); tellsMuch(f, v) && !asks { // what is asked by several rules is told by those
 				x.add(f)
 			}
 			if role.Kind == LinkGroup {
@@ -164,6 +165,8 @@ func tellsMuch(f Finding, v *kernel.Visit) bool {
 	switch {
 	case v.Tell == "" || f.Kind == Link || f.Hook == "postrouting":
 		return false
+	case f.Kind == Persistence: // its entry was told; what is left is that it goes
+		return slices.ContainsFunc(v.Did, func(s kernel.Step) bool { c, is := s.(kernel.Change); return is && c.How == kernel.Remove })
 	case f.Hit:
 		return v.Then != nil || len(v.Did) > 0
 	case f.Kind == VirtualServer: // chains of theirs hold other things, too

@@ -93,21 +93,29 @@ func (x *explaining) way(p kernel.Packet, w *kernel.Way) (Way, error) {
 
 // ender is the rule that decided. That is the last one of a link group, or of an
 // entry of persistence, that led to a link; else the last that said where to go
-// on, with something to tell, at the hook where the packet ended or else at the
-// first. That a link's chain took what was sent there goes without saying.
+// on, with something to tell, at the hook where a rule ended the packet or else
+// at the first. That a link's chain took what was sent there goes without saying,
+// as does which rule led to where none took it.
 func (x *explaining) ender(w *kernel.Way) string {
 	h := w.Hooks[0]
-	if w.End != kernel.Passed {
-		h = w.Hooks[len(w.Hooks)-1]
+	if l := w.Hooks[len(w.Hooks)-1]; l.End != kernel.Passed { // by a rule, not for want of a route
+		h = l
 	}
 	if h.Socket != nil {
 		return socketRule(h)
 	}
-	last := ""
+	last, ended := "", false
 	for i := len(h.Visits) - 1; i >= 0; i-- {
 		v := &h.Visits[i]
+		if v.Then != nil && !ended {
+			_, jumps := v.Then.(kernel.Jump)
+			_, leaves := v.Then.(kernel.Goto)
+			if ended = true; (jumps || leaves) && h.End == kernel.Passed && w.Packet.Mark&kernel.LinkMask == 0 {
+				return "no rule of ours"
+			}
+		}
 		role := x.names.chain(v.Table, v.Chain)
-		if to, jumps := v.Then.(kernel.Jump); jumps && w.End == kernel.Passed && x.names.chain(v.Table, to.Chain).Kind == Link {
+		if to, jumps := v.Then.(kernel.Jump); jumps && h.End == kernel.Passed && x.names.chain(v.Table, to.Chain).Kind == Link {
 			switch role.Kind {
 			case LinkGroup:
 				return v.Tell

@@ -153,7 +153,7 @@ func (b *builder) found(v *Variant, s *config.Persistence) string {
 	if s != nil {
 		name += "_" + word(s.Name)
 	}
-	return b.chainFor(flow.LinkGroup, v.Name, name, func() (rules []kernel.Rule) {
+	return b.chainFor(flow.Link, "", name, func() (rules []kernel.Rule) {
 		counted := b.entered(v)
 		if s == nil {
 			return []kernel.Rule{rule("", append(counted, kernel.Choose{Key: linkOf(kernel.Mark), Map: "place"})...)}

@@ -265,7 +265,7 @@ func random(r *rand.Rand, n int) attempt {
 // What explain flow says of random flows of every kind is what becomes of them
 // when they are sent: the link, the source address, dropped or not balanced. Of
 // open sessions it says where they are.
-func TestExplainFlow_Root(t *testing.T) {
+func TestA26_ExplainFlow_Root(t *testing.T) {
 	t.Parallel()
 	p := live(t)
 	seed := uint64(time.Now().UnixNano())
@@ -338,7 +338,7 @@ func TestExplainFlow_Root(t *testing.T) {
 // The shares that explain flow tells of an algorithm that takes turns are those
 // that connections get; a client with an entry of persistence has that link
 // alone.
-func TestExplainShares_Root(t *testing.T) {
+func TestA26_ExplainShares_Root(t *testing.T) {
 	t.Parallel()
 	p := live(t)
 	shared := func(n, network int) attempt {
@@ -389,7 +389,7 @@ func TestExplainShares_Root(t *testing.T) {
 
 // A query of DNS that the proxy takes is told as taken, and leaves by no link;
 // one to a server that is not intercepted is balanced, or not, as any flow.
-func TestExplainIntercepted_Root(t *testing.T) {
+func TestA26_ExplainIntercepted_Root(t *testing.T) {
 	t.Parallel()
 	p := live(t)
 	for n, c := range []struct {
