@@ -96,6 +96,7 @@ install: build
 	install -D -m 644 deploy/portolan.tmpfiles $(DESTDIR)/usr/lib/tmpfiles.d/portolan.conf
 	install -d $(DESTDIR)/usr/lib/portolan
 	install -m 755 deploy/hooks/* $(DESTDIR)/usr/lib/portolan
+	install -m 644 deploy/gateway.conf $(DESTDIR)/usr/lib/portolan
 	install -d $(DESTDIR)/etc/portolan
 	test -e $(DESTDIR)/etc/portolan/portolan.yaml || install -m 640 deploy/portolan.yaml deploy/example.com.zone $(DESTDIR)/etc/portolan
 	@echo "Next: systemd-sysusers; systemd-tmpfiles --create; edit /etc/portolan; systemctl enable --now portolan"

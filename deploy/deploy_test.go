@@ -35,8 +35,8 @@ func TestREADMEConfigurationsAreGood(t *testing.T) {
 		t.Fatal(err)
 	}
 	blocks := strings.Split(string(readme), "```yaml\n")[1:]
-	if len(blocks) != 2 {
-		t.Errorf("the README has %d configurations, not 2", len(blocks))
+	if len(blocks) != 3 {
+		t.Errorf("the README has %d configurations, not 3", len(blocks))
 	}
 	for _, block := range blocks {
 		text, _, _ := strings.Cut(block, "```")
@@ -62,5 +62,24 @@ func TestUnit(t *testing.T) {
 		if !regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(line) + `$`).Match(unit) {
 			t.Errorf("the unit lacks %q", line)
 		}
+	}
+}
+
+// A gateway's drop-in gives what changing Linux' networking takes, and nothing
+// that the unit does not take back without it.
+func TestGatewayDropIn(t *testing.T) {
+	text, err := os.ReadFile("gateway.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(line); !strings.HasPrefix(line, "#") {
+			lines = append(lines, line)
+		}
+	}
+	want := "[Service] AmbientCapabilities=CAP_NET_ADMIN CapabilityBoundingSet=CAP_NET_ADMIN ProtectKernelTunables=no ProcSubset=all"
+	if got := strings.Join(lines, " "); got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/portolan-lb/portolan/nettest"
 )
 
 var update = flag.Bool("update", false, "rewrite the expected outputs in the scripts")
@@ -28,8 +30,21 @@ func TestMain(m *testing.M) {
 // a free address for DNS, $DNS. Beside testscript's commands there are those
 // of script_test.go.
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+	p := scriptParams()
+	p.Dir = "testdata/script"
+	testscript.Run(t, p)
+}
+
+// Those of the scripts that need root for what they are about.
+func TestScripts_Root(t *testing.T) {
+	nettest.NeedRoot(t)
+	p := scriptParams()
+	p.Files = []string{"testdata/script/gateway.txtar", "testdata/script/dnsproxy.txtar"}
+	testscript.Run(t, p)
+}
+
+func scriptParams() testscript.Params {
+	return testscript.Params{
 		Setup: func(env *testscript.Env) error {
 			return setUp(env, filepath.Join("testdata", "base"))
 		},
@@ -47,7 +62,7 @@ func TestScripts(t *testing.T) {
 		UpdateScripts:       *update,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-	})
+	}
 }
 
 // A signal ends every command but serve and demo at once, whatever it waits
