@@ -3,6 +3,7 @@ package outbound
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -40,19 +41,26 @@ type ended struct {
 // by a reset before conntrack forgets them.
 const resetFor = 10 * time.Second
 
-// notice finds out which links failed or came back with a tick of a group. The
-// lock is held, and the result not yet noted.
-func (o *Outbound) notice(r *running, result *Result, now time.Time) {
-	for _, m := range r.group.Members {
-		switch alive := result.Alive.Has(m.ID); {
-		case alive:
-			delete(o.gone, m.ID)
-		case r.last.Alive.Has(m.ID):
-			if _, known := o.gone[m.ID]; !known {
-				o.gone[m.ID] = ended{link: m.Link, how: o.howFails(m.ID), at: now}
+// notice finds out which links failed or came back with a tick of the groups. Who
+// is alive in any group that ends connections has not failed, though an operator
+// has taken it out of another: marks do not tell whose the connections are. The
+// lock is held.
+func (o *Outbound) notice(now time.Time) {
+	alive := map[uint16]bool{}
+	for _, r := range o.groups {
+		if severs(r.Group) {
+			for _, id := range r.last.Alive {
+				alive[id] = true
 			}
 		}
 	}
+	maps.DeleteFunc(o.gone, func(id uint16, _ ended) bool { return alive[id] || o.howFails(id) == config.FailureKeep })
+	for id := range o.alive {
+		if how := o.howFails(id); !alive[id] && how != config.FailureKeep {
+			o.gone[id] = ended{link: o.plan.LinkOf(uint32(id)), how: how, at: now}
+		}
+	}
+	o.alive = alive
 }
 
 // severs says whether a group ends connections of links that fail.
@@ -98,7 +106,7 @@ func (o *Outbound) dead() (ids IDs, ok bool) {
 func (o *Outbound) failed(now time.Time) map[uint16]ended {
 	due := map[uint16]ended{}
 	for id, e := range o.gone {
-		if e.settled || e.how == config.FailureKeep || !o.elsewhere(id) {
+		if e.settled || !o.elsewhere(id) {
 			continue
 		}
 		if e.how == config.FailureReset && now.Sub(e.at) < resetFor {

@@ -77,6 +77,7 @@ type Outbound struct {
 	wished *kernel.Wishes   // that the kernel was given last
 	next   time.Time        // when a class begins or ends by its times
 	again  time.Time        // when interfaces are looked at again
+	alive  map[uint16]bool  // links that live in a group that ends connections
 	gone   map[uint16]ended // links that failed, and whose sessions are to be dealt with
 	ranked ranked
 	ticks  uint64
@@ -88,11 +89,10 @@ type Outbound struct {
 // running is a variant of a group at run time.
 type running struct {
 	*Variant
-	group  *Group
-	state  State
-	last   Result
-	load   Load
-	opened uint64 // connections of its links since the count began
+	group *Group
+	state State
+	last  Result
+	load  Load
 }
 
 // New gives an Outbound that does nothing before [Outbound.Use] and
@@ -155,7 +155,7 @@ func (o *Outbound) stop() {
 		before[r.Name] = r
 	}
 	o.plan, o.near, o.groups, o.wished = nil, nil, nil, nil
-	o.gone, o.ranked = map[uint16]ended{}, ranked{ranks: map[netip.Prefix]Ranks{}}
+	o.alive, o.gone, o.ranked = nil, map[uint16]ended{}, ranked{ranks: map[netip.Prefix]Ranks{}}
 	o.needs.Store(&map[status.ID]bool{})
 	o.dropRows(before)
 	o.count.want(false)
@@ -335,7 +335,6 @@ func (o *Outbound) tick(now time.Time) (restate bool) {
 		was := r.state
 		var result Result
 		r.state, result = r.group.Tick(in, r.load, was)
-		o.notice(r, &result, now)
 		o.narrate(r, &result, now)
 		told := obey(in.Table.Row(r.group.Row()).Hold, &result)
 		r.last = result
@@ -345,6 +344,7 @@ func (o *Outbound) tick(now time.Time) (restate bool) {
 			rows = append(rows, rowOf(r.group, &result))
 		}
 	}
+	o.notice(now)
 	if dead, ok := o.dead(); ok {
 		changed = append(changed, o.plan.SetDead(dead)...)
 	}

@@ -254,6 +254,38 @@ func TestFailureOfSeveralGroups_T38(t *testing.T) {
 	}
 }
 
+// A link that an operator takes out of one group is alive in the other: what it
+// carries for that one stays, in whatever order the groups are told. It has
+// failed when no group that ends connections has it alive.
+func TestFailureIsOfTheLink_T38(t *testing.T) {
+	const first, second = "  - {name: a, members: [one, two], onFailure: reschedule}\n", "  - {name: b, members: [one, three], onFailure: reschedule}\n"
+	for _, groups := range []string{first + second, second + first} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, threeLinks+"linkGroups:\n"+groups+`
+outbound:
+  interfaces: [lan0]
+  virtualServers:
+    - {name: everything, linkGroup: a}
+    - {name: other, destinations: [198.51.100.0/24], linkGroup: b}
+`)
+			b.say(status.Up, "one", "two", "three")
+			b.notes = nil
+			if err := b.board.Hold("linkGroup/b/one", status.Hold{State: status.HoldDown, Reason: "a test"}); err != nil {
+				t.Fatal(err)
+			}
+			b.look1()
+			b.look1()
+			if got := strings.Join(b.notes, ", "); strings.Contains(got, "end") {
+				t.Errorf("held down in b alone: %s", got)
+			}
+			b.say(status.Down, "one")
+			if got := strings.Join(b.notes, ", "); !strings.HasSuffix(got, "sync, end 1/10000000 family 2, end 1/10000000 family 10") {
+				t.Errorf("when it failed: %s", got)
+			}
+		})
+	}
+}
+
 // A group that falls below its thresholds says so in its row, and its backup is
 // told to the kernel (T30); wishes are restated for that and for nothing less.
 func TestRowAndBackup_T30(t *testing.T) {
