@@ -180,13 +180,6 @@ func (v *Variant) leading(ids IDs) (list []kernel.Element) {
 	return list
 }
 
-func numbers(ids IDs) (list []kernel.Element) {
-	for _, id := range ids {
-		list = append(list, kernel.Element{Key: kernel.Number(uint32(id))})
-	}
-	return list
-}
-
 // replaced makes elements these. Those that stay cost the kernel nothing.
 func replaced(e *kernel.Elements, list []kernel.Element) []*kernel.Elements {
 	e.Replace(list)

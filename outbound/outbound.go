@@ -80,7 +80,6 @@ type Outbound struct {
 	alive  map[uint16]bool  // links that live in a group that ends connections
 	gone   map[uint16]ended // links that failed, and whose sessions are to be dealt with
 	ranked ranked
-	ticks  uint64
 	spells spells
 
 	hits counters
@@ -129,6 +128,7 @@ func (o *Outbound) Use(p *Plan, near *proximity.Plan) {
 		r := &running{Variant: v, group: g}
 		if old := before[r.Name]; old != nil {
 			r.state, r.load, r.last = old.state, old.load, old.last
+			r.load.Arrivals.At = time.Time{} // what its links have carried is of other links now (T28)
 		}
 		for _, id := range append(g.Needs(), g.Row()) { // its own: an operator may hold it
 			needs[id] = true
@@ -348,7 +348,6 @@ func (o *Outbound) tick(now time.Time) (restate bool) {
 	if dead, ok := o.dead(); ok {
 		changed = append(changed, o.plan.SetDead(dead)...)
 	}
-	o.ticks++
 	o.opts.Kernel.Changed(Owner, changed...)
 	o.opts.Board.Update(rows...)
 	return restate

@@ -428,6 +428,30 @@ func TestCounted_1_1_15(t *testing.T) {
 	})
 }
 
+// What a link that joins a group has carried before is not what now comes (T28).
+func TestArrivalsOverReload_T60(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		text := strings.Replace(simple, "members: [one, two, three]", "algorithm: least-connections, members: [one, two]", 1)
+		b := newBench(t, text)
+		b.counts = map[uint32]kernel.Tally{1: {Opened: 500}, 2: {Opened: 500}, 3: {Opened: 1000000}}
+		b.count.run(t.Context(), b.opts.Count, b.opts.Log)
+		for range 3 {
+			b.look1()
+			time.Sleep(time.Second)
+			b.counts[1] = kernel.Tally{Opened: b.counts[1].Opened + 10}
+		}
+		b.use(strings.Replace(text, "[one, two]", "[one, two, three]", 1))
+		for range 3 {
+			if a := b.groups[0].load.Arrivals; !a.Known || a.Last > 10 || a.Mean > 10 || a.Mean < 1 {
+				t.Errorf("%+v", a)
+			}
+			time.Sleep(time.Second)
+			b.look1()
+		}
+		b.count.end()
+	})
+}
+
 // A row that changed is answered at once, not with the next tick.
 func TestAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -181,10 +181,7 @@ func (b *builder) sysctls(w *kernel.Wishes) {
 	add("ipv6/fwmark_reflect", "the gateway's own ICMP errors and resets to clients would leave by a link: path MTU discovery and traceroute break", "0")
 	add("ipv4/tcp_fwmark_accept", "answers of the DNS proxy over TCP would loop", "0")
 	add("netfilter/nf_conntrack_tcp_loose", "sessions that are moved to another link would hang instead of being reset", "1")
-	names := []string{"all"}
-	for _, name := range b.plan.conf.Interfaces {
-		names = append(names, name)
-	}
+	names := append([]string{"all"}, b.plan.conf.Interfaces...)
 	for _, l := range b.plan.links {
 		names = append(names, l.Interface)
 	}
