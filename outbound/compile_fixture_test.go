@@ -61,7 +61,7 @@ func usual() Facts {
 	}
 }
 
-func load(t *testing.T, text string) *config.Model {
+func load(t testing.TB, text string) *config.Model {
 	t.Helper()
 	m, errs := config.LoadBytes([]byte(text), config.Source{})
 	if errs.Failed() {
@@ -70,7 +70,7 @@ func load(t *testing.T, text string) *config.Model {
 	return m
 }
 
-func compile(t *testing.T, text string, before *Plan) *Plan {
+func compile(t testing.TB, text string, before *Plan) *Plan {
 	t.Helper()
 	m := load(t, text)
 	topo, errs := topology.Compile(m, config.Source{})

@@ -117,6 +117,9 @@ func (o *Outbound) Use(p *Plan, near *proximity.Plan) {
 	for _, r := range o.groups {
 		before[r.Name] = r
 	}
+	if o.plan == nil || o.plan.ranks != p.ranks { // networks are others now, and the kernel knows none of them
+		o.ranked = ranked{ranks: map[netip.Prefix]Ranks{}}
+	}
 	o.plan, o.near, o.groups = p, near, nil
 	needs := map[status.ID]bool{}
 	for _, v := range p.Variants() {

@@ -408,6 +408,28 @@ func TestNearest_1_2_18(t *testing.T) {
 	})
 }
 
+// After a reload with another mask the kernel is told anew of networks that were
+// known before: it has forgotten them.
+func TestNearestOverMasks_1_2_22(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		text := strings.Replace(simple, "members: [one, two, three]", "members: [one, two, three], proximity: true", 1) +
+			"proximity: {methods: [icmp], mask: {v4: %d}, static: [{prefix: 203.0.113.0/24, link: two}]}\n"
+		b := newBench(t, fmt.Sprintf(text, 24))
+		host := netip.MustParseAddr("203.0.113.9")
+		for _, mask := range []int{24, 25, 24} {
+			b.use(fmt.Sprintf(text, mask))
+			b.asked["prox_want4"] = []kernel.Element{{Key: kernel.Addr(netip.PrefixFrom(host, mask).Masked().Addr()), Data: kernel.Addr(host)}}
+			for range nearParts + 1 {
+				time.Sleep(nearEvery)
+				b.look1()
+			}
+			if n := b.plan.ranks[0].Len(); n != 1 {
+				t.Errorf("/%d: %d networks are known to the kernel", mask, n)
+			}
+		}
+	})
+}
+
 // Connections are counted while somebody wants to know, and the fewest get more.
 func TestCounted_1_1_15(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
