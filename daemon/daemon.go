@@ -186,6 +186,7 @@ func (d *Daemon) announce(ctx context.Context) error {
 		d.opts.Ready(d)
 	}
 	<-ctx.Done()
+	d.log.Info("stopping")
 	d.notify(sd.SdNotifyStopping)
 	return nil
 }

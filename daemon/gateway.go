@@ -64,7 +64,7 @@ func (d *Daemon) openGateway() (closeAll func()) {
 	if g.looker, err = kernel.OpenConntrack(); err != nil {
 		return fail(err)
 	}
-	if g.kernel, err = kernel.New(kernel.Options{Log: d.log, Report: d.board.Replace}); err != nil {
+	if g.kernel, err = kernel.New(kernel.Options{Log: d.log, Report: d.board.Replace, Repaired: d.repaired}); err != nil {
 		return fail(err)
 	}
 	g.outbound = outbound.New(outbound.Options{
@@ -240,4 +240,9 @@ func (d *Daemon) markBy(b *Built) {
 	if d.gateway.kernel != nil {
 		d.marks.Store(b.Outbound)
 	}
+}
+
+// repaired notes that Linux was put back to what an owner wishes.
+func (d *Daemon) repaired(owner, what string) {
+	d.board.Record(status.Event{ID: status.MakeID(status.KindKernel, owner), New: "put back", Why: what, By: "kernel"})
 }

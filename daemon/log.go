@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/portolan-lb/portolan/status"
 )
@@ -21,6 +22,8 @@ func (d *Daemon) logEvents(ctx context.Context) error {
 		}
 	})
 	defer cancel()
+	look := time.NewTicker(time.Second) // for events that are no change of a row
+	defer look.Stop()
 	states := map[string]string{}
 	last := uint64(0)
 	for {
@@ -33,6 +36,7 @@ func (d *Daemon) logEvents(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-moved:
+		case <-look.C:
 		}
 	}
 }

@@ -23,9 +23,19 @@ type Options struct {
 	// any goroutine and must not call the Kernel.
 	Report func(rows []status.Row, gone []status.ID)
 
+	// Repaired is told when what others changed of an owner's was put
+	// back, or what Linux dropped itself as with an interface that was switched off.
+	Repaired func(owner, what string)
+
 	// Fail, for tests, is asked before each transaction of nftables with a line
 	// for each of its messages; an error makes the transaction fail so.
 	Fail func(messages []string) error
+}
+
+func (o *Options) repaired(owner, what string) {
+	if o.Repaired != nil {
+		o.Repaired(owner, what)
+	}
 }
 
 // Kernel makes Linux be as its owners wish, and keeps it so. Its methods may be

@@ -17,12 +17,13 @@ import (
 // nft keeps the tables of nftables. One goroutine changes them ([nft.run]);
 // all others leave word in the inbox.
 type nft struct {
-	log     *slog.Logger
-	fail    func([]string) error
-	report  func(p part, owner string, problems []string)
-	changes *socket // transactions, and what has to be read before them
-	asks    *socket // questions of others
-	events  *socket // what anybody changes
+	log      *slog.Logger
+	fail     func([]string) error
+	repaired func(owner, what string)
+	report   func(p part, owner string, problems []string)
+	changes  *socket // transactions, and what has to be read before them
+	asks     *socket // questions of others
+	events   *socket // what anybody changes
 
 	mu    sync.Mutex
 	inbox inbox
@@ -52,7 +53,7 @@ const (
 )
 
 func newNFT(opts Options, report func(p part, owner string, problems []string)) (*nft, error) {
-	n := &nft{log: opts.Log, fail: opts.Fail, report: report, wake: make(chan struct{}, 1), owners: map[string]bool{}, tables: map[string]*keeper{}}
+	n := &nft{log: opts.Log, fail: opts.Fail, repaired: opts.repaired, report: report, wake: make(chan struct{}, 1), owners: map[string]bool{}, tables: map[string]*keeper{}}
 	for _, s := range []struct {
 		to     **socket
 		groups uint32

@@ -18,9 +18,10 @@ type keeper struct {
 	want        *tableWish
 	have        *tableHave // nil: to be read
 
-	whole  bool             // chains, rules, sets and objects are to be compared
-	todo   map[string]*todo // elements to be compared
-	stands bool             // what is there is, or was, all that was wished
+	whole   bool             // chains, rules, sets and objects are to be compared
+	todo    map[string]*todo // elements to be compared
+	stands  bool             // what is there is, or was, all that was wished
+	doubted bool             // others have changed it since
 
 	left     map[object]string // what the kernel refused in the last go
 	refused  []string
@@ -39,7 +40,7 @@ const (
 )
 
 func (k *keeper) wish(w *tableWish) {
-	k.want, k.whole, k.todo = w, true, nil
+	k.want, k.whole, k.todo, k.doubted = w, true, nil, false
 	k.retry, k.backoff, k.foreign, k.left, k.refused = time.Time{}, 0, nil, map[object]string{}, nil
 	if w == nil {
 		return
@@ -82,7 +83,7 @@ func (k *keeper) elementsChanged(e *Elements, dirty map[string]struct{}) {
 
 // suspect has the table read again: now, or soon if that was done just before.
 func (k *keeper) suspect(now time.Time) {
-	k.have = nil
+	k.have, k.doubted = nil, k.stands
 	if again := k.read.Add(readAgain); now.Before(again) {
 		k.retry = again
 	}
@@ -195,6 +196,10 @@ func (n *nft) try(k *keeper, a *attempt, now time.Time) (again bool) {
 	for _, f := range p.commit {
 		f()
 	}
+	if k.doubted && k.want != nil {
+		n.repaired(k.owner, fmt.Sprintf("table %s, by %d changes of rules, sets and elements", k.name, len(ops)))
+		k.doubted = false
+	}
 	if k.have.unsure() {
 		k.have = nil
 		return true
@@ -220,6 +225,7 @@ func (h *tableHave) unsure() bool {
 
 // done notes that the table is as wished, as far as it can be.
 func (k *keeper) done(a *attempt) {
+	k.doubted = false
 	if len(a.refused) == 0 {
 		k.whole = false
 		k.stands = len(a.left) == 0

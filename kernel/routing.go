@@ -27,13 +27,15 @@ import (
 // missing, rules that are over, routes that are over. So no rule leads into a
 // table that is not ready.
 type routing struct {
-	log   *slog.Logger
-	tell  func(p part, owner string, problems []string)
-	rt    *socket         // questions
-	news  *socket         // what others change
-	tc    *netlink.Handle // queues, classes, filters
-	space *space
-	lost  *lost
+	log      *slog.Logger
+	tell     func(p part, owner string, problems []string)
+	repaired func(owner, what string)
+	made     int             // changes of routes and rules
+	rt       *socket         // questions
+	news     *socket         // what others change
+	tc       *netlink.Handle // queues, classes, filters
+	space    *space
+	lost     *lost
 
 	wake   chan struct{} // there is something to do, at once
 	rounds atomic.Uint64
@@ -75,7 +77,7 @@ const routingGroups = 1<<(unix.RTNLGRP_LINK-1) | 1<<(unix.RTNLGRP_TC-1) |
 	1<<(unix.RTNLGRP_IPV4_RULE-1) | 1<<(unix.RTNLGRP_IPV6_RULE-1)
 
 func newRouting(opts Options, tell func(p part, owner string, problems []string)) (n *routing, err error) {
-	n = &routing{log: opts.Log, tell: tell, wake: make(chan struct{}, 1), owners: map[string]*wanted{}, lost: newLost()}
+	n = &routing{log: opts.Log, tell: tell, repaired: opts.repaired, wake: make(chan struct{}, 1), owners: map[string]*wanted{}, lost: newLost()}
 	defer func() {
 		if err != nil {
 			n.close()
@@ -204,10 +206,15 @@ func (n *routing) round() (next time.Time) {
 		n.mu.Lock()
 		o := n.owners[owner]
 		wishes, asked := o.wishes, o.asked
+		stood := asked == o.answered && len(o.problems) == 0
 		idle := !moved && asked == o.answered && time.Now().Before(o.due)
 		n.mu.Unlock()
 		if !idle {
+			before := n.made
 			n.answer(owner, o, asked, n.reconcile(owner, wishes))
+			if made := n.made - before; moved && stood && made > 0 {
+				n.repaired(owner, fmt.Sprintf("routes and rules of policy, by %d changes", made))
+			}
 		}
 		if o.due.Before(next) {
 			next = o.due
@@ -307,7 +314,11 @@ func (n *routing) dump(kind uint16, header []byte, reply uint16, start func() fu
 
 // change asks for one change and waits for the kernel's word.
 func (n *routing) change(kind, flags uint16, body []byte) error {
-	return n.rt.ask(kind, flags|unix.NLM_F_ACK, body, func(uint16, []byte) {})
+	err := n.rt.ask(kind, flags|unix.NLM_F_ACK, body, func(uint16, []byte) {})
+	if err == nil {
+		n.made++
+	}
+	return err
 }
 
 // listen has everything compared when others change what may be ours.
