@@ -50,8 +50,11 @@ func (o *Outbound) nearest(now time.Time) {
 		}
 	}
 	touched := false
-	for _, list := range [][]netip.Prefix{asked, again} {
-		for _, network := range list {
+	for _, network := range asked {
+		touched = o.rank(network, links, now) || touched
+	}
+	for _, network := range again {
+		if _, still := o.ranked.ranks[network]; still {
 			touched = o.rank(network, links, now) || touched
 		}
 	}
@@ -94,10 +97,27 @@ func (o *Outbound) rank(network netip.Prefix, links []int, now time.Time) bool {
 	if ranks == 0 {
 		delete(o.ranked.ranks, network)
 	} else {
+		if !known {
+			o.makeRoom()
+		}
 		o.ranked.ranks[network] = ranks
 	}
 	o.plan.SetRanks(network, ranks)
 	return true
+}
+
+// makeRoom forgets one network, whichever, if there are as many as may be: those
+// of which something is configured are in no table that forgets them (T14). Who
+// still goes there asks anew.
+func (o *Outbound) makeRoom() {
+	if len(o.ranked.ranks) < o.near.Config.MaxEntries {
+		return
+	}
+	for network := range o.ranked.ranks {
+		delete(o.ranked.ranks, network)
+		o.plan.SetRanks(network, 0)
+		return
+	}
 }
 
 // ranksOf gives the links that are nearest to a network. An entry counts as soon

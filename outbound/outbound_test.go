@@ -430,6 +430,31 @@ func TestNearestOverMasks_1_2_22(t *testing.T) {
 	})
 }
 
+// Networks of which something is configured are in no table that forgets them:
+// who asks for ever more of them fills nothing (T14).
+func TestNearestIsBounded_T14(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const most = 1000
+		b := newBench(t, strings.Replace(simple, "members: [one, two, three]", "members: [one, two, three], proximity: true", 1)+
+			fmt.Sprintf("proximity: {methods: [icmp], maxEntries: %d, static: [{prefix: 10.0.0.0/8, link: two}]}\n", most))
+		for i := range 4 * nearParts {
+			for j := range most / 4 {
+				a := netip.AddrFrom4([4]byte{10, byte(i), byte(j), 0})
+				b.asked["prox_want4"] = append(b.asked["prox_want4"], kernel.Element{Key: kernel.Addr(a), Data: kernel.Addr(a)})
+			}
+			asked := b.asked["prox_want4"]
+			time.Sleep(nearEvery)
+			b.look1()
+			if n := b.plan.ranks[0].Len(); n > most || n != len(b.ranked.ranks) {
+				t.Fatalf("%d networks are known to the kernel, %d to us, of at most %d", n, len(b.ranked.ranks), most)
+			}
+			if _, ok := b.plan.ranks[0].Get(asked[len(asked)-1].Key); !ok {
+				t.Fatal("who asked last is not known")
+			}
+		}
+	})
+}
+
 // Connections are counted while somebody wants to know, and the fewest get more.
 func TestCounted_1_1_15(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
