@@ -15,6 +15,7 @@ type ranked struct {
 	ranks map[netip.Prefix]Ranks
 	queue []netip.Prefix // to be looked at again, some each tick
 	next  time.Time
+	whole bool // all at once: what is configured may have changed
 }
 
 const (
@@ -25,7 +26,8 @@ const (
 
 // nearest has the networks measured that packets asked for, and tells the kernel
 // which links are nearest to those that are known. What is measured anew, or
-// cleared, reaches the kernel within [nearParts] turns. The lock is held.
+// cleared by hand, reaches the kernel within [nearParts] turns; what a reload
+// clears (FAQ 1.2.4, 1.2.5), with the first. The lock is held.
 func (o *Outbound) nearest(now time.Time) {
 	if now.Before(o.ranked.next) {
 		return
@@ -35,12 +37,17 @@ func (o *Outbound) nearest(now time.Time) {
 		return
 	}
 	asked := o.asked(now)
-	if len(o.ranked.queue) == 0 {
+	if o.ranked.whole || len(o.ranked.queue) == 0 {
+		o.ranked.queue = o.ranked.queue[:0]
 		for network := range o.ranked.ranks {
 			o.ranked.queue = append(o.ranked.queue, network)
 		}
 	}
-	n := min(len(o.ranked.queue), len(o.ranked.ranks)/nearParts+1)
+	n := len(o.ranked.queue)
+	if !o.ranked.whole {
+		n = min(n, len(o.ranked.ranks)/nearParts+1)
+	}
+	o.ranked.whole = false
 	again := o.ranked.queue[:n]
 	o.ranked.queue = o.ranked.queue[n:]
 	links := make([]int, 0, len(o.near.Links))

@@ -120,6 +120,7 @@ func (o *Outbound) Use(p *Plan, near *proximity.Plan) {
 	if o.plan == nil || o.plan.ranks != p.ranks { // networks are others now, and the kernel knows none of them
 		o.ranked = ranked{ranks: map[netip.Prefix]Ranks{}}
 	}
+	o.ranked.whole, o.ranked.next = true, time.Time{}
 	o.plan, o.near, o.groups = p, near, nil
 	needs := map[status.ID]bool{}
 	for _, v := range p.Variants() {
