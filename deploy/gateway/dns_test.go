@@ -113,8 +113,6 @@ type query struct {
 	port uint16 // of the client; 0: any
 }
 
-func (p *portolan) ask(q query) (*dns.Msg, error) { return ask(p.Gateway, q) }
-
 func ask(g *nettest.Gateway, q query) (*dns.Msg, error) {
 	if q.s == nil {
 		q.s = g.LAN
