@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/miekg/dns"
 
+	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/pick"
 )
 
@@ -23,9 +25,9 @@ type Ask struct {
 
 // Explanation says what would become of a query now, and why.
 type Explanation struct {
-	Policy  string        `json:"policy"`            // the rule that takes it, or default
+	Policy  string        `json:"policy"`            // the rule that takes it, or default; empty of crosses
 	Passed  []string      `json:"passed,omitempty"`  // rules that matched and had no usable DNS server
-	Action  string        `json:"action"`            // pool, pass, drop or answer
+	Action  string        `json:"action"`            // pool, pass, drop, answer, or crosses: Linux does not bring it to the proxy
 	Answer  string        `json:"answer,omitempty"`  // of answer
 	Pool    string        `json:"pool,omitempty"`    // of pool
 	Traces  []*pick.Trace `json:"choice,omitempty"`  // why these servers, a pool each; the last one decided
@@ -54,6 +56,9 @@ func (p *Proxy) Explain(a Ask) (*Explanation, error) {
 	if err != nil {
 		return nil, err
 	}
+	if why := crosses(plan.conf, a); why != "" {
+		return &Explanation{Action: "crosses", Words: why + ": the query crosses the gateway as if there were no DNS proxy\n"}, nil
+	}
 	e, now := &Explanation{}, time.Now()
 	d := decider{p: p, plan: plan, now: now, draw: func(p *pool) uint64 { return p.draws.Load() }, another: func(*rule) {},
 		trace:  func() *pick.Trace { tr := &pick.Trace{}; e.Traces = append(e.Traces, tr); return tr },
@@ -78,6 +83,22 @@ func (p *Proxy) Explain(a Ask) (*Explanation, error) {
 	}
 	e.Words = e.words(c)
 	return e, nil
+}
+
+// crosses says why the rules that Linux was given leave a query alone; empty:
+// they do not. What is the gateway's own address is not known here.
+func crosses(conf *config.DNSProxy, a Ask) string {
+	for _, p := range conf.Exclude {
+		if p.Contains(a.Client.Unmap()) {
+			return fmt.Sprintf("exclude has %s, in %s", a.Client, p)
+		}
+	}
+	asked := a.Asked.Unmap()
+	has := func(p netip.Prefix) bool { return p.Contains(asked) }
+	if !asked.IsValid() || asked.IsUnspecified() || len(conf.Addresses) == 0 || slices.ContainsFunc(conf.Addresses, has) {
+		return "" // unspecified: nobody in particular
+	}
+	return fmt.Sprintf("addresses does not have %s", asked)
 }
 
 // TypeText gives the name of the type that is asked for.

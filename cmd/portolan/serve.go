@@ -32,8 +32,9 @@ cannot be opened.
 
 The state folder keeps what a restart needs: the last good configurations, the
 operators' holds and the health of what is probed. Ports under 1024 need the
-capability CAP_NET_BIND_SERVICE, icmp and tcp-half-open probes CAP_NET_RAW; no
-other privilege is used.
+capability CAP_NET_BIND_SERVICE, icmp and tcp-half-open probes CAP_NET_RAW, a
+gateway (outbound, dnsProxy) CAP_NET_ADMIN and CAP_NET_RAW; no other privilege
+is used.
 
 Exit codes: 0 it was told to end, 1 it could not start or serve on, 2 it was
 called in a wrong way.`,
