@@ -70,6 +70,7 @@ type Outbound struct {
 	count counting
 
 	mu     sync.Mutex // guards the rest
+	stated bool       // the kernel has been told something, be it that nothing is wished
 	plan   *Plan      // nil: nothing is balanced
 	near   *proximity.Plan
 	groups []*running
@@ -121,7 +122,7 @@ func (o *Outbound) Use(p *Plan, near *proximity.Plan) {
 		o.ranked = ranked{ranks: map[netip.Prefix]Ranks{}}
 	}
 	o.ranked.whole, o.ranked.next = true, time.Time{}
-	o.plan, o.near, o.groups = p, near, nil
+	o.plan, o.near, o.groups, o.stated = p, near, nil, true
 	needs := map[status.ID]bool{}
 	for _, v := range p.Variants() {
 		g, err := NewGroup(v.Group, p.model.Links, p.Number)
@@ -151,9 +152,10 @@ func (o *Outbound) Use(p *Plan, near *proximity.Plan) {
 
 // stop takes everything back.
 func (o *Outbound) stop() {
-	if o.plan == nil {
+	if o.plan == nil && o.stated {
 		return
 	}
+	o.stated = true // the first time there may be what a run before us left
 	before := map[string]*running{}
 	for _, r := range o.groups {
 		before[r.Name] = r

@@ -356,6 +356,13 @@ func TestRestated(t *testing.T) {
 
 // Without a configuration that balances all is taken back.
 func TestTakenBack(t *testing.T) {
+	left := &bench{}
+	left.Outbound = New(Options{Kernel: left})
+	left.Use(nil, nil)
+	left.Use(nil, nil)
+	if got := strings.Join(left.notes, ", "); got != "want nothing" {
+		t.Errorf("what a run before left: %q", got)
+	}
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, simple)
 		b.notes = nil
