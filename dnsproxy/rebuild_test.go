@@ -224,7 +224,8 @@ func FuzzQuery(f *testing.F) {
 		q := &query{client: netip.MustParseAddrPort("192.0.2.1:1")}
 		v := q.parse(msg)
 		if v >= 0 {
-			if reply := q.appendRcode(nil, int(v)); len(reply) < headerSize || len(reply) > len(msg)+11 {
+			const opt, ede = 11, 4 + 2 + 64 // an OPT, and in it an extended error with a sentence
+			if reply := q.appendRcode(nil, int(v)); len(reply) < headerSize || len(reply) > len(msg)+opt+ede {
 				t.Fatalf("%d octets for %d", len(reply), len(msg))
 			}
 		}
