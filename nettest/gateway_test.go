@@ -120,7 +120,11 @@ func TestSilenceAndPull_Root(t *testing.T) {
 		}, false},
 	} {
 		step.do()
-		if err := try(); (err != nil) != step.fail {
+		err := try()
+		for again := 0; err != nil && !step.fail && again < 3; again++ { // Linux may have given up a neighbour meanwhile
+			err = try()
+		}
+		if (err != nil) != step.fail {
 			t.Errorf("want failure %v, got %v", step.fail, err)
 		}
 		if out := g.Must("", "ip", "neigh", "show", one.Router4.String()); strings.Contains(out, "FAILED") && !step.fail {

@@ -211,6 +211,19 @@ func (o *Outbound) look(now time.Time) (news bool) {
 	return news
 }
 
+// stranger says whether the Ethernet address of a router is not known that has to
+// be: a link that has just been found alive tells that it is now.
+func (o *Outbound) stranger() bool {
+	if o.opts.Neighbours == nil || !o.plan.shares() {
+		return false
+	}
+	return slices.ContainsFunc(o.plan.links, func(l *planLink) bool {
+		return l.NextHop.IsValid() && !slices.ContainsFunc(o.facts.Neighbours, func(n Neighbour) bool {
+			return n.Interface == l.Interface && n.Addr == l.NextHop
+		})
+	})
+}
+
 // shares says whether several links have the same interface.
 func (p *Plan) shares() bool {
 	seen := map[string]bool{}
@@ -293,7 +306,7 @@ func (o *Outbound) turn(ctx context.Context) time.Duration {
 	}
 	now := time.Now()
 	restate := o.tick(now)
-	if o.moved.Swap(false) || !now.Before(o.again) {
+	if o.moved.Swap(false) || !now.Before(o.again) || o.stranger() {
 		restate = o.look(now) || restate
 	}
 	if !o.next.IsZero() && !now.Before(o.next) {

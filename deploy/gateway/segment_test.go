@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/portolan-lb/portolan/nettest"
@@ -17,6 +19,12 @@ func TestA05_Routers_Root(t *testing.T) {
 	nettest.Serve(t, g.Space, 80)
 	p := start(t, g, setup{Gateway: g, rest: grouped("[isp1, isp2, isp3]", "", "", "")}.String())
 	p.up("isp1", "isp2", "isp3")
+	p.until(nettest.Patience, func() error { // as soon as Linux has been told who the routers are
+		if out := g.Must("", "nft", "list", "map", "inet", "portolan_outbound", "last_hop"); strings.Count(out, `"wan1" . `) < 2 {
+			return fmt.Errorf("both routers are not known yet: %s", out)
+		}
+		return nil
+	})
 	one, two := g.ISPs[0], g.Second()
 	for _, c := range []struct {
 		from, to netip.Addr
