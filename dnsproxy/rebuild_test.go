@@ -273,7 +273,11 @@ func TestUnpackCost(t *testing.T) {
 		}
 	}).AllocedBytesPerOp()
 	t.Logf("%d octets, %d records: %v, %d octets of memory", len(wire), len(m.Answer), best, allocated)
-	if best > 20*time.Millisecond || allocated > 2<<20 {
+	most := 20 * time.Millisecond
+	if raceEnabled { // which slows all of it down
+		most *= 10
+	}
+	if best > most || allocated > 2<<20 {
 		t.Errorf("%v, %d octets", best, allocated)
 	}
 }
