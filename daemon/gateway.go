@@ -69,29 +69,10 @@ func (d *Daemon) openGateway() (closeAll func()) {
 	}
 	g.outbound = outbound.New(outbound.Options{
 		Board: d.board, Kernel: g.kernel, Sessions: g.conntrack, Log: d.log,
-		Interfaces: g.reader.Interfaces, Neighbours: g.neighbours, Lookup: g.reader.Lookup,
+		Interfaces: g.reader.Interfaces, Neighbours: g.reader.Neighbours, Lookup: g.reader.Lookup,
 		Count: func() (outbound.Counter, error) { return kernel.OpenLive(kernel.LinkMask) },
 	})
 	return closeAll
-}
-
-// neighbours gives the routers and hosts on our segments.
-func (g *gateway) neighbours() (list []outbound.Neighbour) {
-	found, err := g.reader.Neighbours()
-	nics, err2 := g.reader.Interfaces()
-	if errors.Join(err, err2) != nil {
-		return nil // replies then go by the interface alone
-	}
-	names := map[int]string{}
-	for _, n := range nics {
-		names[n.Index] = n.Name
-	}
-	for _, n := range found {
-		if name := names[n.Index]; name != "" {
-			list = append(list, outbound.Neighbour{Interface: name, Addr: n.Addr, Ether: n.Ether})
-		}
-	}
-	return list
 }
 
 // run runs the parts of the gateway until ctx ends. plugged is called when
@@ -107,11 +88,13 @@ func (g *gateway) run(ctx context.Context, start func(func() error), plugged fun
 
 // balance has a configuration balanced.
 func (d *Daemon) balance(b *Built) {
-	g := &d.gateway
+	g, row := &d.gateway, status.MakeID(status.KindKernel, outbound.Owner)
 	if g.kernel == nil {
 		if b.Outbound != nil {
 			d.log.Error("NOTHING IS BALANCED: this process may not change Linux' networking", "err", g.closed)
-			d.board.Update(status.Row{ID: status.MakeID(status.KindKernel, outbound.Owner), Health: status.Down, Why: g.closed.Error(), By: "daemon"})
+			d.board.Update(status.Row{ID: row, Health: status.Down, Why: g.closed.Error(), By: "daemon"})
+		} else if _, said := d.board.Table().Lookup(row); said {
+			d.board.Replace(nil, []status.ID{row})
 		}
 		return
 	}

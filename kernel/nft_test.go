@@ -261,10 +261,10 @@ func asRead(t testing.TB, k *standing, table *Table) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pl := &planner{table: table.Name, want: w, have: have, todo: map[string]*todo{}, bad: func(p string) { t.Error(p) },
+	pl := &planner{table: table.Name, want: w, have: have, pending: map[string]*pending{}, bad: func(p string) { t.Error(p) },
 		carry: func(*setHave, *Set) []Element { return nil }}
 	for name := range w.sets {
-		pl.todo[name] = &todo{all: true}
+		pl.pending[name] = &pending{all: true}
 	}
 	for _, o := range pl.makePlan(false).ops() {
 		t.Errorf("what stands is not as wished: %s", o.tell())

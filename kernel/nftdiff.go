@@ -145,7 +145,7 @@ func (pl *planner) part(set *Set, have *setHave, room int) int {
 	}
 	per := 2*(len(wireElements(pl.table, set, []Element{{Key: make([]byte, widthOf(set.Key)), Data: make([]byte, widthOf(set.Data))}}, false))-2*nfgenSize) + 16
 	most := room/per + 1
-	some := &todo{keys: map[string]struct{}{}}
+	some := &pending{keys: map[string]struct{}{}}
 	pick := func(all map[string]Element, other func(string) (Element, bool)) {
 		for key, el := range all {
 			if o, ok := other(key); len(some.keys) < most && (!ok || !o.same(el)) {

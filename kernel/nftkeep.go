@@ -18,10 +18,10 @@ type keeper struct {
 	want        *tableWish
 	have        *tableHave // nil: to be read
 
-	whole   bool             // chains, rules, sets and objects are to be compared
-	todo    map[string]*todo // elements to be compared
-	stands  bool             // what is there is, or was, all that was wished
-	doubted bool             // others have changed it since
+	whole   bool                // chains, rules, sets and objects are to be compared
+	pending map[string]*pending // elements to be compared
+	stands  bool                // what is there is, or was, all that was wished
+	doubted bool                // others have changed it since
 
 	left     map[object]string // what the kernel refused in the last go
 	refused  []string
@@ -40,7 +40,7 @@ const (
 )
 
 func (k *keeper) wish(w *tableWish) {
-	k.want, k.whole, k.todo, k.doubted = w, true, nil, false
+	k.want, k.whole, k.pending, k.doubted = w, true, nil, false
 	k.retry, k.backoff, k.foreign, k.left, k.refused = time.Time{}, 0, nil, map[object]string{}, nil
 	if w == nil {
 		return
@@ -61,11 +61,11 @@ func (k *keeper) lookAtAll() {
 	}
 }
 
-func (k *keeper) look(set string) *todo {
-	t := k.todo[set]
+func (k *keeper) look(set string) *pending {
+	t := k.pending[set]
 	if t == nil {
-		t = &todo{keys: map[string]struct{}{}}
-		put(&k.todo, set, t)
+		t = &pending{keys: map[string]struct{}{}}
+		put(&k.pending, set, t)
 	}
 	return t
 }
@@ -91,9 +91,9 @@ func (k *keeper) suspect(now time.Time) {
 
 func (k *keeper) due(now time.Time) bool {
 	if !k.retry.IsZero() {
-		return !now.Before(k.retry) || len(k.todo) > 0 && k.have != nil || k.whole && k.backoff == 0
+		return !now.Before(k.retry) || len(k.pending) > 0 && k.have != nil || k.whole && k.backoff == 0
 	}
-	return k.have == nil || k.whole || len(k.todo) > 0
+	return k.have == nil || k.whole || len(k.pending) > 0
 }
 
 // later has a table tried again, ever more seldom.
@@ -124,7 +124,7 @@ func (n *nft) keep(k *keeper, now time.Time) {
 	k.problems = nil
 	if err := checkName(k.name); err != nil {
 		k.problems = []string{err.Error()}
-		k.whole, k.todo, k.have = false, nil, noTable()
+		k.whole, k.pending, k.have = false, nil, noTable()
 		return
 	}
 	a := &attempt{left: map[object]string{}, single: map[string]bool{}}
@@ -176,7 +176,7 @@ func (n *nft) try(k *keeper, a *attempt, now time.Time) (again bool) {
 		return false
 	}
 	a.problems = nil
-	pl := &planner{table: k.name, want: k.want, have: k.have, todo: k.todo, left: a.left, single: a.single,
+	pl := &planner{table: k.name, want: k.want, have: k.have, pending: k.pending, left: a.left, single: a.single,
 		bad:   func(problem string) { a.problems = append(a.problems, problem) },
 		carry: func(old *setHave, set *Set) []Element { return n.carry(k.name, old, set) }}
 	p := pl.makePlan(!k.whole || len(a.refused) > 0)
@@ -230,7 +230,7 @@ func (k *keeper) done(a *attempt) {
 		k.whole = false
 		k.stands = len(a.left) == 0
 	}
-	k.todo = nil
+	k.pending = nil
 	if len(a.refused)+len(a.left) == 0 {
 		k.retry, k.backoff = time.Time{}, 0
 	}

@@ -171,9 +171,9 @@ func TestTablesAreRepaired_Root(t *testing.T) {
 		if err != nil {
 			return false
 		}
-		pl := &planner{table: name, want: w, have: have, todo: map[string]*todo{}, bad: func(string) {}, carry: func(*setHave, *Set) []Element { return nil }}
+		pl := &planner{table: name, want: w, have: have, pending: map[string]*pending{}, bad: func(string) {}, carry: func(*setHave, *Set) []Element { return nil }}
 		for set := range w.sets {
-			pl.todo[set] = &todo{all: true}
+			pl.pending[set] = &pending{all: true}
 		}
 		return len(pl.makePlan(false).ops()) == 0
 	}

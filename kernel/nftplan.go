@@ -39,20 +39,20 @@ func (p *plan) add(phase int, o *op) { p.steps[phase] = append(p.steps[phase], o
 
 func (p *plan) after(f func()) { p.commit = append(p.commit, f) }
 
-// todo are the elements of a set to look at: all, or some keys.
-type todo struct {
+// pending are the elements of a set to look at: all, or some keys.
+type pending struct {
 	all  bool
 	keys map[string]struct{}
 }
 
 // planner makes plans for one table.
 type planner struct {
-	table  string
-	want   *tableWish
-	have   *tableHave
-	todo   map[string]*todo
-	left   map[object]string // what the kernel refused, and is left out
-	single map[string]bool   // sets whose elements go one in a message, to find a bad one
+	table   string
+	want    *tableWish
+	have    *tableHave
+	pending map[string]*pending
+	left    map[object]string // what the kernel refused, and is left out
+	single  map[string]bool   // sets whose elements go one in a message, to find a bad one
 
 	// carry gives the elements that packets have put into a set of old.
 	carry func(old *setHave, set *Set) []Element
@@ -78,7 +78,7 @@ func (pl *planner) makePlan(onlyElements bool) *plan {
 	}
 	for _, name := range pl.want.setNames() {
 		if have := pl.have.sets[name]; have != nil && !replaced[name] && have.sum == pl.want.setSum(name) {
-			pl.changeElements(pl.want.sets[name], have, pl.todo[name])
+			pl.changeElements(pl.want.sets[name], have, pl.pending[name])
 		}
 	}
 	pl.cut()
@@ -156,7 +156,7 @@ func (pl *planner) sets(replaced map[string]bool) {
 		if old != nil && old.set.Dynamic && set.Dynamic {
 			pl.carryOver(old, set)
 		}
-		pl.changeElements(set, made, &todo{all: true})
+		pl.changeElements(set, made, &pending{all: true})
 	}
 }
 
@@ -246,7 +246,7 @@ func (pl *planner) rules(c *chainWish, have *chainHave, replaced map[string]bool
 func (r *ruleWish) object(chain string) object { return object{"rule", chain, r.sum} }
 
 // changeElements makes the elements of a set as wished, as far as told.
-func (pl *planner) changeElements(set *Set, have *setHave, what *todo) {
+func (pl *planner) changeElements(set *Set, have *setHave, what *pending) {
 	if what == nil {
 		return
 	}

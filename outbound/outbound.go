@@ -51,7 +51,7 @@ type Options struct {
 	Sessions Sessions
 
 	Interfaces func() ([]kernel.Interface, error)
-	Neighbours func() []Neighbour                        // nil: none is known
+	Neighbours func() ([]kernel.Neighbour, error)        // nil: none is known
 	Lookup     func(kernel.Packet) (kernel.Route, error) // where Linux sends a packet, for Explain; nil: it is not asked
 	Count      func() (Counter, error)                   // begins to count connections; called when somebody needs to know
 
@@ -205,10 +205,25 @@ func (o *Outbound) look(now time.Time) (news bool) {
 		return news
 	}
 	o.again = now.Add(lookShared)
-	near := o.opts.Neighbours()
+	found, err := o.opts.Neighbours()
+	if err != nil { // what was known stands
+		o.opts.Log.Warn("neighbours cannot be read", "err", err)
+		return news
+	}
+	near := neighboursOf(found, list)
 	news = news || !slices.Equal(near, o.facts.Neighbours)
 	o.facts.Neighbours = near
 	return news
+}
+
+// neighboursOf gives neighbours by the names of their interfaces.
+func neighboursOf(found []kernel.Neighbour, nics []kernel.Interface) (near []Neighbour) {
+	for _, n := range found {
+		if i := slices.IndexFunc(nics, func(nic kernel.Interface) bool { return nic.Index == n.Index }); i >= 0 {
+			near = append(near, Neighbour{Interface: nics[i].Name, Addr: n.Addr, Ether: n.Ether})
+		}
+	}
+	return near
 }
 
 // stranger says whether the Ethernet address of a router is not known that has to

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -31,6 +32,8 @@ type bench struct {
 	told     uint64 // of the board, the last event that was looked at
 	counters map[string]kernel.Counted
 	nics     []kernel.Interface
+	routers  []kernel.Neighbour
+	blind    error                   // of reading them
 	counts   map[uint32]kernel.Tally // nil: nobody counts
 	wished   *kernel.Wishes
 }
@@ -120,6 +123,7 @@ func newBench(t *testing.T, text string) *bench {
 	t.Helper()
 	b := &bench{t: t, board: status.NewBoard(1000), asked: map[string][]kernel.Element{}, nics: usual().Interfaces}
 	b.Outbound = New(Options{Board: b.board, Kernel: b, Sessions: b,
+		Neighbours: func() ([]kernel.Neighbour, error) { return b.routers, b.blind },
 		Interfaces: func() ([]kernel.Interface, error) { return b.nics, nil },
 		Count:      func() (Counter, error) { return tally{b}, nil }})
 	b.board.Prepare(b.Prepare)
@@ -350,6 +354,45 @@ func TestRestated(t *testing.T) {
 		b.look1()
 		if !slices.Contains(b.notes, "want") {
 			t.Errorf("a class begins: %v", b.notes)
+		}
+	})
+}
+
+// Routers that share a segment are known as soon as Linux knows them, and stay
+// known when they cannot be read.
+func TestRoutersOfASegment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, strings.Replace(simple, "eth2, nextHop: 198.51.100.1", "eth1, nextHop: 203.0.113.9", 1))
+		b.nics = slices.Clone(b.nics)
+		for i := range b.nics {
+			b.nics[i].Index = i + 1 // eth1 is 2
+		}
+		hops := func() int {
+			for _, s := range b.wished.Tables[0].Sets {
+				if s.Name == "last_hop" && s.Elements != nil {
+					return s.Elements.Len()
+				}
+			}
+			return 0
+		}
+		b.look1()
+		if n := hops(); n != 0 {
+			t.Fatalf("%d routers are known before Linux knows any", n)
+		}
+		b.routers = []kernel.Neighbour{
+			{Index: 2, Addr: netip.MustParseAddr("203.0.113.1"), Ether: [6]byte{2, 0, 0, 0, 0, 1}},
+			{Index: 2, Addr: netip.MustParseAddr("203.0.113.9"), Ether: [6]byte{2, 0, 0, 0, 0, 9}},
+			{Index: 77, Addr: netip.MustParseAddr("203.0.113.8"), Ether: [6]byte{2, 0, 0, 0, 0, 8}},
+		}
+		b.look1() // no time has passed
+		if n := hops(); n != 2 {
+			t.Errorf("%d routers are known, not 2", n)
+		}
+		b.routers, b.blind = nil, errors.New("no")
+		time.Sleep(2 * lookShared)
+		b.look1()
+		if n := hops(); n != 2 {
+			t.Errorf("%d routers are known after a reading that failed", n)
 		}
 	})
 }
