@@ -68,8 +68,8 @@ func TestProtocol_Streams(t *testing.T) {
 	for _, s := range streamRows() {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
+			start := time.Now() // before the server can see it: its clock is not ahead of ours
 			conn := dialed(t, "tcp", r.tcp)
-			start := time.Now()
 			for _, w := range s.writes {
 				if _, err := conn.Write(w); err != nil {
 					t.Fatal(err)
