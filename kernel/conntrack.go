@@ -43,7 +43,14 @@ type SessionFilter struct {
 	Source, Destination netip.Prefix // of the original direction
 	Protocol            uint8        // IANA's number; 0: any
 	Port                uint16       // destination's, of the original direction; 0: any
-	Limit               int          // at most so many; 0: no bound
+
+	// Of the reply direction: the server that answers, whatever address it was
+	// asked by, and where to, which is the client or the address that SNAT gave it.
+	Server     netip.Addr
+	ServerPort uint16 // 0: any
+	AnswersTo  netip.Addr
+
+	Limit int // at most so many; 0: no bound
 }
 
 // matches looks again at what the kernel has looked at already: an old kernel
@@ -55,7 +62,10 @@ func (f *SessionFilter) matches(s *Session) bool {
 		(!f.Source.IsValid() || f.Source.Contains(source)) &&
 		(!f.Destination.IsValid() || f.Destination.Contains(destination)) &&
 		(f.Protocol == 0 || f.Protocol == s.Original.Protocol) &&
-		(f.Port == 0 || f.Port == s.Original.Destination.Port())
+		(f.Port == 0 || f.Port == s.Original.Destination.Port()) &&
+		(!f.Server.IsValid() || f.Server == s.Reply.Source.Addr()) &&
+		(f.ServerPort == 0 || f.ServerPort == s.Reply.Source.Port()) &&
+		(!f.AnswersTo.IsValid() || f.AnswersTo == s.Reply.Destination.Addr())
 }
 
 // header is a struct nfgenmsg with the marks of a filter. Its version is 1: with
@@ -142,28 +152,6 @@ func (c *Conntrack) DeleteByMark(mark, mask uint32, family uint8) error {
 		return fmt.Errorf("deleting sessions of mark %#x/%#x: %w", mark, mask, err)
 	}
 	return nil
-}
-
-// DeleteMatching ends the sessions that the filter means, one by one, and tells
-// how many. It is for what the kernel cannot select; one mark alone goes faster
-// with [Conntrack.DeleteByMark]. A filter that means everything is refused.
-func (c *Conntrack) DeleteMatching(ctx context.Context, f SessionFilter) (n int, err error) {
-	if f == (SessionFilter{Limit: f.Limit}) {
-		return 0, errors.New("deleting sessions: the filter means all of them")
-	}
-	var found []Session
-	if err := c.Sessions(ctx, f, func(s Session) bool { found = append(found, s); return true }); err != nil {
-		return 0, err
-	}
-	for i := range found {
-		switch ended, err := c.Delete(&found[i]); {
-		case err != nil:
-			return n, err
-		case ended:
-			n++
-		}
-	}
-	return n, nil
 }
 
 // Delete ends one session, and only that: if another has taken its place since

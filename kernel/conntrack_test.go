@@ -156,12 +156,12 @@ func TestDeleteSessions_Root(t *testing.T) {
 	}
 	t.Logf("10,000 of 15,150 sessions deleted by mark in %v", time.Since(start))
 	left("by mark and family", 0, 50, 5100)
-	n, err := c.DeleteMatching(t.Context(), SessionFilter{Mark: 2, Mask: LinkMask, Destination: netip.MustParsePrefix("127.0.0.2/32")})
+	n, err := c.End(t.Context(), SessionFilter{Mark: 2, Mask: LinkMask, Destination: netip.MustParsePrefix("127.0.0.2/32")})
 	if n != 100 || err != nil {
 		t.Errorf("by mark and destination: %d %v", n, err)
 	}
 	left("by mark and destination", 0, 50, 5000)
-	if _, err := c.DeleteMatching(t.Context(), SessionFilter{Limit: 3}); err == nil {
+	if _, err := c.End(t.Context(), SessionFilter{Limit: 3}); err == nil {
 		t.Error("a filter that means everything was taken")
 	}
 	one := sessions(t, c, SessionFilter{Port: 30007})[0]

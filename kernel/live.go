@@ -43,12 +43,13 @@ type known struct {
 	told bool // by an event: its end will be told too
 }
 
-// Tally is how many sessions there are of one mark, and how many there have
-// been since the count began. Those that came and went while events were lost
-// are missing from Opened.
+// Tally is how many sessions there are of one mark or server, and how many there
+// have been since the count began. Those that came and went while events were
+// lost are missing from Opened, those that went meanwhile from Unanswered.
 type Tally struct {
-	Live   int
-	Opened uint64
+	Live       int
+	Opened     uint64
+	Unanswered uint64 // ended without a packet of the reply direction; not those that somebody ended by command
 }
 
 // The groups of events, a bit each.

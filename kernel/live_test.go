@@ -70,7 +70,7 @@ func TestLive_Root(t *testing.T) {
 		t.Fatal(err)
 	}
 	agrees(t, l, "all of a link ended", 0, 20000) // those from before too, whose end is not told
-	if _, err := c.DeleteMatching(t.Context(), SessionFilter{Port: 30001}); err != nil {
+	if _, err := c.End(t.Context(), SessionFilter{Port: 30001}); err != nil {
 		t.Fatal(err)
 	}
 	agrees(t, l, "one ended", 0, 19999)

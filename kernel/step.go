@@ -144,6 +144,22 @@ type SetTOS struct {
 	TOS  uint8
 }
 
+// Dup sends a copy of the packet to the neighbour that an address belongs to, or
+// the next hop towards it; the packet itself goes on, so [Drop] stands behind
+// it. Addresses and ports stay: only the Ethernet address is another, the hop
+// limit is one less, and IPv4 gets DF set. The copy is not tracked and meets the hooks output and
+// postrouting. It is for tables of family IPv4 and IPv6 alone.
+type Dup struct {
+	IPv6 bool
+	To   Value // an address
+}
+
+// NoTrack keeps the packet out of connection tracking. It is for chains before
+// it: hooks prerouting and output, with a priority below -200.
+type NoTrack struct{}
+
+func (Dup) step()        {}
+func (NoTrack) step()    {}
 func (Is) step()         {}
 func (Within) step()     {}
 func (In) step()         {}

@@ -14,17 +14,49 @@ type Wishes struct {
 	Routes    []Route
 	Shapers   []Shaper
 	Sysctls   []Sysctl
-	Addresses []netip.Prefix // none yet: the door for addresses that virtual servers are reached by
+	Addresses []Address
 }
 
-// Table is an nftables table of family inet, wholly ours.
+// Address is an address that an interface of this machine shall have: a /32 or
+// /128 that a virtual server is reached by, one of a pool for source addresses.
+// One that is there already and not of ours is left as it is, and never removed.
+type Address struct {
+	Prefix    netip.Prefix
+	Interface string // by name: it may come and go
+}
+
+// Table is an nftables table, wholly ours. Two of one name in different families
+// are two tables; see [Table.ID].
 type Table struct {
 	Name     string
+	Family   TableFamily // default: Inet
 	Chains   []Chain
 	Sets     []Set
 	Counters []string // named counters: they outlive the rules that count by them
 	Helpers  []Helper // conntrack helpers
 }
+
+// TableFamily is the family of a table: which packets come to it.
+type TableFamily uint8
+
+// The families. [Dup] is of IPv4 and IPv6 alone.
+const (
+	Inet TableFamily = iota // IPv4 and IPv6
+	IPv4
+	IPv6
+)
+
+// ID is what this package calls a table by in its functions and messages: the
+// name of one of family inet, else "ip NAME" or "ip6 NAME" as nft has it.
+func (t *Table) ID() string {
+	if t.Family == Inet {
+		return t.Name
+	}
+	return t.Family.String() + " " + t.Name
+}
+
+// String gives nft's word.
+func (f TableFamily) String() string { return [...]string{"inet", "ip", "ip6"}[f] }
 
 // Helper is a conntrack helper, whose children follow their parent (FAQ 1.2.24).
 type Helper struct {
