@@ -21,7 +21,7 @@ const module = "github.com/portolan-lb/portolan/"
 var floors = []string{
 	0: "config status busy",
 	1: "pick probe sticky store kernel",
-	2: "link topology flow doctor",
+	2: "link topology flow doctor slots",
 	3: "proximity",
 	4: "dnsserver dnsproxy outbound slb",
 	5: "api",
