@@ -143,7 +143,25 @@ func (e *Elements) snapshot() map[string]Element {
 
 // same tells whether two elements with one id are alike.
 func (el Element) same(o Element) bool {
-	return bytes.Equal(el.Data, o.Data) && el.Verdict == o.Verdict && el.Timeout == o.Timeout
+	return bytes.Equal(el.Data, o.Data) && el.Verdict == o.Verdict && el.Timeout == o.Timeout && el.Over == o.Over && el.Rate.same(o.Rate)
+}
+
+// same tells whether two rates are alike as the kernel keeps them.
+func (r *Rate) same(o *Rate) bool {
+	if r == nil || o == nil {
+		return r == o
+	}
+	return r.PerSecond == o.PerSecond && r.burst() == o.burst() && r.Octets == o.Octets
+}
+
+// rateBurst is the burst of packets that the kernel takes if none is told.
+const rateBurst = 5
+
+func (r *Rate) burst() uint32 {
+	if r.Burst == 0 && !r.Octets {
+		return rateBurst
+	}
+	return r.Burst
 }
 
 // Number gives the octets of a number or mark, in the machine's order.

@@ -63,6 +63,16 @@ type SetCtLabel struct{ Bits []byte }
 // CopyMark makes the packet mark a value, whole: only where it is known to be 0.
 type CopyMark struct{ From Value }
 
+// SetPriority makes the priority of the packet (skb->priority, the class of
+// queueing disciplines) a number, whole. It is the one place for a number
+// between two rules that is no mark of anybody's. Who uses it so writes 0 before the
+// packet goes its way; [DNAT] does.
+type SetPriority struct{ From Value }
+
+// CopyCtMark makes the conntrack mark a value, whole: only where it is known to
+// be 0. A packet that conntrack does not track goes on.
+type CopyCtMark struct{ From Value }
+
 // Change writes a set or map from the packet path. Put leaves what is there
 // but renews its time; so a stale value must be removed first. In a full set
 // the rule ends.
@@ -135,6 +145,27 @@ type Masquerade struct{}
 // client has always the same.
 type SNAT struct{ From, To netip.Addr }
 
+// DNAT gives the connection another destination, and ends the rule with accept:
+// in chains of type nat with hook prerouting or output. To is an address, with
+// Port an address and a port ([Join], or the data of a map of both). The rule
+// writes priority 0 to the packet ([SetPriority]) after To is known and
+// before the address is written, so that To may come by the priority and
+// nothing of it is left.
+type DNAT struct {
+	IPv6 bool
+	To   Value
+	Port bool
+}
+
+// SNATTo gives the connection a source address as [SNAT] does, by a value: the
+// first and the last address of a range, and with Ports the first and the last
+// port. A client has always the same address of a range.
+type SNATTo struct {
+	IPv6  bool
+	To    Value // address . address, or address . address . port . port
+	Ports bool
+}
+
 // Assist gives a new connection a conntrack helper of the table.
 type Assist struct{ Helper string }
 
@@ -158,28 +189,32 @@ type Dup struct {
 // it: hooks prerouting and output, with a priority below -200.
 type NoTrack struct{}
 
-func (Dup) step()        {}
-func (NoTrack) step()    {}
-func (Is) step()         {}
-func (Within) step()     {}
-func (In) step()         {}
-func (Choose) step()     {}
-func (SetMark) step()    {}
-func (SetCtMark) step()  {}
-func (SetCtLabel) step() {}
-func (CopyMark) step()   {}
-func (Change) step()     {}
-func (CountOver) step()  {}
-func (RateOver) step()   {}
-func (Count) step()      {}
-func (Jump) step()       {}
-func (Goto) step()       {}
-func (Accept) step()     {}
-func (Drop) step()       {}
-func (Return) step()     {}
-func (Reject) step()     {}
-func (TProxy) step()     {}
-func (Masquerade) step() {}
-func (SNAT) step()       {}
-func (Assist) step()     {}
-func (SetTOS) step()     {}
+func (Dup) step()         {}
+func (NoTrack) step()     {}
+func (Is) step()          {}
+func (Within) step()      {}
+func (In) step()          {}
+func (Choose) step()      {}
+func (SetMark) step()     {}
+func (SetCtMark) step()   {}
+func (SetCtLabel) step()  {}
+func (CopyMark) step()    {}
+func (SetPriority) step() {}
+func (CopyCtMark) step()  {}
+func (DNAT) step()        {}
+func (SNATTo) step()      {}
+func (Change) step()      {}
+func (CountOver) step()   {}
+func (RateOver) step()    {}
+func (Count) step()       {}
+func (Jump) step()        {}
+func (Goto) step()        {}
+func (Accept) step()      {}
+func (Drop) step()        {}
+func (Return) step()      {}
+func (Reject) step()      {}
+func (TProxy) step()      {}
+func (Masquerade) step()  {}
+func (SNAT) step()        {}
+func (Assist) step()      {}
+func (SetTOS) step()      {}

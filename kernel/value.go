@@ -31,6 +31,7 @@ const (
 	TCPFlags                     // 1 octet
 	CtLabel                      // the conntrack label, 16 octets
 	DNSFlags                     // of a DNS message over UDP: its third octet, 1 octet: QR, opcode, AA, TC, RD
+	Priority                     // meta priority: skb->priority, a number that goes with the packet from rule to rule ([SetPriority])
 )
 
 // Bits of CtState, and values of other fields.

@@ -108,7 +108,8 @@ type Set struct {
 	Key      []Type        // several: a concatenation
 	Data     []Type        // of a map; a concatenation where the kernel takes it
 	Verdicts bool          // the data is where to go on: [Element.Verdict]
-	Interval bool          // keys are ranges that do not overlap; of one type
+	Interval bool          // keys are ranges that do not overlap; of several types each part is one ([Element.End])
+	Counted  bool          // each element counts the packets that find it ([Element.Packets]); not of Dynamic
 	Dynamic  bool          // packets write it. Want never flushes it, and knows its elements only as it put them
 	Timeout  time.Duration // of Dynamic: how long what packets put lives by default; 0: for ever
 	Size     int           // at most so many elements; 0: no bound but the kernel's
@@ -119,6 +120,16 @@ type Set struct {
 
 // Element of a set or map. Keys of several parts are the octets of the parts,
 // each padded with zeroes to a multiple of four ([Key]).
+//
+// The ranges of a set with keys of several types are boxes: each part of a key
+// is from that of Key to that of End. Two that have a point in common are an
+// error of the caller's: the kernel does not see all of them, and which of the
+// two a packet finds is not said. The later one is left out and told.
+//
+// An element with a limit, Over or Rate, is found ([In], [Choose], [Lookup])
+// only by what is above the limit; for what is not the rule ends, as if the key
+// were not there. An In with Not looks at the key alone, and counts nothing. A
+// limit that changes is another element: it begins to count anew.
 type Element struct {
 	Key     []byte
 	End     []byte        // of an Interval: the last key of the range, inclusive
@@ -126,6 +137,18 @@ type Element struct {
 	Verdict Step          // of a verdict map: Jump, Goto, Accept, Drop or Return
 	Timeout time.Duration // 0: for ever, or the set's default
 	Expires time.Duration // as read: how long it has left
+	Over    uint32        // more live connections than so many found it (ct count over); 0: no limit. Its cost grows with them: at most 2000
+	Rate    *Rate         // more a second than this found it; nil: no limit. It is not changed afterwards
+
+	// Of a Counted set, as read: what found the element since it is there.
+	Packets, Octets uint64
+}
+
+// Rate is how much a second an element lets be: what is above goes on.
+type Rate struct {
+	PerSecond uint64 // above 0: packets, or new connections where only their first packets come by; or octets of the network layer
+	Burst     uint32 // so much at once besides; 0: of packets 5, of octets none (one second's are always)
+	Octets    bool
 }
 
 // PolicyRule is an entry of the routing policy database, as ip rule shows it.
