@@ -39,16 +39,22 @@ churn:
 		go test -race -count=1 -timeout 15m -run '^TestChurn$$' ./daemon
 
 # Every fuzz target, or those of one folder (PKG=./dnsserver) or name
-# (FUZZ=FuzzTwin), one process each: several may run side by side. New inputs of
-# value stay in the Go cache, failures in testdata/fuzz of the package.
+# (FUZZ=FuzzTwin), one after another: several may run side by side. FUZZTIME is a
+# time or, as 4000x, a number of inputs. New inputs of value stay in the Go cache,
+# failures in testdata/fuzz of the package.
 FUZZTIME ?= 1h
+FUZZWORKERS ?= 1
 PKG ?= ./...
 FUZZ ?= ^Fuzz
 fuzz:
-	@for pkg in $$(go list $(PKG)); do \
-		for target in $$(go test -list '$(FUZZ)' $$pkg | grep '^Fuzz'); do \
+	@bin=$$(mktemp -d) && trap 'rm -rf $$bin' EXIT && \
+	go list -f '{{.ImportPath}} {{.Dir}}' $(PKG) | while read -r pkg dir; do \
+		grep -qs '^func Fuzz' $$dir/*_test.go || continue; \
+		go test -c -fuzz=Fuzz -o $$bin/fuzz.test $$pkg && cd $$dir || exit 1; \
+		for target in $$($$bin/fuzz.test -test.list '$(FUZZ)' | grep '^Fuzz'); do \
 			echo "fuzz $$pkg $$target"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -parallel 1 $$pkg || exit 1; \
+			$$bin/fuzz.test -test.run '^$$' -test.fuzz "^$$target\$$" -test.fuzztime $(FUZZTIME) -test.fuzzminimizetime 20x \
+				-test.parallel $(FUZZWORKERS) -test.fuzzcachedir $$(go env GOCACHE)/fuzz/$$pkg </dev/null || exit 1; \
 		done; \
 	done
 
