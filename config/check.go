@@ -22,6 +22,7 @@ type checker struct {
 	probe map[string]*Probe
 
 	gateway gateway
+	farms   farms
 
 	viewClients map[*View]map[netip.Prefix]bool // of the views checked so far
 	viewsAt     map[netip.Prefix][]*View        // they by each prefix of theirs
@@ -40,7 +41,7 @@ type roll struct {
 
 func newChecker(r *run) *checker {
 	c := &checker{run: r, m: r.model, noun: r.model, names: map[string]*roll{}, listed: map[string]bool{},
-		pools: map[string]*Pool{}, hosts: map[string]*VirtualServer{}, probe: map[string]*Probe{}, gateway: newGateway()}
+		pools: map[string]*Pool{}, hosts: map[string]*VirtualServer{}, probe: map[string]*Probe{}, gateway: newGateway(), farms: newFarms()}
 	for _, f := range r.model.files {
 		c.listed[f] = true
 	}

@@ -16,6 +16,9 @@ type Model struct {
 	Zones          []*Zone          `yaml:"zones" json:"zones,omitempty"`
 	Pools          []*Pool          `yaml:"pools" json:"pools,omitempty"`
 	VirtualServers []*VirtualServer `yaml:"virtualServers" json:"virtualServers,omitempty"`
+	ServerFarms    []*ServerFarm    `yaml:"serverFarms" json:"serverFarms,omitempty"`
+	SNATPools      []*SNATPool      `yaml:"snatPools" json:"snatPools,omitempty"`
+	SLB            *SLB             `yaml:"slb" json:"slb,omitempty"` // default, where a virtual server is served: with the defaults of its keys
 	Links          []*Link          `yaml:"links" json:"links,omitempty"`
 	LinkGroups     []*LinkGroup     `yaml:"linkGroups" json:"linkGroups,omitempty"`
 	Persistence    []*Persistence   `yaml:"persistence" json:"persistence,omitempty"`
@@ -124,6 +127,7 @@ func (c *checker) declareAll() {
 		v.settle(c)
 		c.hosts[v.Name] = v
 	})
+	c.declareFarms()
 	each(c, c.m.ISPs, func(i *ISP, c *checker) { c.declare("isp", &i.Name) })
 	each(c, c.m.Regions, func(r *Region, c *checker) { c.declare("region", &r.Name) })
 	each(c, c.m.Pools, func(p *Pool, c *checker) { c.declare("pool", &p.Name); c.pools[p.Name] = p })

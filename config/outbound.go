@@ -197,8 +197,8 @@ func (v *OutboundVirtualServer) checkGroups(c *checker) {
 	if c.given(&v.Backup) {
 		c.refer("link group", &v.Backup)
 	}
-	if c.given(&v.Persistence) {
-		c.refer("persistence", &v.Persistence)
+	if c.given(&v.Persistence) && c.refer("persistence", &v.Persistence) {
+		c.keepsLink(&v.Persistence)
 	}
 	if v.LinkGroup != "" && v.LinkGroup == v.Backup {
 		c.bad(&v.Backup, "%q is the link group itself", v.Backup)

@@ -2,17 +2,21 @@ package config
 
 import "time"
 
-// Persistence keeps clients on the link, or the DNS server, that they were
-// given: an entry is made by the first connection, renewed by each further one
-// and goes after timeout without any. An entry whose link is down is made anew.
+// Persistence keeps clients on the link, the real server or the DNS server that
+// they were given: an entry is made by the first connection, renewed by each
+// further one and goes after timeout without any. An entry whose link or server
+// is down is made anew.
 type Persistence struct {
 	Name            string   `yaml:"name" json:"name"`
 	By              string   `yaml:"by" json:"by" words:"persistenceBy"`           // what makes two connections similar (default source)
 	Mask            Mask     `yaml:"mask" json:"mask"`                             // leading bits of the source that count, 1 to 32 and 1 to 128 (default 32 and 128)
-	DestinationMask Mask     `yaml:"destinationMask" json:"destinationMask"`       // source-destination: leading bits of the destination that count, as in mask
+	DestinationMask Mask     `yaml:"destinationMask" json:"destinationMask"`       // destination, source-destination: leading bits of the destination that count, as in mask
 	Timeout         Duration `yaml:"timeout" json:"timeout"`                       // an entry goes after so long without a new connection, 1s to 168h (default 10m)
 	OverrideLimit   bool     `yaml:"overrideLimit" json:"overrideLimit,omitempty"` // whoever has an entry passes every limit of the link and of the virtual server, and busy protection (FAQ 1.2.8); without, an entry whose link is at a limit is passed over
 	OverrideBusy    bool     `yaml:"overrideBusy" json:"overrideBusy,omitempty"`   // whoever has an entry passes busy protection, but no limit (C2)
+	Shared          bool     `yaml:"shared" json:"shared,omitempty"`               // slb: one entry holds for all virtual servers that use the same server farm (default false: each has its own)
+	Cookie          string   `yaml:"cookie" json:"cookie,omitempty"`               // cookie: its name
+	Header          string   `yaml:"header" json:"header,omitempty"`               // header: its name
 	MaxEntries      int      `yaml:"maxEntries" json:"maxEntries"`                 // a family, for each link group that uses it, 256 to 4000000 (default 65536); at the bound no new ones are made
 	Pos             Pos      `yaml:"-" json:"-"`
 }
@@ -20,7 +24,13 @@ type Persistence struct {
 // What makes two connections similar.
 const (
 	PersistBySource            = "source"
+	PersistBySourcePort        = "source-port"
+	PersistByDestination       = "destination"
 	PersistBySourceDestination = "source-destination"
+	PersistByCookie            = "cookie"
+	PersistByHeader            = "header"
+	PersistByURL               = "url"
+	PersistBySSLSession        = "ssl-session"
 )
 
 func (p *Persistence) defaults() {
@@ -34,12 +44,24 @@ func (p *Persistence) check(c *checker) {
 		between(c, &m.V4, 1, 32)
 		between(c, &m.V6, 1, 128)
 	}
-	if c.given(&p.DestinationMask) && p.By != PersistBySourceDestination {
-		c.bad(&p.DestinationMask, "belongs to by: source-destination, not to %s", p.By)
+	if c.given(&p.DestinationMask) && p.By != PersistBySourceDestination && p.By != PersistByDestination && p.By != "" {
+		c.bad(&p.DestinationMask, "belongs to by: destination and source-destination, not to %s", p.By)
+	}
+	if c.given(&p.Mask) && p.By == PersistByDestination {
+		c.bad(&p.Mask, "is about sources, which do not count in by: %s; write destinationMask", p.By)
 	}
 	between(c, &p.Timeout, Duration(time.Second), Duration(168*time.Hour))
 	between(c, &p.MaxEntries, 256, 4_000_000)
 	if p.OverrideBusy && p.OverrideLimit {
 		c.warn(&p.OverrideBusy, "has no effect: overrideLimit passes busy protection too")
+	}
+}
+
+// keepsLink refuses a persistence that links cannot be kept by.
+func (c *checker) keepsLink(ref *string) {
+	switch by := c.gateway.persistence[*ref].By; by {
+	case PersistBySource, PersistBySourceDestination, "":
+	default:
+		c.bad(ref, "persistence %q is by %s; that of outbound is by source or source-destination", *ref, by)
 	}
 }

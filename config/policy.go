@@ -147,8 +147,8 @@ func (a *PolicyAction) check(c *checker) {
 	if c.given(&a.Backup) {
 		c.refer("link group", &a.Backup)
 	}
-	if c.given(&a.Persistence) {
-		c.refer("persistence", &a.Persistence)
+	if c.given(&a.Persistence) && c.refer("persistence", &a.Persistence) {
+		c.keepsLink(&a.Persistence)
 	}
 	if a.LinkGroup != "" && a.LinkGroup == a.Backup {
 		c.bad(&a.Backup, "%q is the link group itself", a.Backup)

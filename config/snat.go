@@ -14,7 +14,7 @@ type SNATMode string
 
 // The ways to choose source addresses without naming them.
 const (
-	SNATMasquerade SNATMode = "masquerade" // the address of the link's interface, as it is at the time
+	SNATMasquerade SNATMode = "masquerade" // the address of the interface that it leaves by, as it is at the time
 	SNATNone       SNATMode = "none"       // it stays as it is: the other side knows the way back
 )
 

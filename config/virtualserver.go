@@ -16,7 +16,10 @@ type VirtualServer struct {
 
 	Probes   []string `yaml:"probes" json:"probes,omitempty"`
 	Criteria Criteria `yaml:"criteria" json:"criteria,omitzero"`
-	Pos      Pos      `yaml:"-" json:"-"`
+
+	Serve *Serve `yaml:"serve" json:"serve,omitempty"` // this node answers at the addresses itself; without, others do
+
+	Pos Pos `yaml:"-" json:"-"`
 }
 
 // Site is a data centre or point of presence. It owns the row site/NAME, which

@@ -60,8 +60,26 @@ var vocabularies = map[string]vocabulary{
 	"linkFailure": {built: []string{"keep", "reschedule", "reset"}},
 	"snat":        {built: []string{"masquerade", "none"}},
 	// source: they come from the same client
+	// source-port: from the same client and port; slb alone
+	// destination: they go to the same host; slb alone
 	// source-destination: from the same client to the same host
-	"persistenceBy": {built: []string{"source", "source-destination"}},
+	// cookie: HTTP requests carry the same cookie; not in effect on virtual servers of type tcp, udp and ip
+	// header: HTTP requests carry the same header; likewise
+	// url: HTTP requests are for the same URL; likewise
+	// ssl-session: they resume the same TLS session; likewise
+	"persistenceBy": {built: []string{"source", "source-port", "destination", "source-destination",
+		"cookie", "header", "url", "ssl-session"}},
+	"serveType": {built: []string{"tcp", "udp", "ip"}, later: map[string]string{
+		"http": "slb/l7", "https": "slb/l7", "fast-http": "slb/l7", "http-redirect": "slb/l7", "radius": "slb/l7",
+		"sip-tcp": "slb/l7", "sip-udp": "slb/l7", "mysql": "slb/l7", "diameter": "slb/l7"}},
+	"farmAlgorithm": {built: []string{"round-robin", "random", "source-hash", "source-port-hash", "destination-hash",
+		"least-connections", "weighted-least-connections", "member-least-connections", "member-weighted-least-connections",
+		"least-time", "bandwidth", "max-bandwidth"}},
+	"onFailure":  {built: []string{"keep", "reschedule", "reset"}},
+	"onBusy":     {built: []string{"drop", "queue", "force"}},
+	"farmMode":   {built: []string{"nat", "routed", "direct"}},
+	"farmAction": {built: []string{"drop"}},
+	"policyKind": {built: []string{"generic", "http"}},
 	// source: each client
 	// destination: each host that they go to
 	// service: each protocol and port that they go to
@@ -122,7 +140,6 @@ var vocabularies = map[string]vocabulary{
 // yet, with the module that each waits for.
 var laterKeys = map[string]map[string]string{
 	"Model": {
-		"slb": "slb", "serverFarms": "slb", "realServers": "slb",
 		"store": "store/etcd", "kernel": "kernel",
 		"expect": "plan", "guard": "guard", "slo": "slo", "journal": "journal",
 	},
@@ -144,7 +161,10 @@ var laterKeys = map[string]map[string]string{
 	"Member": {
 		"maxConnections": "slb", "slowOnline": "ramp",
 	},
-	"VirtualServer": {"serve": "slb", "protocol": "slb", "slowOnline": "ramp"},
+	"VirtualServer": {"slowOnline": "ramp"},
+	"Serve":         {"tls": "slb/l7", "certificate": "slb/l7", "redirect": "slb/l7", "connectionSync": "sessionsync", "group": "vip"},
+	"ServerFarm":    {"proximity": "slb/proximity"},
+	"RealServer":    {"vrf": "slb/vrf"},
 	"Link": {
 		"vrf": "outbound",
 	},

@@ -38,6 +38,9 @@ const (
 	KindKernel        = "kernel"        // kernel/OWNER: whether Linux is as he wishes
 	KindLinkGroup     = "linkGroup"     // linkGroup/NAME: whether the group is available
 	KindDNSServer     = "dnsServer"     // dnsServer/NAME
+	KindRealServer    = "realServer"    // realServer/FARM/NAME
+	KindServerFarm    = "serverFarm"    // serverFarm/NAME: whether the farm is available
+	KindSNATPool      = "snatPool"      // snatPool/NAME: whether it has room
 )
 
 // Health is three-valued: what was never probed is unknown, which is shown as
