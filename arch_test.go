@@ -22,7 +22,7 @@ var floors = []string{
 	0: "config status busy",
 	1: "pick probe sticky store kernel",
 	2: "link topology flow doctor slots",
-	3: "proximity",
+	3: "proximity traffic",
 	4: "dnsserver dnsproxy outbound slb",
 	5: "api",
 	6: "daemon convert",

@@ -7,6 +7,7 @@ import (
 
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/traffic"
 )
 
 // condition is what a packet must be like: never, always, a test, all of
@@ -96,7 +97,7 @@ type ways struct {
 
 func (w *ways) rules(before test, c condition, to kernel.Goto) (rules []kernel.Rule) {
 	add := func(t test) {
-		rules = append(rules, rule(w.tell, append(slices.Concat(before, t), to)...))
+		rules = append(rules, traffic.Rule(w.tell, append(slices.Concat(before, t), to)...))
 	}
 	switch c := c.(type) {
 	case constant:
@@ -120,12 +121,12 @@ func (w *ways) rules(before test, c condition, to kernel.Goto) (rules []kernel.R
 			}
 		}
 		if len(choices) == 0 {
-			return append(rules, rule(w.tell, append(tests, to)...))
+			return append(rules, traffic.Rule(w.tell, append(tests, to)...))
 		}
 		if rest := choices[1:]; len(rest) > 0 {
 			w.chains++
 			next := fmt.Sprintf("%s_%d", w.name, w.chains)
-			to = kernel.Goto{Chain: w.chain(next, func() []kernel.Rule { return w.rules(nil, all(rest...), to) })}
+			to = kernel.Goto{Chain: w.Chain(next, func() []kernel.Rule { return w.rules(nil, all(rest...), to) })}
 		}
 		rules = append(rules, w.rules(tests, choices[0], to)...)
 	}
@@ -134,18 +135,18 @@ func (w *ways) rules(before test, c condition, to kernel.Goto) (rules []kernel.R
 
 // class gives the condition of a class for packets of one family. within is how
 // many classes it stands in.
-func (b *builder) class(k *config.Class, f family, within int) condition {
+func (b *builder) class(k *config.Class, f traffic.Family, within int) condition {
 	const loop = 64 // the configuration has none
 	if k == nil || within > loop {
 		return never
 	}
-	name := word(k.Name)
+	name := traffic.Word(k.Name)
 	var lists []condition
 	if len(k.Sources) > 0 {
-		lists = append(lists, b.inside(f.source, "class_"+name+"_from"+f.digit, f, rangesOf(f, k.Sources...)))
+		lists = append(lists, b.inside(f.Source, "class_"+name+"_from"+f.Digit, f, traffic.RangesOf(f, k.Sources...)))
 	}
 	if len(k.Destinations) > 0 {
-		lists = append(lists, b.inside(f.dest, "class_"+name+"_to"+f.digit, f, rangesOf(f, k.Destinations...)))
+		lists = append(lists, b.inside(f.Dest, "class_"+name+"_to"+f.Digit, f, traffic.RangesOf(f, k.Destinations...)))
 	}
 	lists = append(lists, b.places(k, f)...)
 	if len(k.Services) > 0 {
@@ -172,7 +173,7 @@ func (b *builder) class(k *config.Class, f family, within int) condition {
 
 // places gives the conditions of ISPs, autonomous systems and countries, which
 // share one set each, however many classes name them.
-func (b *builder) places(k *config.Class, f family) (lists []condition) {
+func (b *builder) places(k *config.Class, f traffic.Family) (lists []condition) {
 	if b.plan.topo == nil {
 		if len(k.ISPs)+len(k.ASNs)+len(k.Countries) > 0 {
 			lists = append(lists, never) // nothing is known of them
@@ -183,8 +184,8 @@ func (b *builder) places(k *config.Class, f family) (lists []condition) {
 		var list []condition
 		for i := range n {
 			name, v4, v6 := one(i)
-			ranges := [2][]config.AddressRange{v4, v6}[f.index]
-			list = append(list, b.inside(f.dest, name+"_"+f.digit, f, ranges))
+			ranges := [2][]config.AddressRange{v4, v6}[f.Index]
+			list = append(list, b.inside(f.Dest, name+"_"+f.Digit, f, ranges))
 		}
 		if n > 0 {
 			lists = append(lists, some(list...))
@@ -192,7 +193,7 @@ func (b *builder) places(k *config.Class, f family) (lists []condition) {
 	}
 	add(len(k.ISPs), func(i int) (string, []config.AddressRange, []config.AddressRange) {
 		v4, v6, _ := b.plan.topo.ISP(k.ISPs[i])
-		return "isp_" + word(k.ISPs[i]), v4, v6
+		return "isp_" + traffic.Word(k.ISPs[i]), v4, v6
 	})
 	add(len(k.ASNs), func(i int) (string, []config.AddressRange, []config.AddressRange) {
 		v4, v6, _ := b.plan.topo.ASN(k.ASNs[i])
@@ -200,20 +201,20 @@ func (b *builder) places(k *config.Class, f family) (lists []condition) {
 	})
 	add(len(k.Countries), func(i int) (string, []config.AddressRange, []config.AddressRange) {
 		v4, v6, _ := b.plan.topo.Country(k.Countries[i])
-		return "country_" + word(k.Countries[i]), v4, v6
+		return "country_" + traffic.Word(k.Countries[i]), v4, v6
 	})
 	return lists
 }
 
 // inside asks whether an address is in one of the ranges.
-func (b *builder) inside(of kernel.Field, set string, f family, list []config.AddressRange) condition {
+func (b *builder) inside(of kernel.Field, set string, f traffic.Family, list []config.AddressRange) condition {
 	switch {
 	case len(list) == 0:
 		return never
-	case whole(f, list):
+	case traffic.Whole(f, list):
 		return always
 	}
-	return test{kernel.In{Key: of, Set: b.ranges(set, f, list)}}
+	return test{kernel.In{Key: of, Set: b.Ranges(set, f, list)}}
 }
 
 func (b *builder) interfaces(set string, names []string) condition {
@@ -224,11 +225,11 @@ func (b *builder) interfaces(set string, names []string) condition {
 	for _, n := range names {
 		list = append(list, kernel.Element{Key: kernel.Name(n)})
 	}
-	return test{kernel.In{Key: kernel.InName, Set: b.fix(kernel.Set{Name: set, Key: []kernel.Type{kernel.TypeName}}, list)}}
+	return test{kernel.In{Key: kernel.InName, Set: b.Fix(kernel.Set{Name: set, Key: []kernel.Type{kernel.TypeName}}, list)}}
 }
 
 // services asks for protocols and ports.
-func (b *builder) services(name string, list []config.Service, f family) condition {
+func (b *builder) services(name string, list []config.Service, f traffic.Family) condition {
 	var protocols []kernel.Element
 	var order []byte // protocols with ports
 	ports, count := map[byte][]config.PortRange{}, 0
@@ -245,7 +246,7 @@ func (b *builder) services(name string, list []config.Service, f family) conditi
 			count += int(s.Ports.To) - int(s.Ports.From) + 1
 		}
 	}
-	ways := b.protocols(name, distinct(protocols), f)
+	ways := b.protocols(name, traffic.Distinct(protocols), f)
 	if count > maxSinglePorts {
 		return some(append(ways, b.portRanges(name, order, ports)...)...)
 	}
@@ -268,7 +269,7 @@ func (b *builder) singlePorts(name string, order []byte, ports map[byte][]config
 	case 1:
 		return test{kernel.Is{Of: kernel.Protocol, To: single[0].Key[:1]}, kernel.Is{Of: kernel.DestPort, To: single[0].Key[4:6]}}
 	}
-	set := b.fix(kernel.Set{Name: name + "_ports", Key: []kernel.Type{kernel.TypeProto, kernel.TypePort}}, single)
+	set := b.Fix(kernel.Set{Name: name + "_ports", Key: []kernel.Type{kernel.TypeProto, kernel.TypePort}}, single)
 	return test{kernel.In{Key: kernel.Join{kernel.Protocol, kernel.DestPort}, Set: set}}
 }
 
@@ -282,7 +283,7 @@ func (b *builder) portRanges(name string, order []byte, ports map[byte][]config.
 		for _, r := range mergedPorts(ports[number]) {
 			list = append(list, kernel.Element{Key: kernel.Port(r.From), End: kernel.Port(r.To)})
 		}
-		set := b.fix(kernel.Set{Name: fmt.Sprintf("%s_ports_%d", name, number), Key: []kernel.Type{kernel.TypePort}, Interval: true}, list)
+		set := b.Fix(kernel.Set{Name: fmt.Sprintf("%s_ports_%d", name, number), Key: []kernel.Type{kernel.TypePort}, Interval: true}, list)
 		ways = append(ways, test{kernel.Is{Of: kernel.Protocol, To: []byte{number}}, kernel.In{Key: kernel.DestPort, Set: set}})
 	}
 	return ways
@@ -302,27 +303,27 @@ func mergedPorts(list []config.PortRange) (out []config.PortRange) {
 }
 
 // protocols asks for protocols alone.
-func (b *builder) protocols(name string, list []kernel.Element, f family) []condition {
+func (b *builder) protocols(name string, list []kernel.Element, f traffic.Family) []condition {
 	switch len(list) {
 	case 0:
 		return nil
 	case 1:
 		return []condition{test{kernel.Is{Of: kernel.Protocol, To: list[0].Key}}}
 	}
-	set := b.fix(kernel.Set{Name: name + "_protocols" + f.digit, Key: []kernel.Type{kernel.TypeProto}}, list)
+	set := b.Fix(kernel.Set{Name: name + "_protocols" + f.Digit, Key: []kernel.Type{kernel.TypeProto}}, list)
 	return []condition{test{kernel.In{Key: kernel.Protocol, Set: set}}}
 }
 
 // protocolsOf gives the numbers of a service's protocols: of ports without a
 // protocol TCP and UDP.
-func protocolsOf(s config.Service, f family) []byte {
+func protocolsOf(s config.Service, f traffic.Family) []byte {
 	list := []config.IPProtocol{s.Protocol}
 	if s.Protocol == config.ProtocolAny {
 		list = []config.IPProtocol{config.ProtocolTCP, config.ProtocolUDP}
 	}
 	var out []byte
 	for _, p := range list {
-		if number, ok := p.Number(f.index == 1); ok {
+		if number, ok := p.Number(f.Index == 1); ok {
 			out = append(out, number)
 		}
 	}

@@ -3,15 +3,14 @@ package outbound
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/portolan-lb/portolan/config"
-	"github.com/portolan-lb/portolan/flow"
 	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/topology"
+	"github.com/portolan-lb/portolan/traffic"
 )
 
 // Owner is who wishes what a [Plan] says, and Table the table of nftables that
@@ -70,7 +69,7 @@ type Plan struct {
 	byName   map[string]*Variant
 	ranks    [2]*kernel.Elements // by family: networks to the links that are nearest
 	dead     *kernel.Elements    // links whose sessions are reset
-	fixed    map[string]fixed    // elements of sets that no tick writes, by set
+	fixed    *traffic.Fixed      // elements of sets that no tick writes
 	stated   atomic.Pointer[stated]
 }
 
@@ -88,7 +87,7 @@ func Compile(in Inputs) (*Plan, config.Errors) {
 	p := &Plan{model: in.Model, conf: o, topo: in.Topology, byLink: map[string]*planLink{},
 		groups: byName(in.Model.LinkGroups, func(g *config.LinkGroup) string { return g.Name }),
 		keeps:  byName(in.Model.Persistence, func(s *config.Persistence) string { return s.Name }),
-		byName: map[string]*Variant{}, fixed: map[string]fixed{},
+		byName: map[string]*Variant{}, fixed: traffic.NewFixed(),
 	}
 	p.policies = byName(o.Policies, func(q *config.Policy) string { return q.Name })
 	p.classes = byName(o.Classes, func(k *config.Class) string { return k.Name })
@@ -99,13 +98,17 @@ func Compile(in Inputs) (*Plan, config.Errors) {
 	}
 	p.findVariants(in.Before)
 	p.inherit(in.Before)
-	if depth := p.depthOf(p.Wishes(Facts{}).Tables[0]); depth > maxDepth {
+	if depth := p.fixed.Depth(p.Wishes(Facts{}).Tables[0], tickedDepth); depth > traffic.MaxDepth {
 		errs = append(errs, &config.Error{Pos: o.Pos, Path: "outbound.classes",
-			Text: fmt.Sprintf("classes of match any stand so deep within others that the kernel would have to go through %d chains, more than %d: flatten them", depth, maxDepth)})
+			Text: fmt.Sprintf("classes of match any stand so deep within others that the kernel would have to go through %d chains, more than %d: flatten them", depth, traffic.MaxDepth)})
 		return nil, errs
 	}
 	return p, errs
 }
+
+// tickedDepth is how deep what stands in maps that ticks write leads: to the
+// chain of a link, or to one before it.
+const tickedDepth = 2
 
 func byName[T any](list []*T, name func(*T) string) map[string]*T {
 	m := make(map[string]*T, len(list))
@@ -135,7 +138,7 @@ func (p *Plan) number(in Inputs) (errs config.Errors) {
 			continue
 		}
 		used[id] = l.Name
-		k := &planLink{Link: l, id: id, word: word(l.Name)}
+		k := &planLink{Link: l, id: id, word: traffic.Word(l.Name)}
 		p.links, p.byLink[l.Name] = append(p.links, k), k
 	}
 	return errs
@@ -149,9 +152,7 @@ func (p *Plan) inherit(before *Plan) {
 		return
 	}
 	p.dead = before.dead
-	for name, f := range before.fixed {
-		p.fixed[name] = f
-	}
+	p.fixed = before.fixed.Clone()
 	if p.model.Proximity.Mask == before.model.Proximity.Mask {
 		p.ranks = before.ranks
 	}
@@ -160,18 +161,12 @@ func (p *Plan) inherit(before *Plan) {
 // Wishes says what Linux is to be like. Elements that ticks write are in it as
 // they stand, and stay the plan's: they are changed by [Variant] and its kin.
 func (p *Plan) Wishes(f Facts) *kernel.Wishes {
-	b := &builder{plan: p, facts: f, have: map[string]bool{}, roles: map[string]flow.Role{}}
+	b := &builder{Builder: traffic.NewBuilder(Table, p.fixed), plan: p, facts: f}
 	b.nics = byName(pointers(f.Interfaces), func(n *kernel.Interface) string { return n.Name })
 	b.table()
-	slices.Sort(b.out.Counters)
-	b.out.Counters = slices.Compact(b.out.Counters)
-	for name := range p.fixed {
-		if !b.have["set "+name] {
-			delete(p.fixed, name)
-		}
-	}
-	p.stated.Store(&stated{b.roles, b.nics})
-	w := &kernel.Wishes{Tables: []kernel.Table{b.out}}
+	table, roles := b.Done()
+	p.stated.Store(&stated{roles, b.nics})
+	w := &kernel.Wishes{Tables: []kernel.Table{table}}
 	b.routes(w)
 	b.shapers(w)
 	b.sysctls(w)
@@ -227,7 +222,7 @@ func (p *Plan) SetDead(ids IDs) (changed []*kernel.Elements) {
 // SetRanks says which links are nearest to a network of proximity's mask; no
 // ranks: it is not known any more.
 func (p *Plan) SetRanks(network netip.Prefix, ranks Ranks) (changed *kernel.Elements) {
-	f := familyOf(network.Addr())
+	f := traffic.FamilyOf(network.Addr())
 	el := kernel.Element{Key: kernel.Addr(network.Masked().Addr()), Data: kernel.Number(uint32(ranks))}
 	if ranks == 0 {
 		p.ranks[f].Delete(el)

@@ -9,6 +9,7 @@ import (
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/topology"
+	"github.com/portolan-lb/portolan/traffic"
 )
 
 // threeLinks is what the gateways of these tests begin with.
@@ -245,7 +246,7 @@ func checkSound(t *testing.T, p *Plan, w *kernel.Wishes) {
 	}
 	for _, all := range []map[string]int{chains, sets, counters} {
 		for name, n := range all {
-			if n != 1 || len(name) > 250 || word(name) != name && !strings.Contains(name, "/") {
+			if n != 1 || len(name) > 250 || traffic.Word(name) != name && !strings.Contains(name, "/") {
 				t.Errorf("%q stands there %d times", name, n)
 			}
 		}
@@ -255,8 +256,9 @@ func checkSound(t *testing.T, p *Plan, w *kernel.Wishes) {
 			t.Errorf("%s leads to chain %q, which is not there", from, to)
 		}
 	}
-	for name, f := range p.fixed {
-		for _, c := range f.leads {
+	for name := range sets {
+		chains, _ := p.fixed.Leads(name)
+		for _, c := range chains {
 			lead("set "+name, c)
 		}
 	}

@@ -2,9 +2,7 @@ package outbound
 
 import (
 	"fmt"
-	"hash/fnv"
 	"slices"
-	"strings"
 )
 
 // Number gives links their numbers, 1 to [MaxLink]. It is stable: a link keeps
@@ -49,18 +47,4 @@ func Number(links []string, kept map[string]uint16, carried func(id uint16) bool
 		take(name, next)
 	}
 	return ids, nil
-}
-
-// word gives a name of the configuration as nftables takes it in names of its
-// own: as it is if it has nothing but letters of ASCII, digits, dots, dashes and
-// underscores, else a hash of it.
-func word(name string) string {
-	if strings.IndexFunc(name, func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._-", r)
-	}) < 0 {
-		return name
-	}
-	h := fnv.New64a()
-	h.Write([]byte(name)) // never fails
-	return fmt.Sprintf("x%016x", h.Sum64())
 }

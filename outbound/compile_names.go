@@ -5,11 +5,12 @@ import (
 
 	"github.com/portolan-lb/portolan/flow"
 	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/traffic"
 )
 
 // stated is what the last wishes were made of, for whoever explains them.
 type stated struct {
-	roles map[string]flow.Role // of chains and sets
+	roles *traffic.Roles // of chains and sets
 	nics  map[string]*kernel.Interface
 }
 
@@ -19,22 +20,22 @@ type stated struct {
 // of the wishes that were made last when Names was called.
 func (p *Plan) Names() flow.Names {
 	s := p.stated.Load()
-	role := func(kind string) func(table, name string) flow.Role {
+	role := func(of func(r *traffic.Roles, name string) flow.Role) func(table, name string) flow.Role {
 		return func(table, name string) flow.Role {
 			if s != nil && table == Table {
-				return s.roles[kind+name]
+				return of(s.roles, name)
 			}
 			return flow.Role{}
 		}
 	}
 	return flow.Names{
 		Link:  p.LinkOf,
-		Chain: role("chain "),
-		Set:   role("set "),
+		Chain: role((*traffic.Roles).Chain),
+		Set:   role((*traffic.Roles).Set),
 		Source: func(name string, ipv6 bool) netip.Addr {
-			f := families()[0]
+			f := traffic.Families()[0]
 			if ipv6 {
-				f = families()[1]
+				f = traffic.Families()[1]
 			}
 			if s == nil || s.nics[name] == nil {
 				return netip.Addr{}

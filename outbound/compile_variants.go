@@ -5,6 +5,7 @@ import (
 
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/traffic"
 )
 
 // Variant is a link group with or without busy protection: virtual servers may
@@ -65,7 +66,7 @@ func (p *Plan) use(a *config.PolicyAction, v *config.OutboundVirtualServer, befo
 // variant gives the variant of a group for a virtual server with or without
 // busy protection.
 func (p *Plan) variant(g *config.LinkGroup, protect bool, before *Plan) *Variant {
-	name, short := g.Name, word(g.Name)
+	name, short := g.Name, traffic.Word(g.Name)
 	if protect && !g.BusyProtection {
 		name, short = name+"+busy", short+"_busy"
 	}
@@ -81,7 +82,7 @@ func (p *Plan) variant(g *config.LinkGroup, protect bool, before *Plan) *Variant
 			continue
 		}
 		v.verdicts[l.id] = kernel.Jump{Chain: linkChain(l)}
-		if inKernel(m.MaxConnections) {
+		if traffic.InKernel(m.MaxConnections) {
 			v.verdicts[l.id] = kernel.Jump{Chain: memberChain(g, l)}
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/status"
+	"github.com/portolan-lb/portolan/traffic"
 )
 
 // Hit is how often one thing of the configuration had a new connection (FAQ
@@ -80,7 +81,7 @@ func (p *Plan) hits() (list []Hit) {
 		if !v.Enabled {
 			continue
 		}
-		w := word(v.Name)
+		w := traffic.Word(v.Name)
 		add(HitServer, v.Name, Taken, matchText(v), "virtualServer/"+w)
 		if limited(v) {
 			add(HitServer, v.Name, Limited, "over its limits", "limited/"+w)
@@ -93,10 +94,10 @@ func (p *Plan) hits() (list []Hit) {
 			if r.Class != "" {
 				when = "class " + r.Class
 			}
-			add(HitRule, fmt.Sprintf("%s/%d", q.Name, i+1), Taken, when+": "+actionText(&r.Action), fmt.Sprintf("rule/%s/%d", word(q.Name), i+1))
+			add(HitRule, fmt.Sprintf("%s/%d", q.Name, i+1), Taken, when+": "+actionText(&r.Action), fmt.Sprintf("rule/%s/%d", traffic.Word(q.Name), i+1))
 		}
 		if q.Default != nil {
-			add(HitRule, q.Name+"/default", Taken, "what no rule took: "+actionText(q.Default), "rule/"+word(q.Name)+"/default")
+			add(HitRule, q.Name+"/default", Taken, "what no rule took: "+actionText(q.Default), "rule/"+traffic.Word(q.Name)+"/default")
 		}
 	}
 	for _, v := range p.variants {
@@ -115,7 +116,7 @@ func (p *Plan) hits() (list []Hit) {
 	}
 	for _, s := range p.model.Persistence {
 		if slices.ContainsFunc(p.variants, func(v *Variant) bool { return slices.Contains(v.sticks, s.Name) }) {
-			add(HitPersistence, s.Name, Taken, "kept its link", "persistence/"+word(s.Name))
+			add(HitPersistence, s.Name, Taken, "kept its link", "persistence/"+traffic.Word(s.Name))
 		}
 	}
 	return list

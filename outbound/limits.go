@@ -8,6 +8,7 @@ import (
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/flow"
 	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/traffic"
 )
 
 func limited(v *config.OutboundVirtualServer) bool {
@@ -17,67 +18,59 @@ func limited(v *config.OutboundVirtualServer) bool {
 // limits writes the chain of a virtual server's limits: its own, then those of
 // the limit policy, and both must admit (FAQ 1.2.9).
 func (b *builder) limits(v *config.OutboundVirtualServer) string {
-	name := word(v.Name)
-	return b.chainFor(flow.VirtualServer, v.Name, "limits_"+name, func() (rules []kernel.Rule) {
-		refuse := []kernel.Step{b.count("limited/" + name), kernel.Drop{}}
+	name := traffic.Word(v.Name)
+	return b.ChainFor(flow.VirtualServer, v.Name, "limits_"+name, func() (rules []kernel.Rule) {
+		refuse := []kernel.Step{b.Count("limited/" + name), kernel.Drop{}}
 		if v.MaxConnections > 0 {
 			rules = append(rules, b.own(v, refuse)...)
 		}
 		if v.NewConnections > 0 {
-			rules = append(rules, rule(fmt.Sprintf("virtual server %s takes %d new connections a second", v.Name, v.NewConnections),
-				append([]kernel.Step{rateOver(v.NewConnections)}, refuse...)...))
+			rules = append(rules, traffic.Rule(fmt.Sprintf("virtual server %s takes %d new connections a second", v.Name, v.NewConnections),
+				append([]kernel.Step{traffic.RateOver(v.NewConnections)}, refuse...)...))
 		}
 		if p := b.plan.limits[v.LimitPolicy]; p != nil {
-			rules = append(rules, rule("limit policy "+p.Name, kernel.Jump{Chain: b.limitPolicy(p, v)}))
+			rules = append(rules, traffic.Rule("limit policy "+p.Name, kernel.Jump{Chain: b.limitPolicy(p, v)}))
 		}
 		return rules
 	})
 }
 
-// own writes the bound of a virtual server's connections. Up to [countedMost]
+// own writes the bound of a virtual server's connections. Up to [traffic.CountedMost]
 // the kernel counts them exactly. More are counted in parts by a hash of the
 // connection, each up to its part of the bound: never more than the bound, while
 // from nine tenths of it on a few are refused whose part is full.
 func (b *builder) own(v *config.OutboundVirtualServer, refuse []kernel.Step) (rules []kernel.Rule) {
 	tell := fmt.Sprintf("virtual server %s is full at %d connections", v.Name, v.MaxConnections)
-	if inKernel(v.MaxConnections) {
-		return []kernel.Rule{rule(tell, append([]kernel.Step{kernel.CountOver{Connections: uint32(v.MaxConnections)}}, refuse...)...)}
+	if traffic.InKernel(v.MaxConnections) {
+		return []kernel.Rule{traffic.Rule(tell, append([]kernel.Step{kernel.CountOver{Connections: uint32(v.MaxConnections)}}, refuse...)...)}
 	}
-	parts, most := divided(v.MaxConnections)
-	for _, f := range families() {
-		set := b.set(kernel.Set{Name: "count" + f.digit + "_" + word(v.Name), Key: []kernel.Type{kernel.TypeNumber}, Dynamic: true, Size: parts})
-		key := kernel.Hash{Of: kernel.Join{f.source, f.dest, kernel.SourcePort, kernel.DestPort}, Mod: uint32(parts)}
-		rules = append(rules, rule(tell, append([]kernel.Step{kernel.Change{How: kernel.Add, Set: set, Key: key, Over: uint32(most)}}, refuse...)...))
+	parts, most := traffic.Divided(v.MaxConnections)
+	for _, f := range traffic.Families() {
+		set := b.Set(kernel.Set{Name: "count" + f.Digit + "_" + traffic.Word(v.Name), Key: []kernel.Type{kernel.TypeNumber}, Dynamic: true, Size: parts})
+		key := kernel.Hash{Of: kernel.Join{f.Source, f.Dest, kernel.SourcePort, kernel.DestPort}, Mod: uint32(parts)}
+		rules = append(rules, traffic.Rule(tell, append([]kernel.Step{kernel.Change{How: kernel.Add, Set: set, Key: key, Over: uint32(most)}}, refuse...)...))
 	}
 	return rules
-}
-
-// divided gives in how many parts a large bound is counted, and the bound of
-// each.
-func divided(bound int) (parts, most int) {
-	const each = 1000
-	parts = max(1, (bound+each-1)/each)
-	return parts, bound / parts
 }
 
 // limitPolicy writes the chain of a limit policy: the first rule that a
 // connection matches decides. What is counted is counted for each virtual server
 // by itself.
 func (b *builder) limitPolicy(p *config.LimitPolicy, v *config.OutboundVirtualServer) string {
-	name := "limit_" + word(p.Name) + "_" + word(v.Name)
-	return b.chain(name, func() (rules []kernel.Rule) {
+	name := "limit_" + traffic.Word(p.Name) + "_" + traffic.Word(v.Name)
+	return b.Chain(name, func() (rules []kernel.Rule) {
 		for i, r := range p.Rules {
-			for _, f := range families() {
-				set := fmt.Sprintf("limit_%s_%d_", word(p.Name), i+1)
-				when := all(b.some(f.source, set+"from"+f.digit, f, r.Sources), b.some(f.dest, set+"to"+f.digit, f, r.Destinations))
+			for _, f := range traffic.Families() {
+				set := fmt.Sprintf("limit_%s_%d_", traffic.Word(p.Name), i+1)
+				when := all(b.some(f.Source, set+"from"+f.Digit, f, r.Sources), b.some(f.Dest, set+"to"+f.Digit, f, r.Destinations))
 				if when == condition(never) {
 					continue
 				}
 				tell := fmt.Sprintf("limit policy %s rule %d", p.Name, i+1)
-				to := b.limitRule(fmt.Sprintf("%s_%d_v%s", name, i+1, f.digit), tell, r, f, v)
+				to := b.limitRule(fmt.Sprintf("%s_%d_v%s", name, i+1, f.Digit), tell, r, f, v)
 				for _, made := range b.when(when, name+"_match", tell, kernel.Goto{Chain: to}) {
 					if !ofFamily(made.Do) {
-						made.Do = append([]kernel.Step{f.only()}, made.Do...)
+						made.Do = append([]kernel.Step{f.Only()}, made.Do...)
 					}
 					rules = append(rules, made)
 				}
@@ -94,12 +87,12 @@ func (b *builder) limitPolicy(p *config.LimitPolicy, v *config.OutboundVirtualSe
 //	over upper  ──────────────→ shut the key, refuse
 //	over lower, key shut ─────→ refuse
 //	not over lower ───────────→ open the key, admit
-func (b *builder) limitRule(name, tell string, r *config.LimitRule, f family, v *config.OutboundVirtualServer) string {
+func (b *builder) limitRule(name, tell string, r *config.LimitRule, f traffic.Family, v *config.OutboundVirtualServer) string {
 	const keysMost = 65536
 	key, types := limitKey(r, f)
 	upper, lower := r.Upper, r.Lower
-	if parts, most := divided(upper); !inKernel(upper) {
-		key = append(key, kernel.Hash{Of: kernel.Join{f.source, f.dest, kernel.SourcePort, kernel.DestPort}, Mod: uint32(parts)})
+	if parts, most := traffic.Divided(upper); !traffic.InKernel(upper) {
+		key = append(key, kernel.Hash{Of: kernel.Join{f.Source, f.Dest, kernel.SourcePort, kernel.DestPort}, Mod: uint32(parts)})
 		types = append(types, kernel.TypeNumber)
 		upper, lower = most, max(1, lower/parts)
 	}
@@ -108,37 +101,37 @@ func (b *builder) limitRule(name, tell string, r *config.LimitRule, f family, v 
 		value = key[0]
 	}
 	set := func(suffix string) string {
-		return b.set(kernel.Set{Name: name + suffix, Key: types, Dynamic: true, Size: keysMost})
+		return b.Set(kernel.Set{Name: name + suffix, Key: types, Dynamic: true, Size: keysMost})
 	}
 	over := func(suffix string, most int) kernel.Step {
 		return kernel.Change{How: kernel.Add, Set: set(suffix), Key: value, Over: uint32(most)}
 	}
-	refuse := []kernel.Step{b.count("limited/" + word(v.Name)), kernel.Drop{}}
-	return b.chain(name, func() []kernel.Rule {
+	refuse := []kernel.Step{b.Count("limited/" + traffic.Word(v.Name)), kernel.Drop{}}
+	return b.Chain(name, func() []kernel.Rule {
 		full := fmt.Sprintf("%s: full at %d", tell, r.Upper)
 		if lower == upper {
-			return []kernel.Rule{rule(full, append([]kernel.Step{over("_upper", upper)}, refuse...)...)}
+			return []kernel.Rule{traffic.Rule(full, append([]kernel.Step{over("_upper", upper)}, refuse...)...)}
 		}
 		shut := set("_shut")
 		return []kernel.Rule{
-			rule(full, over("_upper", upper), kernel.Goto{Chain: b.chain(name+"_full", func() []kernel.Rule {
-				return []kernel.Rule{rule("it is shut", kernel.Change{How: kernel.Put, Set: shut, Key: value}), rule("", refuse...)}
+			traffic.Rule(full, over("_upper", upper), kernel.Goto{Chain: b.Chain(name+"_full", func() []kernel.Rule {
+				return []kernel.Rule{traffic.Rule("it is shut", kernel.Change{How: kernel.Put, Set: shut, Key: value}), traffic.Rule("", refuse...)}
 			})}),
-			rule(fmt.Sprintf("%s: not below %d", tell, r.Lower), over("_lower", lower), kernel.Goto{Chain: b.chain(name+"_between", func() []kernel.Rule {
-				return []kernel.Rule{rule("still shut", append([]kernel.Step{kernel.In{Key: value, Set: shut}}, refuse...)...)}
+			traffic.Rule(fmt.Sprintf("%s: not below %d", tell, r.Lower), over("_lower", lower), kernel.Goto{Chain: b.Chain(name+"_between", func() []kernel.Rule {
+				return []kernel.Rule{traffic.Rule("still shut", append([]kernel.Step{kernel.In{Key: value, Set: shut}}, refuse...)...)}
 			})}),
-			rule("it is open", kernel.Change{How: kernel.Remove, Set: shut, Key: value}),
+			traffic.Rule("it is open", kernel.Change{How: kernel.Remove, Set: shut, Key: value}),
 		}
 	})
 }
 
 // limitKey gives what is counted for itself.
-func limitKey(r *config.LimitRule, f family) (key kernel.Join, types []kernel.Type) {
+func limitKey(r *config.LimitRule, f traffic.Family) (key kernel.Join, types []kernel.Type) {
 	if slices.Contains(r.Per, config.LimitPerSource) {
-		key, types = append(key, f.source), append(types, f.addr)
+		key, types = append(key, f.Source), append(types, f.Addr)
 	}
 	if slices.Contains(r.Per, config.LimitPerDestination) {
-		key, types = append(key, f.dest), append(types, f.addr)
+		key, types = append(key, f.Dest), append(types, f.Addr)
 	}
 	if slices.Contains(r.Per, config.LimitPerService) {
 		key, types = append(key, kernel.Protocol, kernel.DestPort), append(types, kernel.TypeProto, kernel.TypePort)
@@ -150,9 +143,9 @@ func limitKey(r *config.LimitRule, f family) (key kernel.Join, types []kernel.Ty
 }
 
 // some asks whether an address is in one of the prefixes; none are all.
-func (b *builder) some(of kernel.Field, set string, f family, prefixes []netip.Prefix) condition {
+func (b *builder) some(of kernel.Field, set string, f traffic.Family, prefixes []netip.Prefix) condition {
 	if len(prefixes) == 0 {
 		return always
 	}
-	return b.inside(of, set, f, rangesOf(f, prefixes...))
+	return b.inside(of, set, f, traffic.RangesOf(f, prefixes...))
 }

@@ -71,17 +71,6 @@ func TestLimits_Hysteresis(t *testing.T) {
 	}
 }
 
-// Large bounds are counted in parts, which together are the bound, and small
-// enough for the kernel.
-func TestLimits_Divided(t *testing.T) {
-	for _, bound := range []int{2001, 2500, 100_000, 1_999_999_999} {
-		parts, most := divided(bound)
-		if parts*most > bound || float64(parts*most) < 0.999*float64(bound) || most > countedMost {
-			t.Errorf("%d: %d parts of %d", bound, parts, most)
-		}
-	}
-}
-
 // Who has an entry of a persistence with overrideLimit passes the limits of the
 // virtual server, of its limit policy and of the link; who has none does not,
 // nor does one whose link is dead (1.2.8, T23).

@@ -8,6 +8,7 @@ import (
 
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/traffic"
 )
 
 // Tables of routes and priorities of the rules that lead to them, below those of
@@ -28,8 +29,8 @@ const (
 // TableOf gives the routing table of a link, by its number.
 func TableOf(id uint16) int { return linkTable + int(id) }
 
-func everywhere(f family) netip.Prefix {
-	if f.index == 1 {
+func everywhere(f traffic.Family) netip.Prefix {
+	if f.Index == 1 {
 		return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 	}
 	return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
@@ -38,8 +39,8 @@ func everywhere(f family) netip.Prefix {
 // routes writes the routes and the rules that lead to them. A link that fails
 // its probes keeps its routes: the probes go by them.
 func (b *builder) routes(w *kernel.Wishes) {
-	for _, f := range families() {
-		w.Rules = append(w.Rules, kernel.PolicyRule{Priority: insideTable, IPv6: f.index == 1, Table: insideTable})
+	for _, f := range traffic.Families() {
+		w.Rules = append(w.Rules, kernel.PolicyRule{Priority: insideTable, IPv6: f.Index == 1, Table: insideTable})
 	}
 	seen := map[string]bool{}
 	for _, name := range b.plan.conf.Interfaces {
@@ -53,8 +54,8 @@ func (b *builder) routes(w *kernel.Wishes) {
 	own := map[netip.Addr]bool{}
 	for _, l := range b.plan.links {
 		table := TableOf(l.id)
-		for _, f := range families() {
-			w.Rules = append(w.Rules, kernel.PolicyRule{Priority: table, IPv6: f.index == 1, Mark: uint32(l.id), Mask: kernel.LinkMask, Table: table})
+		for _, f := range traffic.Families() {
+			w.Rules = append(w.Rules, kernel.PolicyRule{Priority: table, IPv6: f.Index == 1, Mark: uint32(l.id), Mask: kernel.LinkMask, Table: table})
 			if r, ok := b.way(l, f); ok {
 				w.Routes = append(w.Routes, r)
 			}
@@ -87,13 +88,13 @@ func (b *builder) connected(w *kernel.Wishes, n *kernel.Interface, table int, se
 }
 
 // way gives the default route over a link.
-func (b *builder) way(l *planLink, f family) (r kernel.Route, ok bool) {
+func (b *builder) way(l *planLink, f traffic.Family) (r kernel.Route, ok bool) {
 	hop, known := b.hop(l, f)
 	if !known {
 		return r, false
 	}
 	r = kernel.Route{Table: TableOf(l.id), To: everywhere(f), Interface: l.Interface, Via: hop, OnLink: hop.IsValid()}
-	if n := b.nics[l.Interface]; n != nil && f.has(l.Source) {
+	if n := b.nics[l.Interface]; n != nil && f.Has(l.Source) {
 		for _, p := range n.Addresses {
 			if p.Addr() == l.Source { // the kernel refuses a source that is not there
 				r.Source = l.Source
@@ -106,9 +107,9 @@ func (b *builder) way(l *planLink, f family) (r kernel.Route, ok bool) {
 // hop gives the next hop of a link: the configured one, else the one that its
 // interface has learnt. On a line with nothing but two ends there is none, and
 // none is needed.
-func (b *builder) hop(l *planLink, f family) (hop netip.Addr, known bool) {
+func (b *builder) hop(l *planLink, f traffic.Family) (hop netip.Addr, known bool) {
 	for _, a := range []netip.Addr{l.NextHop, l.NextHop6} {
-		if f.has(a) {
+		if f.Has(a) {
 			return a, true
 		}
 	}
@@ -116,11 +117,11 @@ func (b *builder) hop(l *planLink, f family) (hop netip.Addr, known bool) {
 	if n == nil {
 		return hop, false
 	}
-	if hop = [2]netip.Addr{n.NextHop4, n.NextHop6}[f.index]; hop.IsValid() {
+	if hop = [2]netip.Addr{n.NextHop4, n.NextHop6}[f.Index]; hop.IsValid() {
 		return hop, true
 	}
 	for _, p := range n.Addresses {
-		if f.has(p.Addr()) && p.IsSingleIP() && !p.Addr().IsLinkLocalUnicast() {
+		if f.Has(p.Addr()) && p.IsSingleIP() && !p.Addr().IsLinkLocalUnicast() {
 			return netip.Addr{}, true
 		}
 	}
@@ -130,10 +131,10 @@ func (b *builder) hop(l *planLink, f family) (hop netip.Addr, known bool) {
 // serves says whether connections of a family can leave by a link: there is a
 // way, and an address for them. A link whose interface is not known is taken at
 // its word: it serves the family of its next hop, and IPv4 if it has none.
-func (b *builder) serves(l *planLink, f family) bool {
+func (b *builder) serves(l *planLink, f traffic.Family) bool {
 	n := b.nics[l.Interface]
 	if n == nil || len(n.Addresses) == 0 {
-		if f.index == 1 {
+		if f.Index == 1 {
 			return l.NextHop.Is6() || l.NextHop6.IsValid()
 		}
 		return !l.NextHop.Is6()
@@ -142,7 +143,7 @@ func (b *builder) serves(l *planLink, f family) bool {
 		return false
 	}
 	for _, r := range l.SNAT.Addresses {
-		if f.has(r.From) {
+		if f.Has(r.From) {
 			return true
 		}
 	}

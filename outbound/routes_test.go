@@ -2,7 +2,6 @@ package outbound
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -200,16 +199,5 @@ func TestHelpers(t *testing.T) {
 	}
 	if n := len(g.world.Tables[0].Helpers); n != 3 {
 		t.Errorf("%d helpers", n)
-	}
-}
-
-func TestMerged(t *testing.T) {
-	f := families()[0]
-	list := []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24"), netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("10.0.0.128/25"), netip.MustParsePrefix("255.255.255.255/32"), netip.MustParsePrefix("::/0")}
-	if got := rangesOf(f, list...); len(got) != 2 || got[0].String() != "10.0.0.0-10.0.1.255" || got[1].String() != "255.255.255.255" {
-		t.Errorf("%v", got)
-	}
-	if !whole(families()[1], rangesOf(families()[1], list...)) {
-		t.Error("::/0 is not all")
 	}
 }

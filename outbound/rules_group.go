@@ -7,6 +7,7 @@ import (
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/flow"
 	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/traffic"
 )
 
 // group writes the chain of a variant for actions with a persistence, or
@@ -15,21 +16,21 @@ import (
 func (b *builder) group(v *Variant, s *config.Persistence) string {
 	name := "group_" + v.word
 	if s != nil {
-		name += "_" + word(s.Name)
+		name += "_" + traffic.Word(s.Name)
 	}
-	return b.chainFor(flow.LinkGroup, v.Name, name, func() []kernel.Rule {
+	return b.ChainFor(flow.LinkGroup, v.Name, name, func() []kernel.Rule {
 		b.variant(v)
-		found := rule("a link took it", anyBit(kernel.CtMark, kernel.LinkMask, false), kernel.Goto{Chain: b.found(v, s)})
+		found := traffic.Rule("a link took it", traffic.AnyBit(kernel.CtMark, kernel.LinkMask), kernel.Goto{Chain: b.found(v, s)})
 		rules := b.stay(v, s)
 		rules = append(rules, b.nearest(v, found)...)
 		rules = append(rules, b.draw(v)...)
 		rules = append(rules, found)
 		if v.bounded(b) {
 			for range len(v.Group.Members) - 1 {
-				rules = append(rules, rule("it could not: the next one", kernel.Choose{Key: kernel.Lookup{Key: linkOf(kernel.Mark), Map: "next_" + v.word}, Map: "avail_" + v.word}), found)
+				rules = append(rules, traffic.Rule("it could not: the next one", kernel.Choose{Key: kernel.Lookup{Key: linkOf(kernel.Mark), Map: "next_" + v.word}, Map: "avail_" + v.word}), found)
 			}
 		}
-		return append(rules, rule("group "+v.Name+" has no link for it", b.count("group/"+v.word+"/none"),
+		return append(rules, traffic.Rule("group "+v.Name+" has no link for it", b.Count("group/"+v.word+"/none"),
 			kernel.SetMark{Mask: kernel.LinkMask}, kernel.SetCtMark{Mask: kernel.LinkMask}))
 	})
 }
@@ -40,16 +41,16 @@ func (b *builder) variant(v *Variant) {
 		if l := b.plan.byLink[m.Link]; l != nil {
 			b.try(l)
 			b.mark(l)
-			if inKernel(m.MaxConnections) {
+			if traffic.InKernel(m.MaxConnections) {
 				b.member(v.Group, m, l)
 			}
 		}
 	}
 	number := []kernel.Type{kernel.TypeNumber}
-	b.set(kernel.Set{Name: "slots_" + v.word, Key: number, Data: number, Size: len(Slots{}), Elements: v.slots})
-	b.set(kernel.Set{Name: "avail_" + v.word, Key: number, Verdicts: true, Elements: v.avail})
+	b.Set(kernel.Set{Name: "slots_" + v.word, Key: number, Data: number, Size: len(Slots{}), Elements: v.slots})
+	b.Set(kernel.Set{Name: "avail_" + v.word, Key: number, Verdicts: true, Elements: v.avail})
 	if v.bounded(b) {
-		b.set(kernel.Set{Name: "next_" + v.word, Key: number, Data: number, Elements: v.next})
+		b.Set(kernel.Set{Name: "next_" + v.word, Key: number, Data: number, Elements: v.next})
 	}
 }
 
@@ -61,8 +62,8 @@ func (v *Variant) bounded(b *builder) bool {
 		if l == nil {
 			return false
 		}
-		f := families()
-		return inKernel(l.MaxConnections) || l.NewConnections > 0 || inKernel(m.MaxConnections) || !b.serves(l, f[0]) || !b.serves(l, f[1])
+		f := traffic.Families()
+		return traffic.InKernel(l.MaxConnections) || l.NewConnections > 0 || traffic.InKernel(m.MaxConnections) || !b.serves(l, f[0]) || !b.serves(l, f[1])
 	})
 }
 
@@ -75,20 +76,19 @@ func (b *builder) nearest(v *Variant, found kernel.Rule) (rules []kernel.Rule) {
 	}
 	number := []kernel.Type{kernel.TypeNumber}
 	const wantedFor, wantedMost = 60e9, 65536
-	network := func(f family) kernel.Value { return f.masked(f.dest, f.maskOf(b.plan.model.Proximity.Mask)) }
-	for _, f := range families() {
-		b.set(kernel.Set{Name: "prox_want" + f.digit, Key: []kernel.Type{f.addr}, Data: []kernel.Type{f.addr}, Dynamic: true, Timeout: wantedFor, Size: wantedMost})
-		b.roles["set prox"+f.digit] = flow.Role{Kind: flow.Proximity}
-		b.set(kernel.Set{Name: "prox" + f.digit, Key: []kernel.Type{f.addr}, Data: number, Size: b.plan.ranksMost(f), Elements: b.plan.ranks[f.index]})
-		rules = append(rules, rule("the distance of the network is asked for", kernel.Change{How: kernel.Put, Set: "prox_want" + f.digit, Key: network(f), Data: f.dest}))
+	network := func(f traffic.Family) kernel.Value { return f.Masked(f.Dest, f.MaskOf(b.plan.model.Proximity.Mask)) }
+	for _, f := range traffic.Families() {
+		b.Set(kernel.Set{Name: "prox_want" + f.Digit, Key: []kernel.Type{f.Addr}, Data: []kernel.Type{f.Addr}, Dynamic: true, Timeout: wantedFor, Size: wantedMost})
+		b.SetFor(flow.Proximity, "", kernel.Set{Name: "prox" + f.Digit, Key: []kernel.Type{f.Addr}, Data: number, Size: b.plan.ranksMost(f), Elements: b.plan.ranks[f.Index]})
+		rules = append(rules, traffic.Rule("the distance of the network is asked for", kernel.Change{How: kernel.Put, Set: "prox_want" + f.Digit, Key: network(f), Data: f.Dest}))
 	}
 	for place, tell := range []string{"proximity: the nearest link", "proximity: the second nearest", "proximity: the third nearest"} {
-		for _, f := range families() {
-			ranks := kernel.Value(kernel.Lookup{Key: network(f), Map: "prox" + f.digit})
+		for _, f := range traffic.Families() {
+			ranks := kernel.Value(kernel.Lookup{Key: network(f), Map: "prox" + f.Digit})
 			if place > 0 {
 				ranks = kernel.Shifted{Of: ranks, Bits: uint32(place * rankBits)}
 			}
-			rules = append(rules, rule(tell, kernel.Choose{Key: kernel.Masked{Of: ranks, Mask: kernel.Number(rankMask)}, Map: "avail_" + v.word}))
+			rules = append(rules, traffic.Rule(tell, kernel.Choose{Key: kernel.Masked{Of: ranks, Mask: kernel.Number(rankMask)}, Map: "avail_" + v.word}))
 		}
 		rules = append(rules, found)
 	}
@@ -98,8 +98,8 @@ func (b *builder) nearest(v *Variant, found kernel.Rule) (rules []kernel.Rule) {
 // ranksMost is the size of the map of one family's ranks. To a map whose size is
 // known Linux gives room at once: 50,000 elements go in twice as fast as into one
 // that grows. It changes seldom, as it cannot be changed without a new map.
-func (p *Plan) ranksMost(f family) int {
-	return 1 << bits.Len(uint(max(p.model.Proximity.MaxEntries, p.ranks[f.index].Len())))
+func (p *Plan) ranksMost(f traffic.Family) int {
+	return 1 << bits.Len(uint(max(p.model.Proximity.MaxEntries, p.ranks[f.Index].Len())))
 }
 
 // draw writes the rules of the algorithm: a slot is drawn, and the link that
@@ -107,7 +107,7 @@ func (p *Plan) ranksMost(f family) int {
 func (b *builder) draw(v *Variant) (rules []kernel.Rule) {
 	tell := "algorithm " + string(v.Group.Algorithm) + ": the link of a slot"
 	from := func(slot kernel.Value) kernel.Rule {
-		return rule(tell, kernel.Choose{Key: kernel.Lookup{Key: slot, Map: "slots_" + v.word}, Map: "avail_" + v.word})
+		return traffic.Rule(tell, kernel.Choose{Key: kernel.Lookup{Key: slot, Map: "slots_" + v.word}, Map: "avail_" + v.word})
 	}
 	switch v.Group.Algorithm {
 	case config.LinkRandom:
@@ -116,8 +116,8 @@ func (b *builder) draw(v *Variant) (rules []kernel.Rule) {
 	default:
 		return []kernel.Rule{from(kernel.Turn{Of: SlotCount})}
 	}
-	for _, f := range families() {
-		source, dest := f.masked(f.source, f.maskOf(v.Group.Mask)), f.masked(f.dest, f.maskOf(v.Group.Mask))
+	for _, f := range traffic.Families() {
+		source, dest := f.Masked(f.Source, f.MaskOf(v.Group.Mask)), f.Masked(f.Dest, f.MaskOf(v.Group.Mask))
 		switch v.Group.Algorithm {
 		case config.LinkSourceHash:
 			rules = append(rules, from(kernel.Hash{Of: source, Mod: SlotCount}))
@@ -128,7 +128,7 @@ func (b *builder) draw(v *Variant) (rules []kernel.Rule) {
 		case config.LinkSourcePortHash: // what has no ports goes by the address
 			withPorts := from(kernel.Hash{Of: kernel.Join{source, kernel.SourcePort}, Mod: SlotCount})
 			without := from(kernel.Hash{Of: source, Mod: SlotCount})
-			without.Do = append([]kernel.Step{anyBit(kernel.Mark, kernel.LinkMask, true)}, without.Do...)
+			without.Do = append([]kernel.Step{traffic.NoBit(kernel.Mark, kernel.LinkMask)}, without.Do...)
 			rules = append(rules, withPorts, without)
 		}
 	}
@@ -138,7 +138,7 @@ func (b *builder) draw(v *Variant) (rules []kernel.Rule) {
 // entered is what every connection gets that a link of a group takes: it is
 // counted, and marked if the group ends it should the link fail (T38).
 func (b *builder) entered(v *Variant) []kernel.Step {
-	steps := []kernel.Step{b.count("group/" + v.word)}
+	steps := []kernel.Step{b.Count("group/" + v.word)}
 	if severs(v.Group) {
 		steps = append(steps, kernel.SetCtMark{Mask: kernel.EndsWith, Bits: kernel.EndsWith})
 	}
@@ -151,20 +151,20 @@ func (b *builder) entered(v *Variant) []kernel.Step {
 func (b *builder) found(v *Variant, s *config.Persistence) string {
 	name := "found_" + v.word
 	if s != nil {
-		name += "_" + word(s.Name)
+		name += "_" + traffic.Word(s.Name)
 	}
-	return b.chainFor(flow.Link, "", name, func() (rules []kernel.Rule) {
+	return b.ChainFor(flow.Link, "", name, func() (rules []kernel.Rule) {
 		counted := b.entered(v)
 		if s == nil {
-			return []kernel.Rule{rule("", append(counted, kernel.Choose{Key: linkOf(kernel.Mark), Map: "place"})...)}
+			return []kernel.Rule{traffic.Rule("", append(counted, kernel.Choose{Key: linkOf(kernel.Mark), Map: "place"})...)}
 		}
-		for _, f := range families() { // alone in its rule: a full map ends it
-			rules = append(rules, rule("persistence "+s.Name+" learns the link", b.learn(s, v.Group, f)))
+		for _, f := range traffic.Families() { // alone in its rule: a full map ends it
+			rules = append(rules, traffic.Rule("persistence "+s.Name+" learns the link", b.learn(s, v.Group, f)))
 		}
-		rules = append(rules, rule("", counted...))
-		for _, f := range families() {
-			rules = append(rules, rule("the link that persistence has: of the first of several at once", kernel.Choose{Key: kernel.Lookup{Key: stickKey(s, f), Map: stick(s, v.Group, f)}, Map: "place"}))
+		rules = append(rules, traffic.Rule("", counted...))
+		for _, f := range traffic.Families() {
+			rules = append(rules, traffic.Rule("the link that persistence has: of the first of several at once", kernel.Choose{Key: kernel.Lookup{Key: stickKey(s, f), Map: stick(s, v.Group, f)}, Map: "place"}))
 		}
-		return append(rules, rule("", kernel.Choose{Key: linkOf(kernel.Mark), Map: "place"}))
+		return append(rules, traffic.Rule("", kernel.Choose{Key: linkOf(kernel.Mark), Map: "place"}))
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/flow"
 	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/traffic"
 )
 
 // The chains of a link, by constants as marks cannot be combined otherwise:
@@ -21,82 +22,68 @@ func linkChain(l *planLink) string { return fmt.Sprintf("link_%d", l.id) }
 func markChain(id uint16) string { return fmt.Sprintf("mark_%d", id) }
 
 func memberChain(g *config.LinkGroup, l *planLink) string {
-	return fmt.Sprintf("link_%d_in_%s", l.id, word(g.Name))
+	return fmt.Sprintf("link_%d_in_%s", l.id, traffic.Word(g.Name))
 }
-
-// countedMost is up to how many connections the kernel counts itself: what it
-// costs grows with them (2 ms a new connection at 10,000). Larger limits are the
-// tick's.
-const countedMost = 2000
-
-// inKernel says whether the kernel counts for a limit.
-func inKernel(most int) bool { return 0 < most && most <= countedMost }
 
 // try writes the chain that asks a link's limits.
 func (b *builder) try(l *planLink) string {
-	return b.chainFor(flow.Link, l.Name, linkChain(l), func() []kernel.Rule {
-		rules := []kernel.Rule{rule("link "+l.Name+" is tried", kernel.SetMark{Mask: kernel.LinkMask, Bits: uint32(l.id)})}
-		for _, f := range families() {
+	return b.ChainFor(flow.Link, l.Name, linkChain(l), func() []kernel.Rule {
+		rules := []kernel.Rule{traffic.Rule("link "+l.Name+" is tried", kernel.SetMark{Mask: kernel.LinkMask, Bits: uint32(l.id)})}
+		for _, f := range traffic.Families() {
 			if !b.serves(l, f) {
-				rules = append(rules, rule(fmt.Sprintf("link %s has no way for IPv%s", l.Name, f.digit), f.only(), kernel.Return{}))
+				rules = append(rules, traffic.Rule(fmt.Sprintf("link %s has no way for IPv%s", l.Name, f.Digit), f.Only(), kernel.Return{}))
 			}
 		}
-		full := b.count("link/" + l.word + "/full")
-		if inKernel(l.MaxConnections) {
-			rules = append(rules, rule(fmt.Sprintf("link %s is full at %d connections", l.Name, l.MaxConnections),
+		full := b.Count("link/" + l.word + "/full")
+		if traffic.InKernel(l.MaxConnections) {
+			rules = append(rules, traffic.Rule(fmt.Sprintf("link %s is full at %d connections", l.Name, l.MaxConnections),
 				kernel.CountOver{Connections: uint32(l.MaxConnections)}, full, kernel.Return{}))
 		}
 		if l.NewConnections > 0 {
-			rules = append(rules, rule(fmt.Sprintf("link %s takes %d new connections a second", l.Name, l.NewConnections), rateOver(l.NewConnections), full, kernel.Return{}))
+			rules = append(rules, traffic.Rule(fmt.Sprintf("link %s takes %d new connections a second", l.Name, l.NewConnections), traffic.RateOver(l.NewConnections), full, kernel.Return{}))
 		}
-		return append(rules, rule("link "+l.Name+" takes it", kernel.SetCtMark{Mask: kernel.LinkMask, Bits: uint32(l.id)}))
+		return append(rules, traffic.Rule("link "+l.Name+" takes it", kernel.SetCtMark{Mask: kernel.LinkMask, Bits: uint32(l.id)}))
 	})
-}
-
-// rateOver goes on above so many a second. A tenth of a second's worth may come
-// at once: clients that are in step must not be refused for it.
-func rateOver(perSecond int) kernel.Step {
-	return kernel.RateOver{PerSecond: uint64(perSecond), Burst: uint32(max(perSecond/10, 5))}
 }
 
 // mark writes the chain that takes a link whatever its limits.
 func (b *builder) mark(l *planLink) string {
-	return b.chainFor(flow.Link, l.Name, markChain(l.id), func() []kernel.Rule {
+	return b.ChainFor(flow.Link, l.Name, markChain(l.id), func() []kernel.Rule {
 		id := uint32(l.id)
-		return []kernel.Rule{rule("link "+l.Name+", whatever its limits", kernel.SetMark{Mask: kernel.LinkMask, Bits: id}, kernel.SetCtMark{Mask: kernel.LinkMask, Bits: id})}
+		return []kernel.Rule{traffic.Rule("link "+l.Name+", whatever its limits", kernel.SetMark{Mask: kernel.LinkMask, Bits: id}, kernel.SetCtMark{Mask: kernel.LinkMask, Bits: id})}
 	})
 }
 
 // member writes the chain that asks the limit of a membership before the link's.
 func (b *builder) member(g *config.LinkGroup, m *config.LinkMember, l *planLink) {
-	b.chainFor(flow.Link, l.Name, memberChain(g, l), func() []kernel.Rule {
+	b.ChainFor(flow.Link, l.Name, memberChain(g, l), func() []kernel.Rule {
 		return []kernel.Rule{
-			rule("link "+l.Name+" is tried", kernel.SetMark{Mask: kernel.LinkMask, Bits: uint32(l.id)}),
-			rule(fmt.Sprintf("link %s is full at %d connections of group %s", l.Name, m.MaxConnections, g.Name),
-				kernel.CountOver{Connections: uint32(m.MaxConnections)}, b.count("link/"+l.word+"/full"), kernel.Return{}),
-			rule("", kernel.Goto{Chain: linkChain(l)}),
+			traffic.Rule("link "+l.Name+" is tried", kernel.SetMark{Mask: kernel.LinkMask, Bits: uint32(l.id)}),
+			traffic.Rule(fmt.Sprintf("link %s is full at %d connections of group %s", l.Name, m.MaxConnections, g.Name),
+				kernel.CountOver{Connections: uint32(m.MaxConnections)}, b.Count("link/"+l.word+"/full"), kernel.Return{}),
+			traffic.Rule("", kernel.Goto{Chain: linkChain(l)}),
 		}
 	})
 }
 
 // place writes the end of the way of a new connection.
 func (b *builder) place(l *planLink) string {
-	return b.chainFor(flow.Link, l.Name, "place_"+l.word, func() []kernel.Rule {
+	return b.ChainFor(flow.Link, l.Name, "place_"+l.word, func() []kernel.Rule {
 		id := uint32(l.id)
-		return append(b.serve(), rule("it leaves by link "+l.Name, b.count("link/"+l.word),
+		return append(b.serve(), traffic.Rule("it leaves by link "+l.Name, b.Count("link/"+l.word),
 			kernel.SetMark{Mask: kernel.LinkMask | b.wishes(), Bits: id}, kernel.SetCtMark{Mask: kernel.LinkMask, Bits: id}, kernel.Accept{}))
 	})
 }
 
 func (b *builder) again(l *planLink) string {
-	return b.chainFor(flow.Link, l.Name, "again_"+l.word, func() []kernel.Rule {
-		return []kernel.Rule{rule("it leaves by link "+l.Name, kernel.SetMark{Mask: kernel.LinkMask, Bits: uint32(l.id)}, kernel.Accept{})}
+	return b.ChainFor(flow.Link, l.Name, "again_"+l.word, func() []kernel.Rule {
+		return []kernel.Rule{traffic.Rule("it leaves by link "+l.Name, kernel.SetMark{Mask: kernel.LinkMask, Bits: uint32(l.id)}, kernel.Accept{})}
 	})
 }
 
 func (b *builder) cameBy(l *planLink) string {
-	return b.chainFor(flow.Link, l.Name, "in_"+l.word, func() []kernel.Rule {
-		return []kernel.Rule{rule("it came in by link "+l.Name, b.count("link/"+l.word+"/in"),
+	return b.ChainFor(flow.Link, l.Name, "in_"+l.word, func() []kernel.Rule {
+		return []kernel.Rule{traffic.Rule("it came in by link "+l.Name, b.Count("link/"+l.word+"/in"),
 			kernel.SetCtMark{Mask: kernel.LinkMask | kernel.Inbound | kernel.Placed, Bits: kernel.Inbound | uint32(l.id)}, kernel.Accept{})}
 	})
 }

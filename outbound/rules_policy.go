@@ -6,6 +6,7 @@ import (
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/flow"
 	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/traffic"
 )
 
 // site is where an action stands.
@@ -18,12 +19,12 @@ type site struct {
 // policyChain is the name of a policy's chain: one for all virtual servers that
 // use it alike.
 func policyChain(q *config.Policy, at site) string {
-	name := "policy_" + word(q.Name)
+	name := "policy_" + traffic.Word(q.Name)
 	if at.server.BusyProtection {
 		name += "_busy"
 	}
 	if at.late {
-		name += "_for_" + word(at.server.Name)
+		name += "_for_" + traffic.Word(at.server.Name)
 	}
 	return name
 }
@@ -33,13 +34,13 @@ func policyChain(q *config.Policy, at site) string {
 // action that finds no link only if it says so (FAQ 1.2.10, 1.2.11).
 func (b *builder) policy(q *config.Policy, at site) string {
 	name := policyChain(q, at)
-	return b.chainFor(flow.Policy, q.Name, name, func() (rules []kernel.Rule) {
+	return b.ChainFor(flow.Policy, q.Name, name, func() (rules []kernel.Rule) {
 		for i, r := range q.Rules {
 			number := i + 1
 			at.name = fmt.Sprintf("policy %s rule %d", q.Name, number)
-			counter := b.count(fmt.Sprintf("rule/%s/%d", word(q.Name), number))
-			to := b.chainFor(flow.Policy, q.Name, fmt.Sprintf("%s_%d", name, number), func() []kernel.Rule {
-				made := append([]kernel.Rule{rule(at.name, counter)}, wish(r.Action.TOS, kernel.WishedMask)...)
+			counter := b.Count(fmt.Sprintf("rule/%s/%d", traffic.Word(q.Name), number))
+			to := b.ChainFor(flow.Policy, q.Name, fmt.Sprintf("%s_%d", name, number), func() []kernel.Rule {
+				made := append([]kernel.Rule{traffic.Rule(at.name, counter)}, wish(r.Action.TOS, kernel.WishedMask)...)
 				return append(append(made, b.action(&r.Action, at)...), unwish(&r.Action)...)
 			})
 			when, tell := condition(always), at.name+": everything"
@@ -47,7 +48,7 @@ func (b *builder) policy(q *config.Policy, at site) string {
 				tell = at.name + ": class " + r.Class
 			}
 			match := fmt.Sprintf("%s_%d_match", name, number)
-			rules = append(rules, b.eitherFamily(func(f family) condition {
+			rules = append(rules, b.eitherFamily(func(f traffic.Family) condition {
 				if r.Class != "" {
 					when = b.class(b.plan.classes[r.Class], f, 0)
 				}
@@ -60,20 +61,20 @@ func (b *builder) policy(q *config.Policy, at site) string {
 
 // eitherFamily writes rules that jump to a chain where a condition holds, which
 // may differ by family.
-func (b *builder) eitherFamily(when func(f family) condition, name, tell, to string) (rules []kernel.Rule) {
-	f := families()
+func (b *builder) eitherFamily(when func(f traffic.Family) condition, name, tell, to string) (rules []kernel.Rule) {
+	f := traffic.Families()
 	four, six := when(f[0]), when(f[1])
 	if alike(four, six) {
 		return b.jump(b.when(four, name, tell, kernel.Goto{Chain: to}), name)
 	}
 	for i, c := range []condition{four, six} {
-		made := b.when(c, name+f[i].digit, tell, kernel.Goto{Chain: to})
+		made := b.when(c, name+f[i].Digit, tell, kernel.Goto{Chain: to})
 		for k := range made {
 			if !ofFamily(made[k].Do) {
-				made[k].Do = append([]kernel.Step{f[i].only()}, made[k].Do...)
+				made[k].Do = append([]kernel.Step{f[i].Only()}, made[k].Do...)
 			}
 		}
-		rules = append(rules, b.jump(made, name+f[i].digit)...)
+		rules = append(rules, b.jump(made, name+f[i].Digit)...)
 	}
 	return rules
 }
@@ -86,8 +87,8 @@ func (b *builder) jump(rules []kernel.Rule, name string) []kernel.Rule {
 	}
 	to := rules[0]
 	if len(rules) > 1 {
-		b.chain(name, func() []kernel.Rule { return rules })
-		return []kernel.Rule{rule(to.Tell, kernel.Jump{Chain: name})}
+		b.Chain(name, func() []kernel.Rule { return rules })
+		return []kernel.Rule{traffic.Rule(to.Tell, kernel.Jump{Chain: name})}
 	}
 	last := len(to.Do) - 1
 	to.Do[last] = kernel.Jump(to.Do[last].(kernel.Goto))
@@ -97,19 +98,19 @@ func (b *builder) jump(rules []kernel.Rule, name string) []kernel.Rule {
 // action writes the rules of an action. They come back if it goes on.
 func (b *builder) action(a *config.PolicyAction, at site) []kernel.Rule {
 	if a.Do == config.ActionDrop {
-		return []kernel.Rule{rule(at.name+": drop", b.count("dropped/"+word(at.server.Name)), kernel.Drop{})}
+		return []kernel.Rule{traffic.Rule(at.name+": drop", b.Count("dropped/"+traffic.Word(at.server.Name)), kernel.Drop{})}
 	}
 	var rules []kernel.Rule
 	var limits []kernel.Rule
 	if at.late {
-		limits = []kernel.Rule{rule("limits of virtual server "+at.server.Name, kernel.Jump{Chain: b.limits(at.server)})}
+		limits = []kernel.Rule{traffic.Rule("limits of virtual server "+at.server.Name, kernel.Jump{Chain: b.limits(at.server)})}
 	}
 	if a.Do == config.ActionForward {
 		rules = append(limits, b.serve()...)
 		if wishes := b.wishes(); wishes > 0 {
-			rules = append(rules, rule("", kernel.SetMark{Mask: wishes}))
+			rules = append(rules, traffic.Rule("", kernel.SetMark{Mask: wishes}))
 		}
-		return append(rules, rule(at.name+": by the routing table", kernel.Accept{}))
+		return append(rules, traffic.Rule(at.name+": by the routing table", kernel.Accept{}))
 	}
 	s := b.plan.keeps[a.Persistence]
 	tries := b.tries(a, at)
@@ -117,11 +118,11 @@ func (b *builder) action(a *config.PolicyAction, at site) []kernel.Rule {
 	for _, v := range tries {
 		b.group(v, s) // its sets stay, whatever the facts
 		if s != nil && (s.OverrideLimit && at.late || waits && (s.OverrideLimit || s.OverrideBusy)) {
-			rules = append(rules, rule("who has a link keeps it", kernel.Jump{Chain: b.only(v, s)}))
+			rules = append(rules, traffic.Rule("who has a link keeps it", kernel.Jump{Chain: b.only(v, s)}))
 		}
 	}
 	if waits {
-		return append(rules, rule(at.name+": all links are busy", b.count("group/"+tries[0].word+"/busy")))
+		return append(rules, traffic.Rule(at.name+": all links are busy", b.Count("group/"+tries[0].word+"/busy")))
 	}
 	rules = append(rules, limits...)
 	for i, v := range tries {
@@ -129,10 +130,10 @@ func (b *builder) action(a *config.PolicyAction, at site) []kernel.Rule {
 		if i > 0 {
 			tell = at.name + ": then link group " + v.Name
 		}
-		rules = append(rules, rule(tell, kernel.Jump{Chain: b.group(v, s)}))
+		rules = append(rules, traffic.Rule(tell, kernel.Jump{Chain: b.group(v, s)}))
 	}
 	if a.OnFailure != config.FailureContinue {
-		rules = append(rules, rule(at.name+": no link was found", b.count("dropped/"+word(at.server.Name)), kernel.Drop{}))
+		rules = append(rules, traffic.Rule(at.name+": no link was found", b.Count("dropped/"+traffic.Word(at.server.Name)), kernel.Drop{}))
 	}
 	return rules
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/flow"
 	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/traffic"
 )
 
 // candidate is a virtual server for some destinations.
@@ -35,9 +36,9 @@ type region struct {
 func (b *builder) servers() []kernel.Rule {
 	var rules []kernel.Rule
 	var general [2][]candidate
-	for _, f := range families() {
+	for _, f := range traffic.Families() {
 		regions, rest := b.plan.regions(f)
-		general[f.index] = rest
+		general[f.Index] = rest
 		if len(regions) == 0 {
 			continue
 		}
@@ -46,19 +47,19 @@ func (b *builder) servers() []kernel.Rule {
 		for _, r := range regions {
 			text := textOf(r.list)
 			if chains[text] == "" {
-				chains[text] = b.chainFor(flow.VirtualServer, "", fmt.Sprintf("servers%s_%d", f.digit, len(chains)+1), func() []kernel.Rule { return b.choose(r.list, f) })
+				chains[text] = b.ChainFor(flow.VirtualServer, "", fmt.Sprintf("servers%s_%d", f.Digit, len(chains)+1), func() []kernel.Rule { return b.choose(r.list, f) })
 			}
 			elements = append(elements, kernel.Element{Key: kernel.Addr(r.From), End: kernel.Addr(r.To), Verdict: kernel.Goto{Chain: chains[text]}})
 		}
-		set := b.fix(kernel.Set{Name: "servers" + f.digit, Key: []kernel.Type{f.addr}, Verdicts: true, Interval: true}, elements)
-		rules = append(rules, rule("virtual servers of the destination", kernel.Choose{Key: f.dest, Map: set}))
+		set := b.Fix(kernel.Set{Name: "servers" + f.Digit, Key: []kernel.Type{f.Addr}, Verdicts: true, Interval: true}, elements)
+		rules = append(rules, traffic.Rule("virtual servers of the destination", kernel.Choose{Key: f.Dest, Map: set}))
 	}
 	if textOf(general[0]) == textOf(general[1]) && !slices.ContainsFunc(general[0], func(c candidate) bool { return c.server.Protocol == config.ProtocolICMP }) {
-		return append(rules, b.choose(general[0], families()[0])...)
+		return append(rules, b.choose(general[0], traffic.Families()[0])...)
 	}
-	for _, f := range families() {
-		for _, r := range b.choose(general[f.index], f) {
-			r.Do = append([]kernel.Step{f.only()}, r.Do...)
+	for _, f := range traffic.Families() {
+		for _, r := range b.choose(general[f.Index], f) {
+			r.Do = append([]kernel.Step{f.Only()}, r.Do...)
 			rules = append(rules, r)
 		}
 	}
@@ -74,11 +75,11 @@ func textOf(list []candidate) (text string) {
 
 // regions divides the destinations of a family by their candidates; rest are
 // those of all destinations that are in no region.
-func (p *Plan) regions(f family) (regions []region, rest []candidate) {
+func (p *Plan) regions(f traffic.Family) (regions []region, rest []candidate) {
 	var prefixes []netip.Prefix
 	for _, v := range p.conf.VirtualServers {
 		for _, d := range v.Destinations {
-			if v.Enabled && f.has(d.Addr()) && d.Bits() > 0 {
+			if v.Enabled && f.Has(d.Addr()) && d.Bits() > 0 {
 				prefixes = append(prefixes, d.Masked())
 			}
 		}
@@ -97,12 +98,12 @@ func (p *Plan) regions(f family) (regions []region, rest []candidate) {
 // candidates gives the virtual servers that have a network around a prefix, the
 // most specific first, up to one that takes all; of the zero Prefix those for
 // all destinations.
-func (p *Plan) candidates(f family, around netip.Prefix) (list []candidate) {
+func (p *Plan) candidates(f traffic.Family, around netip.Prefix) (list []candidate) {
 	for i, v := range p.conf.VirtualServers {
 		best := -1
 		for _, d := range v.Destinations {
 			inside := around.IsValid() && d.Overlaps(around) && d.Bits() <= around.Bits()
-			if v.Enabled && f.has(d.Addr()) && (d.Bits() == 0 || inside) {
+			if v.Enabled && f.Has(d.Addr()) && (d.Bits() == 0 || inside) {
 				best = max(best, d.Bits())
 			}
 		}
@@ -147,7 +148,7 @@ func (n *nest) open(p netip.Prefix) {
 // closeBefore leaves the prefixes that end before an address; the zero Addr: all.
 func (n *nest) closeBefore(a netip.Addr) {
 	for len(n.inside) > 0 {
-		last := lastOf(n.inside[len(n.inside)-1])
+		last := traffic.LastOf(n.inside[len(n.inside)-1])
 		if a.IsValid() && !last.Less(a) {
 			return
 		}
@@ -169,7 +170,7 @@ func (n *nest) put(from, to netip.Addr) {
 }
 
 // choose writes the rules that take the first candidate that a packet matches.
-func (b *builder) choose(list []candidate, f family) (rules []kernel.Rule) {
+func (b *builder) choose(list []candidate, f traffic.Family) (rules []kernel.Rule) {
 	for _, c := range list {
 		v := c.server
 		var services []config.Service
@@ -181,30 +182,30 @@ func (b *builder) choose(list []candidate, f family) (rules []kernel.Rule) {
 		}
 		when := condition(always)
 		if len(services) > 0 {
-			when = b.services("server_"+word(v.Name), services, f)
+			when = b.services("server_"+traffic.Word(v.Name), services, f)
 		}
 		to := kernel.Goto{Chain: b.server(v)}
-		rules = append(rules, b.when(when, "which_"+word(v.Name)+"_"+f.digit, "virtual server "+v.Name, to)...)
+		rules = append(rules, b.when(when, "which_"+traffic.Word(v.Name)+"_"+f.Digit, "virtual server "+v.Name, to)...)
 	}
 	return rules
 }
 
 // server writes the chain of a virtual server.
 func (b *builder) server(v *config.OutboundVirtualServer) string {
-	return b.chainFor(flow.VirtualServer, v.Name, "server_"+word(v.Name), func() []kernel.Rule {
-		rules := []kernel.Rule{rule("virtual server "+v.Name, b.count("virtualServer/"+word(v.Name)))}
+	return b.ChainFor(flow.VirtualServer, v.Name, "server_"+traffic.Word(v.Name), func() []kernel.Rule {
+		rules := []kernel.Rule{traffic.Rule("virtual server "+v.Name, b.Count("virtualServer/"+traffic.Word(v.Name)))}
 		rules = append(rules, wish(v.TOS, kernel.ServerWishedMask)...)
 		policy := b.plan.policies[v.Policy]
 		at := site{server: v, late: b.plan.overrides(v)}
 		if !at.late && limited(v) {
-			rules = append(rules, rule("limits of virtual server "+v.Name, kernel.Jump{Chain: b.limits(v)}))
+			rules = append(rules, traffic.Rule("limits of virtual server "+v.Name, kernel.Jump{Chain: b.limits(v)}))
 		}
 		at.name = "virtual server " + v.Name
 		if policy != nil {
-			rules = append(rules, rule("policy "+policy.Name, kernel.Jump{Chain: b.policy(policy, at)}))
+			rules = append(rules, traffic.Rule("policy "+policy.Name, kernel.Jump{Chain: b.policy(policy, at)}))
 			if policy.Default != nil {
 				at.name = "policy " + policy.Name + " default"
-				rules = append(rules, rule("", b.count("rule/"+word(policy.Name)+"/default")))
+				rules = append(rules, traffic.Rule("", b.Count("rule/"+traffic.Word(policy.Name)+"/default")))
 				rules = append(rules, wish(policy.Default.TOS, kernel.WishedMask)...)
 			}
 		}
@@ -212,7 +213,7 @@ func (b *builder) server(v *config.OutboundVirtualServer) string {
 		a.OnFailure = config.FailureDrop // there is no further rule
 		rules = append(rules, b.action(&a, at)...)
 		if a.OnBusy == config.BusyContinue {
-			rules = append(rules, rule("what only busy links could take is dropped", b.count("dropped/"+word(v.Name)), kernel.Drop{}))
+			rules = append(rules, traffic.Rule("what only busy links could take is dropped", b.Count("dropped/"+traffic.Word(v.Name)), kernel.Drop{}))
 		}
 		return rules
 	})

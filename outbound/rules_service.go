@@ -5,6 +5,7 @@ import (
 
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/traffic"
 )
 
 // The type of service of a connection (FAQ 1.1.5) is decided with its link, but
@@ -62,7 +63,7 @@ func wish(t *config.TOS, mask uint32) []kernel.Rule {
 	if t == nil {
 		return nil
 	}
-	return []kernel.Rule{rule("type of service "+t.String(), kernel.SetMark{Mask: mask, Bits: wished(*t, mask)})}
+	return []kernel.Rule{traffic.Rule("type of service "+t.String(), kernel.SetMark{Mask: mask, Bits: wished(*t, mask)})}
 }
 
 // unwish takes back what an action wished that goes on to the next rule.
@@ -70,7 +71,7 @@ func unwish(a *config.PolicyAction) []kernel.Rule {
 	if a.TOS == nil || a.OnFailure != config.FailureContinue && a.OnBusy != config.BusyContinue {
 		return nil
 	}
-	return []kernel.Rule{rule("", kernel.SetMark{Mask: kernel.WishedMask})}
+	return []kernel.Rule{traffic.Rule("", kernel.SetMark{Mask: kernel.WishedMask})}
 }
 
 // serve has a connection that is placed get what was wished: by its action
@@ -80,17 +81,17 @@ func (b *builder) serve() []kernel.Rule {
 	if len(list) == 0 {
 		return nil
 	}
-	serve := b.chain(serveChain, func() []kernel.Rule {
-		rules := []kernel.Rule{rule("a connection has its type of service for life", hasService(), kernel.Return{})}
+	serve := b.Chain(serveChain, func() []kernel.Rule {
+		rules := []kernel.Rule{traffic.Rule("a connection has its type of service for life", hasService(), kernel.Return{})}
 		for _, mask := range []uint32{kernel.WishedMask, kernel.ServerWishedMask} {
 			for _, t := range list {
 				is := kernel.Is{Of: kernel.Masked{Of: kernel.Mark, Mask: kernel.Number(mask)}, To: kernel.Number(wished(t, mask))}
-				rules = append(rules, rule("the connection has type of service "+t.String(), is, kernel.SetCtLabel{Bits: kernel.ServiceLabel(uint8(t))}, kernel.Return{}))
+				rules = append(rules, traffic.Rule("the connection has type of service "+t.String(), is, kernel.SetCtLabel{Bits: kernel.ServiceLabel(uint8(t))}, kernel.Return{}))
 			}
 		}
 		return rules
 	})
-	return []kernel.Rule{rule("", anyBit(kernel.Mark, b.wishes(), false), kernel.Jump{Chain: serve}), rule("", hasService(), kernel.Jump{Chain: b.write()})}
+	return []kernel.Rule{traffic.Rule("", traffic.AnyBit(kernel.Mark, b.wishes()), kernel.Jump{Chain: serve}), traffic.Rule("", hasService(), kernel.Jump{Chain: b.write()})}
 }
 
 // served writes the type of service of a session into a packet of its. One that
@@ -99,16 +100,16 @@ func (b *builder) served() []kernel.Rule {
 	if len(b.plan.services()) == 0 {
 		return nil
 	}
-	return []kernel.Rule{rule("an existing session keeps its type of service", hasService(), kernel.Is{Of: kernel.CtDirection, To: []byte{0}}, kernel.Jump{Chain: b.write()})}
+	return []kernel.Rule{traffic.Rule("an existing session keeps its type of service", hasService(), kernel.Is{Of: kernel.CtDirection, To: []byte{0}}, kernel.Jump{Chain: b.write()})}
 }
 
 // write writes what the label says.
 func (b *builder) write() string {
-	return b.chain(servicesChain, func() (rules []kernel.Rule) {
+	return b.Chain(servicesChain, func() (rules []kernel.Rule) {
 		for _, t := range b.plan.services() {
 			is := kernel.Is{Of: kernel.Masked{Of: kernel.CtLabel, Mask: kernel.ServiceMask()}, To: kernel.ServiceLabel(uint8(t))}
-			for _, f := range families() {
-				rules = append(rules, rule("type of service "+t.String(), is, f.only(), kernel.SetTOS{IPv6: f.index == 1, TOS: uint8(t)}))
+			for _, f := range traffic.Families() {
+				rules = append(rules, traffic.Rule("type of service "+t.String(), is, f.Only(), kernel.SetTOS{IPv6: f.Index == 1, TOS: uint8(t)}))
 			}
 		}
 		return rules
