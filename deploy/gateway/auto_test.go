@@ -30,7 +30,7 @@ dnsProxy: {interfaces: [lan0], pool: all, timeout: 300ms}
 		t.Helper()
 		deadline := time.Now().Add(detected + late)
 		for {
-			list, err := p.api.DNSServers(t.Context())
+			list, err := p.API.DNSServers(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -42,7 +42,7 @@ dnsProxy: {interfaces: [lan0], pool: all, timeout: 300ms}
 			if time.Now().After(deadline) {
 				t.Fatalf("%s is not %s: %+v", name, health, list)
 			}
-			p.sleep(50 * time.Millisecond)
+			p.Pause(50 * time.Millisecond)
 		}
 	}
 	from := func(want string) {
@@ -56,19 +56,19 @@ dnsProxy: {interfaces: [lan0], pool: all, timeout: 300ms}
 	server("given", status.Down)
 	from("isp2")
 	one, _ := at53(g.ISPs[0])
-	p.does("report", "dns/isp1", one.String())
+	p.Does("report", "dns/isp1", one.String())
 	server("given", status.Up)
 	from("isp1")
 	other, _ := at53(g.ISPs[2]) // which serves the clients of its own ISP alone
-	p.does("report", "dns/isp1", other.String())
+	p.Does("report", "dns/isp1", other.String())
 	server("given", status.Down)
 	from("isp2")
-	p.does("report", "dns/isp1", other.String(), one.String())
+	p.Does("report", "dns/isp1", other.String(), one.String())
 	server("given", status.Up)
 	for range 5 {
 		from("isp1") // the address that answers, although it stands second
 	}
-	p.does("report", "dns/isp1")
+	p.Does("report", "dns/isp1")
 	server("given", status.Down)
 	from("isp2")
 	clean(t, g)

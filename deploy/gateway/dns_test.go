@@ -283,7 +283,7 @@ func TestA21_DNSProxy_Root(t *testing.T) {
 		is(t, "internet", query{s: g.DMZ, from: nettest.Host4, to: nettest.Server4(100, 8)})
 	})
 	t.Run("size", func(t *testing.T) { testDNSSize(t, g) })
-	p.apply(proxied(g, nil, "", exclude+own, dns))
+	p.Apply(proxied(g, nil, "", exclude+own, dns))
 	t.Run("own addresses given", func(t *testing.T) {
 		all(t, "a link", 1, append(append(append([]netip.Addr{}, inside...), wan...), outside...)...)
 		is(t, "a link", local)
@@ -295,9 +295,9 @@ func TestA21_DNSProxy_Root(t *testing.T) {
 		}
 	})
 	t.Run("gone", func(t *testing.T) {
-		p.kill()
+		p.Kill()
 		all(t, "internet", 1, nettest.Server4(100, 8), nettest.Server6(100, 8))
-		p.run()
+		p.Start()
 		p.up("isp1", "isp2", "isp3")
 		all(t, "a link", 1, outside...)
 	})
@@ -329,11 +329,11 @@ func startWith(t *testing.T, g *nettest.Gateway, files map[string]string, config
 	t.Helper()
 	p := prepare(t, g)
 	for name, text := range files {
-		if err := os.WriteFile(p.file(name), []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(p.File(name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	p.begin(configuration)
+	p.Begin(configuration)
 	return p
 }
 
@@ -366,7 +366,7 @@ func TestA22_DNSServers_Root(t *testing.T) {
 		}
 		p.row("isp1", detected+late, "down", func(r status.Row) bool { return r.Health == status.Down })
 		t.Logf("down after %s", time.Since(began).Round(time.Millisecond))
-		p.sleep(100 * time.Millisecond)
+		p.Pause(100 * time.Millisecond)
 		began = time.Now()
 		shared(t, "without isp1", ask(300, several), 0.02, 0, 2, 1)
 		if took := time.Since(began); took > 3*time.Second {
@@ -384,15 +384,15 @@ func TestA22_DNSServers_Root(t *testing.T) {
 		of[1].mute.Store(false)
 	})
 	t.Run("busy", func(t *testing.T) {
-		p.apply(proxied(g, map[int]string{1: ", maxBandwidth: {out: 8Mbps}, busy: {rate: 50%, recovery: 40%}"}, ", busyProtection: true", quick, ""))
+		p.Apply(proxied(g, map[int]string{1: ", maxBandwidth: {out: 8Mbps}, busy: {rate: 50%, recovery: 40%}"}, ", busyProtection: true", quick, ""))
 		f := fill(t, g, 1, 7_000_000)
 		defer f.stop()
 		p.row("isp1", 10*time.Second, "busy", func(r status.Row) bool { return r.Busy })
-		p.sleep(100 * time.Millisecond)
+		p.Pause(100 * time.Millisecond)
 		shared(t, "isp1 is busy", ask(300, several), 0.02, 0, 2, 1)
 	})
 	t.Run("persistence", func(t *testing.T) {
-		p.apply(proxied(g, nil, "", quick+", persistence: same", "persistence: [{name: same}]\n"))
+		p.Apply(proxied(g, nil, "", quick+", persistence: same", "persistence: [{name: same}]\n"))
 		w := newWhose(g)
 		g.Many(590, func(i int) (netip.Addr, error) {
 			from := several(i)

@@ -94,10 +94,10 @@ func (a attempt) question(t testing.TB) flow.Question {
 
 // foreseen asks what becomes of a flow.
 func (p *portolan) foreseen(a attempt) *flow.Explanation {
-	p.t.Helper()
-	e, err := p.api.ExplainFlow(p.t.Context(), a.question(p.t))
+	p.T.Helper()
+	e, err := p.API.ExplainFlow(p.T.Context(), a.question(p.T))
 	if err != nil {
-		p.t.Fatal(err)
+		p.T.Fatal(err)
 	}
 	return e
 }
@@ -222,7 +222,7 @@ func live(t *testing.T) *portolan {
 	}
 	p := start(t, g, setup{Gateway: g, rest: explained, link: map[int]string{2: ", snat: {addresses: [198.18.2.48-198.18.2.51, 198.18.2.60]}"}}.String())
 	p.up("isp1", "isp2", "isp3")
-	p.does("hold", "link/isp4", "--reason", "test")
+	p.Does("hold", "link/isp4", "--reason", "test")
 	for _, to := range []netip.Addr{nettest.Server4(7, 1), nettest.Server6(7, 1)} { // ranks are told when somebody asks
 		from, link := nettest.Client4(1), "isp3"
 		if to.Is6() {
@@ -235,7 +235,7 @@ func live(t *testing.T) *portolan {
 		}
 		_ = c.Close()
 		a.from = netip.AddrPortFrom(from, 998)
-		p.until(5*time.Second, func() error {
+		p.Until(5*time.Second, func() error {
 			if e := p.foreseen(a); len(e.Ways) != 1 || e.Ways[0].Link != link {
 				return fmt.Errorf("proximity does not tell of %s:\n%s", to, told(e))
 			}

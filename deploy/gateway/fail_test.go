@@ -115,7 +115,7 @@ func TestA11_SilentISP_Root(t *testing.T) {
 			if took > interval+detected+late {
 				t.Errorf("it was found down after %s, want %s", took, interval+detected)
 			}
-			p.until(late+2*nettest.Patience, func() error { // the row comes first, the kernel's tables next, and who came between waits
+			p.Until(late+2*nettest.Patience, func() error { // the row comes first, the kernel's tables next, and who came between waits
 				if tally := g.Connect(20, web4); tally.By[2] != 20 {
 					return fmt.Errorf("new connections go %v", tally)
 				}
@@ -128,7 +128,7 @@ func TestA11_SilentISP_Root(t *testing.T) {
 			g.ISPs[0].Silence(false)
 			p.up("isp1")
 			if c.back != nil {
-				p.until(20*time.Second, func() error { // TCP sends again later and later
+				p.Until(20*time.Second, func() error { // TCP sends again later and later
 					return difference(fates(all), map[string]string{"tcp1": c.back["tcp1"], "udp1": c.back["udp1"], "tcp2": "same", "udp2": "same"})
 				})
 			}
@@ -142,7 +142,7 @@ func TestA11_SilentISP_Root(t *testing.T) {
 		all := sessions(t, g, 5)
 		g.ISPs[0].Silence(true)
 		p.row("isp1", detected+late, "down", func(r status.Row) bool { return r.Health == status.Down })
-		p.sleep(1500 * time.Millisecond) // whoever wanted to end sessions would have
+		p.Pause(1500 * time.Millisecond) // whoever wanted to end sessions would have
 		g.ISPs[0].Silence(false)
 		p.up("isp1")
 		wanted(t, fates(all), map[string]string{"tcp1": "same", "udp1": "same"})
@@ -192,7 +192,7 @@ func TestA12_Repair_Root(t *testing.T) {
 		}
 		return nil
 	}
-	p.until(late, all)
+	p.Until(late, all)
 	one := g.ISPs[0]
 	for _, c := range []struct {
 		name      string
@@ -203,10 +203,10 @@ func TestA12_Repair_Root(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.out()
-			t.Logf("new connections elsewhere after %s", p.until(detected+late, without1).Round(time.Millisecond))
+			t.Logf("new connections elsewhere after %s", p.Until(detected+late, without1).Round(time.Millisecond))
 			c.back()
 			p.up("isp1")
-			t.Logf("all as before after %s", p.until(2*time.Second+late, all).Round(time.Millisecond))
+			t.Logf("all as before after %s", p.Until(2*time.Second+late, all).Round(time.Millisecond))
 		})
 	}
 	for _, c := range []struct {
@@ -220,7 +220,7 @@ func TestA12_Repair_Root(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.take()
-			if took := p.until(5*time.Second, all); took > 2*time.Second+late {
+			if took := p.Until(5*time.Second, all); took > 2*time.Second+late {
 				t.Errorf("repaired after %s, want 2 s", took)
 			}
 		})
@@ -231,7 +231,7 @@ func TestA12_Repair_Root(t *testing.T) {
 
 // testSlowOnline: none in the standby, then more and more.
 func testSlowOnline(t *testing.T, p *portolan) {
-	p.apply(setup{Gateway: p.Gateway, rest: equal(", slowOnline: {standby: 2s, ramp: 4s}", "", "")}.String())
+	p.Apply(setup{Gateway: p.Gateway, rest: equal(", slowOnline: {standby: 2s, ramp: 4s}", "", "")}.String())
 	shared(t, "a reload takes nobody out", p.Connect(300, web4), 0.02, 1, 1, 1)
 	p.ISPs[0].Silence(true)
 	p.row("isp1", detected+late, "down", func(r status.Row) bool { return r.Health == status.Down })
@@ -252,7 +252,7 @@ func testSlowOnline(t *testing.T, p *portolan) {
 		if tally.By[1] > 95 {
 			break
 		}
-		p.sleep(300 * time.Millisecond)
+		p.Pause(300 * time.Millisecond)
 	}
 	took := time.Since(began)
 	t.Logf("share of isp1: %.2f", share)
@@ -288,28 +288,28 @@ func TestA13_Priority_Root(t *testing.T) {
 		}
 	})
 	t.Run("down", func(t *testing.T) {
-		p.does("hold", "link/isp1", "--reason", "test")
-		p.until(late, func() error {
+		p.Does("hold", "link/isp1", "--reason", "test")
+		p.Until(late, func() error {
 			if tally := g.Connect(20, web4); tally.By[1]+tally.Failed > 0 {
 				return fmt.Errorf("%v", tally)
 			}
 			return nil
 		})
 		shared(t, "without isp1", g.Connect(300, web4), 0.02, 0, 1, 1)
-		p.does("release", "link/isp1", "--reason", "test")
+		p.Does("release", "link/isp1", "--reason", "test")
 	})
 	for _, c := range []struct {
 		keys   string
 		shares []int
 	}{{", min: 2", []int{1, 1, 1}}, {", min: 2, max: 2", []int{1, 1, 0}}, {", min: 9", []int{1, 1, 1}}, {", max: 1", []int{1, 0, 0}}} {
-		p.apply(setup{Gateway: g, rest: grouped(members, c.keys, "", "")}.String())
-		p.until(late, func() error {
+		p.Apply(setup{Gateway: g, rest: grouped(members, c.keys, "", "")}.String())
+		p.Until(late, func() error {
 			if tally := g.Connect(12, web4); tally.Failed > 0 {
 				return fmt.Errorf("%v", tally)
 			}
 			return nil
 		})
-		p.sleep(100 * time.Millisecond)
+		p.Pause(100 * time.Millisecond)
 		shared(t, c.keys, g.Connect(300, web4), 0.02, c.shares...)
 	}
 	clean(t, g)

@@ -21,7 +21,7 @@ func BenchmarkFailover_Root(b *testing.B) {
 	var known, right, after []float64
 	for round := range 10 {
 		p.up("isp1", "isp2", "isp3")
-		p.until(10*time.Second, func() error {
+		p.Until(10*time.Second, func() error {
 			if tally := g.Flows(20, 1, web4); tally.By[1] != 20 {
 				return fmt.Errorf("not all by isp1: %v", tally)
 			}
@@ -91,26 +91,26 @@ func BenchmarkBurst_Root(b *testing.B) {
 	}
 	p := start(b, g, config(0))
 	p.up("isp1", "isp2", "isp3")
-	f := forwarder{name: "portolan", pid: p.cmd.Process.Pid}
+	f := forwarder{name: "portolan", pid: p.Cmd.Process.Pid}
 	const objects = 500
 	idle := f.cpu(b)
-	p.sleep(2 * time.Second)
+	p.Pause(2 * time.Second)
 	idle = (f.cpu(b) - idle) / 2
 	fmt.Printf("burst: with nothing to do %.1f ms of CPU a second\n", ms(idle))
 	for range 3 {
-		p.applies(config(0))
-		p.sleep(time.Second)
+		p.Applies(config(0))
+		p.Pause(time.Second)
 		before, began := f.cpu(b), time.Now()
-		p.applies(config(objects))
+		p.Applies(config(objects))
 		took := time.Since(began)
-		p.sleep(time.Second - took)
+		p.Pause(time.Second - took)
 		cost := f.cpu(b) - before
 		fmt.Printf("burst: %d virtual servers in one change: at work after %.0f ms, %.0f ms of CPU in the second: %.1f %% of a core\n", objects, ms(took), ms(cost), ms(cost)/10)
 	}
-	p.applies(config(0))
+	p.Applies(config(0))
 	before, began := f.cpu(b), time.Now()
 	for i := range objects {
-		p.applies(config(i + 1))
+		p.Applies(config(i + 1))
 	}
 	took, cost := time.Since(began), f.cpu(b)-before
 	fmt.Printf("burst: %d virtual servers, each in a change of its own: %.1f s, %.1f ms of CPU a change\n", objects, took.Seconds(), ms(cost)/objects)

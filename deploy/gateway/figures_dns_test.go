@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/portolan-lb/portolan/deploy/peers"
+	"github.com/portolan-lb/portolan/deploy/program"
 	"github.com/portolan-lb/portolan/nettest"
 )
 
@@ -194,7 +195,7 @@ dnsServerPools: [{name: all, members: [r1]}]
 dnsProxy: {interfaces: [lan0], pool: all}
 `, upstream))}.String())
 	p.up("isp1")
-	f.pid = p.cmd.Process.Pid
+	f.pid = p.Cmd.Process.Pid
 
 	f, upstream = add("dnsmasq")
 	f.run(b, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--cache-size=0", "--dns-forward-max=2000",
@@ -245,7 +246,7 @@ func BenchmarkDNSForwarders_Root(b *testing.B) {
 		b.Fatal(err)
 	}
 	for _, f := range all {
-		if _, err := within(b.Context(), 10*time.Second, func() error {
+		if _, err := program.Within(b.Context(), 10*time.Second, func() error {
 			_, err := f.g.LAN.Run("", "dig", "+tries=1", "+time=1", "@"+f.ask.String(), "ready.example", "A")
 			return err
 		}); err != nil {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/portolan-lb/portolan/deploy/program"
 	"github.com/portolan-lb/portolan/nettest"
 	"github.com/portolan-lb/portolan/status"
 )
@@ -21,8 +22,8 @@ func TestA14_Busy_Root(t *testing.T) {
 	busy := func(r status.Row) bool { return r.Busy }
 	free := func(r status.Row) bool { return !r.Busy }
 	goes := func(p *portolan, what string, shares ...int) {
-		p.t.Helper()
-		p.until(2*time.Second, func() error { // the row comes first, the kernel's tables next
+		p.T.Helper()
+		p.Until(2*time.Second, func() error { // the row comes first, the kernel's tables next
 			tally := p.Connect(60, web4)
 			for n, s := range shares {
 				if tally.Failed > 0 || (tally.By[n+1] > 0) != (s > 0) {
@@ -31,7 +32,7 @@ func TestA14_Busy_Root(t *testing.T) {
 			}
 			return nil
 		})
-		shared(p.t, what, p.Connect(300, web4), 0.02, shares...)
+		shared(p.T, what, p.Connect(300, web4), 0.02, shares...)
 	}
 	t.Run("out", func(t *testing.T) {
 		g := three(t)
@@ -52,7 +53,7 @@ func TestA14_Busy_Root(t *testing.T) {
 			t.Errorf("a session of the busy link: %s, then %s (%v)", source, now, err)
 		}
 		f.rate.Store(6_500_000)
-		p.sleep(2500 * time.Millisecond)
+		p.Pause(2500 * time.Millisecond)
 		goes(p, "isp1 at 65 %, between the thresholds", 0, 1, 1)
 		f.rate.Store(4_000_000)
 		p.row("isp1", 10*time.Second, "free", free)
@@ -73,7 +74,7 @@ func TestA14_Busy_Root(t *testing.T) {
 		p := start(t, g, setup{Gateway: g, link: map[int]string{0: ", maxBandwidth: {in: 10Mbps}"}, rest: equal(", busyProtection: true", "", "")}.String())
 		p.up("isp1", "isp2", "isp3")
 		f := fill(t, g, 1, 9_000_000)
-		p.sleep(2500 * time.Millisecond)
+		p.Pause(2500 * time.Millisecond)
 		if l := p.link("isp1"); l.Row.Busy {
 			t.Errorf("what goes out made it busy in: %s", l.Row.Why)
 		}
@@ -163,7 +164,7 @@ func testTwoFilters(t *testing.T, g *nettest.Gateway) {
 	for _, s := range first[1:3] {
 		g.Must("", "conntrack", "-D", "-s", nettest.Client4(1).String(), "-p", "tcp", "--sport", port(s))
 	}
-	if _, err := within(t.Context(), 3*time.Second, func() error {
+	if _, err := program.Within(t.Context(), 3*time.Second, func() error {
 		if more := open(1, 1); len(more) != 1 {
 			return fmt.Errorf("with 2 of 5 a source is not let in")
 		}
@@ -222,7 +223,7 @@ func testManyConnections(t *testing.T) {
 	wg.Wait()
 	took := time.Since(began)
 	rate := float64(offered) / took.Seconds()
-	p.sleep(time.Second)
+	p.Pause(time.Second)
 	count := marked(t, g, 1)
 	t.Logf("%d offered at %.0f/s, %d taken; rates %.0f", offered, rate, count, rates)
 	if count < 20_000 || float64(count) > 20_000+0.5*rate { // ticks are fast where there is a limit, and the machine is busy

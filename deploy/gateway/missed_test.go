@@ -20,7 +20,7 @@ func TestA19_MissedEvents_Root(t *testing.T) {
 	g.Set("netfilter/nf_conntrack_udp_timeout", "120")
 	p := start(t, g, setup{Gateway: g, link: map[int]string{0: ", maxConnections: 500000"}, rest: equal(", algorithm: least-connections", "", "")}.String())
 	p.up("isp1", "isp2", "isp3")
-	if err := p.server.Signal(stopped); err != nil {
+	if err := p.Server.Signal(stopped); err != nil {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup
@@ -40,10 +40,10 @@ func TestA19_MissedEvents_Root(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if err := p.server.Signal(goesOn); err != nil {
+	if err := p.Server.Signal(goesOn); err != nil {
 		t.Fatal(err)
 	}
-	took := p.until(10*time.Second, func() error {
+	took := p.Until(10*time.Second, func() error {
 		for n := range 3 {
 			name := fmt.Sprintf("isp%d", n+1)
 			got, err := p.connections(name)
@@ -71,7 +71,7 @@ const (
 
 // connections gives how many connections the program counts on a link.
 func (p *portolan) connections(name string) (int, error) {
-	out, err := p.command("get", "links", "-o", "json")
+	out, err := p.Command("get", "links", "-o", "json")
 	if err != nil {
 		return 0, err
 	}

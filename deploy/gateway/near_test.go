@@ -20,10 +20,10 @@ const measuring = `proximity: {methods: [icmp], warmUp: 1s, refresh: 10s, perTar
 
 // entries gives how many networks have an entry.
 func (p *portolan) entries() int {
-	p.t.Helper()
-	list, err := client.New(p.file("sock")).Proximity(p.t.Context(), proximity.Query{})
+	p.T.Helper()
+	list, err := client.New(p.File("sock")).Proximity(p.T.Context(), proximity.Query{})
 	if err != nil {
-		p.t.Fatal(err)
+		p.T.Fatal(err)
 	}
 	return len(list.Entries)
 }
@@ -31,9 +31,9 @@ func (p *portolan) entries() int {
 // goes waits until all of some connections from clients that nothing is known
 // of go to a network by one ISP.
 func (p *portolan) goes(bound time.Duration, isp, network int) time.Duration {
-	p.t.Helper()
-	return p.until(bound, func() error {
-		p.sleep(200 * time.Millisecond)
+	p.T.Helper()
+	return p.Until(bound, func() error {
+		p.Pause(200 * time.Millisecond)
 		tally := p.Connect(12, p.strangers(network)) // more than the algorithm would give one link
 		if tally.By[isp] != 12 {
 			return fmt.Errorf("to network %d they go %v, want isp%d", network, tally, isp)
@@ -66,7 +66,7 @@ func TestA09_Proximity_Root(t *testing.T) {
 	if tally := g.Connect(1, one(1)); tally.OK() != 1 {
 		t.Fatal(tally)
 	}
-	if took := p.until(3*time.Second, func() error {
+	if took := p.Until(3*time.Second, func() error {
 		if pings() == before {
 			return fmt.Errorf("nobody measures")
 		}
@@ -76,7 +76,7 @@ func TestA09_Proximity_Root(t *testing.T) {
 	}
 	p.goes(8*time.Second, 2, 0)
 	six := g.Connect(1, web6)
-	p.until(8*time.Second, func() error {
+	p.Until(8*time.Second, func() error {
 		if six = g.Connect(7, web6); six.By[2] != 7 {
 			return fmt.Errorf("IPv6 goes %v", six)
 		}
@@ -92,25 +92,25 @@ func TestA09_Proximity_Root(t *testing.T) {
 	t.Run("cleared", func(t *testing.T) {
 		known := func() { // again: asked for, measured, and its warm-up over
 			p.goes(8*time.Second, 2, 0)
-			p.sleep(2500 * time.Millisecond)
+			p.Pause(2500 * time.Millisecond)
 			p.goes(8*time.Second, 2, 0)
 		}
 		had := p.entries()
-		if p.apply(config(10, "[icmp]", "90Mbps")); p.entries() != had {
+		if p.Apply(config(10, "[icmp]", "90Mbps")); p.entries() != had {
 			t.Errorf("a change of the rate limit left %d of %d entries", p.entries(), had)
 		}
-		if p.apply(config(11, "[icmp]", "90Mbps")); p.entries() != 0 {
+		if p.Apply(config(11, "[icmp]", "90Mbps")); p.entries() != 0 {
 			t.Errorf("a change of cost left %d of %d entries", p.entries(), had)
 		}
 		known()
-		if p.apply(config(11, "[tcp, icmp]", "90Mbps")); p.entries() != 0 {
+		if p.Apply(config(11, "[tcp, icmp]", "90Mbps")); p.entries() != 0 {
 			t.Errorf("a change of method left %d entries", p.entries())
 		}
 		known()
 	})
 	t.Run("replaced", func(t *testing.T) { testReplaced(t, p) })
 	t.Run("priority", func(t *testing.T) {
-		p.apply(setup{Gateway: g, link: map[int]string{0: ", cost: 10"}, rest: grouped("[{link: isp1, priority: 5}, {link: isp3, priority: 5}, isp2]", ", proximity: true", "", fmt.Sprintf(measuring, 100))}.String())
+		p.Apply(setup{Gateway: g, link: map[int]string{0: ", cost: 10"}, rest: grouped("[{link: isp1, priority: 5}, {link: isp3, priority: 5}, isp2]", ", proximity: true", "", fmt.Sprintf(measuring, 100))}.String())
 		p.goes(8*time.Second, 1, 0)
 	})
 	clean(t, g)
@@ -190,7 +190,7 @@ outbound:
 	for rounds < 30 && time.Since(began) < 8*time.Second {
 		rounds++
 		write(rounds)
-		p.does("reload")
+		p.Does("reload")
 	}
 	tally, _ := l.Stop()
 	t.Logf("%d reloads in %s, %v flows", rounds, time.Since(began).Round(time.Millisecond), tally)

@@ -22,8 +22,8 @@ func TestA20_TheGatewayItself_Root(t *testing.T) {
 	p := start(t, g, setup{Gateway: g, rest: equal("", "", "")}.String())
 	p.up("isp1", "isp2", "isp3")
 	t.Run("probes", func(t *testing.T) {
-		p.does("hold", "link/isp1", "--reason", "test")
-		p.until(late, func() error {
+		p.Does("hold", "link/isp1", "--reason", "test")
+		p.Until(late, func() error {
 			if tally := g.Connect(20, web4); tally.By[1]+tally.Failed > 0 {
 				return fmt.Errorf("%v", tally)
 			}
@@ -31,14 +31,14 @@ func TestA20_TheGatewayItself_Root(t *testing.T) {
 		})
 		for n, i := range g.ISPs {
 			before := i.Asked()
-			p.until(5*time.Second, func() error {
+			p.Until(5*time.Second, func() error {
 				if got := i.Asked() - before; got < 3 {
 					return fmt.Errorf("isp%d's router was asked %d times", n+1, got)
 				}
 				return nil
 			})
 		}
-		p.does("release", "link/isp1", "--reason", "test")
+		p.Does("release", "link/isp1", "--reason", "test")
 		g.ISPs[1].Silence(true)
 		p.row("isp2", detected+late, "down", func(r status.Row) bool { return r.Health == status.Down })
 		if r := p.link("isp1").Row; r.Health != status.Up {
@@ -98,13 +98,13 @@ func TestA20_TheGatewayItself_Root(t *testing.T) {
 func TestA23_FTP_Root(t *testing.T) {
 	t.Parallel()
 	g := three(t)
-	serveFTP(t, g.Internet)
+	nettest.ServeFTP(t, g.Internet)
 	p := start(t, g, setup{Gateway: g, rest: equal("", "", "")}.String())
 	p.up("isp1", "isp2", "isp3")
 	for _, mode := range []string{"passive", "active"} {
 		by := make([]int, 4)
 		for n := range 12 {
-			control, data, err := transfer(g.LAN, nettest.Client4(n), netip.AddrPortFrom(nettest.Server4(n%5, 1), 21), mode == "passive")
+			control, data, err := nettest.Transfer(g.LAN, nettest.Client4(n), netip.AddrPortFrom(nettest.Server4(n%5, 1), 21), mode == "passive")
 			if err != nil {
 				t.Fatalf("%s: %v", mode, err)
 			}
@@ -137,9 +137,9 @@ dnsServerPools: [{name: all, members: [one]}]
 dnsProxy: {interfaces: [lan0], pool: all}
 `}.String())
 				p.up("isp1")
-				p.until(late, func() error {
+				p.Until(late, func() error {
 					is := strings.TrimSpace(g.Must("", "cat", "/proc/sys/net/"+file))
-					switch said := p.server.Said(); {
+					switch said := p.Server.Said(); {
 					case repair && is != "0":
 						return fmt.Errorf("%s is %s", name, is)
 					case !repair && is != "1":

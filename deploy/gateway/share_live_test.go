@@ -22,11 +22,11 @@ func TestA17_Algorithms_Root(t *testing.T) {
 		g := three(t)
 		p := start(t, g, setup{Gateway: g, link: limits, rest: grouped("[{link: isp1, weight: 3}, {link: isp2, weight: 2}, isp3]", ", algorithm: bandwidth", "", "")}.String())
 		p.up("isp1", "isp2", "isp3")
-		p.sleep(2500 * time.Millisecond) // until rates are known
+		p.Pause(2500 * time.Millisecond) // until rates are known
 		shared(t, "3x100 : 2x200 : 1x300", g.Connect(2000, web4), 0.02, 300, 400, 300)
 		f := fill(t, g, 3, 150_000_000)
 		defer f.stop()
-		p.sleep(2500 * time.Millisecond)
+		p.Pause(2500 * time.Millisecond)
 		l := p.link("isp3")
 		if l.Load.Total == nil || l.Load.Total.Remaining == nil {
 			t.Fatalf("what remains of isp3 is not known: %+v", l.Load)
@@ -42,10 +42,10 @@ func TestA17_Algorithms_Root(t *testing.T) {
 		g := three(t)
 		p := start(t, g, setup{Gateway: g, link: limits, rest: equal(", algorithm: max-bandwidth", "", "")}.String())
 		p.up("isp1", "isp2", "isp3")
-		p.sleep(2500 * time.Millisecond)
+		p.Pause(2500 * time.Millisecond)
 		shared(t, "the most remains of isp3", g.Connect(300, web4), 0, 0, 0, 1)
-		p.apply(setup{Gateway: g, link: map[int]string{0: ", rateLimit: {in: 100Mbps}"}, rest: equal(", algorithm: max-bandwidth, direction: in", "", "")}.String())
-		p.sleep(1200 * time.Millisecond)
+		p.Apply(setup{Gateway: g, link: map[int]string{0: ", rateLimit: {in: 100Mbps}"}, rest: equal(", algorithm: max-bandwidth, direction: in", "", "")}.String())
+		p.Pause(1200 * time.Millisecond)
 		if tally := g.Connect(20, web4); tally.Failed > 0 || !slices.Contains(tally.By, 20) {
 			t.Errorf("within a tick connections go %v, want one link", tally)
 		}
@@ -88,8 +88,8 @@ func testLeastConnections(t *testing.T) {
 	}
 	g.Set("netfilter/nf_conntrack_udp_timeout", "120")
 	open(300, 500*time.Microsecond)
-	p.apply(setup{Gateway: g, rest: equal(", algorithm: least-connections", "", "")}.String())
-	p.sleep(500 * time.Millisecond)
+	p.Apply(setup{Gateway: g, rest: equal(", algorithm: least-connections", "", "")}.String())
+	p.Pause(500 * time.Millisecond)
 	began := time.Now()
 	open(600, 2500*time.Microsecond) // what it takes to be level: 300 on each of the two others
 	by := []int{marked(t, g, 1), marked(t, g, 2), marked(t, g, 3)}
@@ -98,7 +98,7 @@ func testLeastConnections(t *testing.T) {
 		t.Errorf("the link with the lead was given more: %v", by)
 	}
 	open(900, 2500*time.Microsecond)
-	p.sleep(300 * time.Millisecond)
+	p.Pause(300 * time.Millisecond)
 	by = []int{marked(t, g, 1), marked(t, g, 2), marked(t, g, 3)}
 	t.Logf("after 900 more: %v", by)
 	if spread := slices.Max(by) - slices.Min(by); float64(spread) > 0.05*float64(slices.Max(by)) {
@@ -127,17 +127,17 @@ func testHash(t *testing.T, algorithm string, key func(from, to netip.Addr) stri
 	if by := before.spread(); by[1]*by[2]*by[3] == 0 {
 		t.Errorf("keys are spread %v", by[1:])
 	}
-	p.does("hold", "link/isp2", "--reason", "test")
-	p.until(late, func() error {
+	p.Does("hold", "link/isp2", "--reason", "test")
+	p.Until(late, func() error {
 		if tally := g.Connect(60, route); tally.By[2]+tally.Failed > 0 {
 			return fmt.Errorf("%v", tally)
 		}
 		return nil
 	})
 	during := look()
-	p.does("release", "link/isp2", "--reason", "test")
+	p.Does("release", "link/isp2", "--reason", "test")
 	var after *whose
-	p.until(late, func() error {
+	p.Until(late, func() error {
 		if tally := g.Connect(200, route); tally.By[2] == 0 {
 			return fmt.Errorf("%v", tally)
 		}
@@ -235,7 +235,7 @@ outbound:
 		began, rounds := time.Now(), 0
 		for rounds < 200 && time.Since(began) < 20*time.Second {
 			rounds++
-			p.applies(config(rounds))
+			p.Applies(config(rounds))
 		}
 		t.Logf("%d changes in %s", rounds, time.Since(began).Round(time.Millisecond))
 		ended()
@@ -246,9 +246,9 @@ outbound:
 	t.Run("killed", func(t *testing.T) {
 		ended := traffic()
 		for range 3 {
-			p.kill()
-			p.sleep(300 * time.Millisecond)
-			p.run()
+			p.Kill()
+			p.Pause(300 * time.Millisecond)
+			p.Start()
 			p.up("isp1", "isp2", "isp3")
 		}
 		ended()

@@ -127,7 +127,7 @@ func testAgeing(t *testing.T) {
 	}
 	first := round()
 	for range 5 { // the last client goes on, each time before its entry has aged
-		p.sleep(800 * time.Millisecond)
+		p.Pause(800 * time.Millisecond)
 		if tally := g.Connect(1, one(clients)); tally.By[first[clients]] != 1 {
 			t.Errorf("a client that goes on left isp%d: %v", first[clients], tally)
 		}
@@ -192,7 +192,7 @@ proximity: {methods: [icmp], static: [{prefix: %s/24, link: %s}, {prefix: "%s/56
 	g.Connect(1, func(int) (netip.Addr, netip.AddrPort) {
 		return nettest.Client6(nettest.Clients6 - 1), netip.AddrPortFrom(nettest.Server6(0, 1), 80)
 	})
-	p.sleep(2500 * time.Millisecond) // the distance of that network is asked for, too
+	p.Pause(2500 * time.Millisecond) // the distance of that network is asked for, too
 	shared(t, "proximity before the algorithm", g.Connect(59, func(i int) (netip.Addr, netip.AddrPort) { return near(i)(i) }), 0, 0, 0, 1)
 	shared(t, "proximity before the algorithm, IPv6", g.Connect(20, func(i int) (netip.Addr, netip.AddrPort) {
 		return nettest.Client6(i), netip.AddrPortFrom(nettest.Server6(0, 1), 80)
@@ -227,7 +227,7 @@ proximity: {methods: [icmp], static: [{prefix: %s/24, link: %s}, {prefix: "%s/56
 		t.Fatalf("seen %s, %v", source, err)
 	}
 	defer s.Close()
-	p.apply(config("isp1", ""))
+	p.Apply(config("isp1", ""))
 	p.goes(8*time.Second, 1, 0)
 	if now, err := s.Say(); err != nil || now != source {
 		t.Errorf("the session was on %s and is on %s (%v)", source, now, err)
@@ -247,7 +247,7 @@ func TestA08_PersistenceOfTheDead_Root(t *testing.T) {
 		before := learn(t, g, 60)
 		g.ISPs[0].Silence(true)
 		p.row("isp1", detected+late, "down", func(r status.Row) bool { return r.Health == status.Down })
-		p.until(late, func() error { // the row comes first, the kernel's tables next
+		p.Until(late, func() error { // the row comes first, the kernel's tables next
 			if tally := g.Connect(12, p.strangers(0)); tally.By[1]+tally.Failed > 0 {
 				return fmt.Errorf("%v", tally)
 			}
@@ -281,7 +281,7 @@ func TestA08_PersistenceOfTheDead_Root(t *testing.T) {
 			f := fill(t, g, 1, 7_000_000)
 			defer f.stop()
 			p.row("isp1", 10*time.Second, "busy", func(r status.Row) bool { return r.Busy })
-			p.sleep(time.Second) // a tick at most, until it is in the kernel's tables
+			p.Pause(time.Second) // a tick at most, until it is in the kernel's tables
 			for n, isp := range learn(t, g, 30) {
 				switch {
 				case before[n] != 1 && isp != before[n]:

@@ -1,4 +1,4 @@
-package gateway
+package nettest
 
 import (
 	"bufio"
@@ -13,14 +13,12 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/portolan-lb/portolan/nettest"
 )
 
-// serveFTP runs as much of an FTP server (RFC 959) as a transfer needs, on every
+// ServeFTP runs as much of an FTP server (RFC 959) as a transfer needs, on every
 // address of a namespace. What it sends over a data connection is the address of
 // the control connection's client, and that of the data connection's.
-func serveFTP(t *testing.T, s *nettest.Space) {
+func ServeFTP(t testing.TB, s *Space) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var l net.Listener
@@ -50,7 +48,7 @@ func serveFTP(t *testing.T, s *nettest.Space) {
 
 // ftp is one control connection.
 type ftp struct {
-	s    *nettest.Space
+	s    *Space
 	c    net.Conn
 	data func() (net.Conn, error)
 }
@@ -92,7 +90,7 @@ func (f *ftp) listen(say func(string, ...any) error) (err error) {
 		defer l.Close()
 		return l.Accept()
 	}
-	if err := l.(*net.TCPListener).SetDeadline(time.Now().Add(nettest.Patience)); err != nil {
+	if err := l.(*net.TCPListener).SetDeadline(time.Now().Add(Patience)); err != nil {
 		return err
 	}
 	port := l.Addr().(*net.TCPAddr).Port
@@ -105,7 +103,7 @@ func (f *ftp) dial(where string) (c net.Conn, err error) {
 	if err != nil {
 		return nil, err
 	}
-	d := net.Dialer{Timeout: nettest.Patience, LocalAddr: &net.TCPAddr{IP: f.c.LocalAddr().(*net.TCPAddr).IP}}
+	d := net.Dialer{Timeout: Patience, LocalAddr: &net.TCPAddr{IP: f.c.LocalAddr().(*net.TCPAddr).IP}}
 	f.s.Do(func() { c, err = d.Dial("tcp4", at.String()) })
 	return c, err
 }
@@ -140,17 +138,17 @@ func ftpAddress(text string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[:4])), uint16(b[4])<<8|uint16(b[5])), nil
 }
 
-// transfer gets a file, and gives the client's address as the server sees it on
+// Transfer gets a file, and gives the client's address as the server sees it on
 // the control connection and on the data connection.
-func transfer(s *nettest.Space, from netip.Addr, to netip.AddrPort, passive bool) (control, data netip.Addr, err error) {
-	d := net.Dialer{Timeout: nettest.Patience, LocalAddr: &net.TCPAddr{IP: from.AsSlice()}}
+func Transfer(s *Space, from netip.Addr, to netip.AddrPort, passive bool) (control, data netip.Addr, err error) {
+	d := net.Dialer{Timeout: Patience, LocalAddr: &net.TCPAddr{IP: from.AsSlice()}}
 	var c, got net.Conn
 	s.Do(func() { c, err = d.Dial("tcp4", to.String()) })
 	if err != nil {
 		return control, data, err
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(3 * nettest.Patience)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(3 * Patience)); err != nil {
 		return control, data, err
 	}
 	in := bufio.NewReader(c)
@@ -196,7 +194,7 @@ func transfer(s *nettest.Space, from netip.Addr, to netip.AddrPort, passive bool
 		if _, err := ask(fmt.Sprintf("PORT %s,%d,%d", strings.ReplaceAll(from.String(), ".", ","), port/256, port%256), "200"); err != nil {
 			return control, data, err
 		}
-		if err := l.(*net.TCPListener).SetDeadline(time.Now().Add(nettest.Patience)); err != nil {
+		if err := l.(*net.TCPListener).SetDeadline(time.Now().Add(Patience)); err != nil {
 			return control, data, err
 		}
 		open = l.Accept
@@ -208,7 +206,7 @@ func transfer(s *nettest.Space, from netip.Addr, to netip.AddrPort, passive bool
 		return control, data, err
 	}
 	defer got.Close()
-	if err := got.SetDeadline(time.Now().Add(nettest.Patience)); err != nil {
+	if err := got.SetDeadline(time.Now().Add(Patience)); err != nil {
 		return control, data, err
 	}
 	var seen [2]string
