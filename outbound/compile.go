@@ -3,7 +3,6 @@ package outbound
 import (
 	"fmt"
 	"net/netip"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -161,7 +160,8 @@ func (p *Plan) inherit(before *Plan) {
 // Wishes says what Linux is to be like. Elements that ticks write are in it as
 // they stand, and stay the plan's: they are changed by [Variant] and its kin.
 func (p *Plan) Wishes(f Facts) *kernel.Wishes {
-	b := &builder{Builder: traffic.NewBuilder(Table, p.fixed), plan: p, facts: f}
+	b := &builder{plan: p, facts: f, Matcher: traffic.Matcher{Builder: traffic.NewBuilder(Table, p.fixed),
+		Classes: p.classes, Topology: p.topo, Far: traffic.Destination, Now: f.Now}}
 	b.nics = byName(pointers(f.Interfaces), func(n *kernel.Interface) string { return n.Name })
 	b.table()
 	table, roles := b.Done()
@@ -185,28 +185,7 @@ func pointers[T any](list []T) []*T {
 // times, so that wishes are to be made anew; the zero Time: never. Times are of
 // whole minutes.
 func (p *Plan) Next(now time.Time) time.Time {
-	var all []*config.Schedule
-	for _, k := range p.conf.Classes {
-		all = append(all, k.Times...)
-	}
-	if len(all) == 0 {
-		return time.Time{}
-	}
-	is := func(at time.Time) string {
-		var text strings.Builder
-		for _, s := range all {
-			fmt.Fprint(&text, s.Holds(at), " ")
-		}
-		return text.String()
-	}
-	first := is(now)
-	minute := now.Truncate(time.Minute)
-	for range 8 * 24 * 60 { // a week and a day: clocks may be put back
-		if minute = minute.Add(time.Minute); is(minute) != first {
-			return minute
-		}
-	}
-	return time.Time{}
+	return traffic.NextChange(p.conf.Classes, now)
 }
 
 // SetDead says whose sessions are reset (onFailure: reset): those of groups that

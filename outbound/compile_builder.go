@@ -7,7 +7,7 @@ import (
 
 // builder writes the table of one [Plan.Wishes].
 type builder struct {
-	*traffic.Builder
+	traffic.Matcher
 	plan  *Plan
 	facts Facts
 	nics  map[string]*kernel.Interface

@@ -43,56 +43,15 @@ func (b *builder) policy(q *config.Policy, at site) string {
 				made := append([]kernel.Rule{traffic.Rule(at.name, counter)}, wish(r.Action.TOS, kernel.WishedMask)...)
 				return append(append(made, b.action(&r.Action, at)...), unwish(&r.Action)...)
 			})
-			when, tell := condition(always), at.name+": everything"
+			when, tell := func(traffic.Family) traffic.Condition { return traffic.Always }, at.name+": everything"
 			if r.Class != "" {
+				when = func(f traffic.Family) traffic.Condition { return b.Class(b.Classes[r.Class], f) }
 				tell = at.name + ": class " + r.Class
 			}
-			match := fmt.Sprintf("%s_%d_match", name, number)
-			rules = append(rules, b.eitherFamily(func(f traffic.Family) condition {
-				if r.Class != "" {
-					when = b.class(b.plan.classes[r.Class], f, 0)
-				}
-				return when
-			}, match, tell, to)...)
+			rules = append(rules, b.JumpWhen(when, fmt.Sprintf("%s_%d_match", name, number), tell, to)...)
 		}
 		return rules
 	})
-}
-
-// eitherFamily writes rules that jump to a chain where a condition holds, which
-// may differ by family.
-func (b *builder) eitherFamily(when func(f traffic.Family) condition, name, tell, to string) (rules []kernel.Rule) {
-	f := traffic.Families()
-	four, six := when(f[0]), when(f[1])
-	if alike(four, six) {
-		return b.jump(b.when(four, name, tell, kernel.Goto{Chain: to}), name)
-	}
-	for i, c := range []condition{four, six} {
-		made := b.when(c, name+f[i].Digit, tell, kernel.Goto{Chain: to})
-		for k := range made {
-			if !ofFamily(made[k].Do) {
-				made[k].Do = append([]kernel.Step{f[i].Only()}, made[k].Do...)
-			}
-		}
-		rules = append(rules, b.jump(made, name+f[i].Digit)...)
-	}
-	return rules
-}
-
-// jump has the ways to one chain come back: one rule does it itself; of several
-// only one may lead there, so they stand in a chain of their own.
-func (b *builder) jump(rules []kernel.Rule, name string) []kernel.Rule {
-	if len(rules) == 0 {
-		return nil
-	}
-	to := rules[0]
-	if len(rules) > 1 {
-		b.Chain(name, func() []kernel.Rule { return rules })
-		return []kernel.Rule{traffic.Rule(to.Tell, kernel.Jump{Chain: name})}
-	}
-	last := len(to.Do) - 1
-	to.Do[last] = kernel.Jump(to.Do[last].(kernel.Goto))
-	return []kernel.Rule{to}
 }
 
 // action writes the rules of an action. They come back if it goes on.

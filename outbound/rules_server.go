@@ -180,12 +180,12 @@ func (b *builder) choose(list []candidate, f traffic.Family) (rules []kernel.Rul
 		for _, ports := range v.Ports {
 			services = append(services, config.Service{Protocol: v.Protocol, Ports: ports})
 		}
-		when := condition(always)
+		when := traffic.Condition(traffic.Always)
 		if len(services) > 0 {
-			when = b.services("server_"+traffic.Word(v.Name), services, f)
+			when = b.Services("server_"+traffic.Word(v.Name), services, f)
 		}
 		to := kernel.Goto{Chain: b.server(v)}
-		rules = append(rules, b.when(when, "which_"+traffic.Word(v.Name)+"_"+f.Digit, "virtual server "+v.Name, to)...)
+		rules = append(rules, b.When(when, "which_"+traffic.Word(v.Name)+"_"+f.Digit, "virtual server "+v.Name, to)...)
 	}
 	return rules
 }

@@ -37,6 +37,23 @@ func FamilyOf(a netip.Addr) int {
 // Has says whether an address is of the family.
 func (f Family) Has(a netip.Addr) bool { return a.IsValid() && FamilyOf(a) == f.Index }
 
+// End is one of the two ends of a connection.
+type End int
+
+// The ends of a connection.
+const (
+	Source      End = iota // who opened it
+	Destination            // who it was opened to
+)
+
+// At gives the address of an end.
+func (f Family) At(e End) kernel.Field {
+	if e == Destination {
+		return f.Dest
+	}
+	return f.Source
+}
+
 // IPv6 says which of the two it is.
 func (f Family) IPv6() bool { return f.Index == 1 }
 

@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"cmp"
 	"fmt"
 	"hash/fnv"
 	"maps"
@@ -42,9 +43,15 @@ func (b *Builder) Fix(s kernel.Set, list []kernel.Element) string {
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%v %v|", s, len(list))
 	sorted := slices.Clone(list)
-	slices.SortFunc(sorted, func(x, y kernel.Element) int { return slices.Compare(x.Key, y.Key) })
+	slices.SortFunc(sorted, func(x, y kernel.Element) int {
+		return cmp.Or(slices.Compare(x.Key, y.Key), slices.Compare(x.End, y.End))
+	})
 	for _, el := range sorted {
-		fmt.Fprintf(h, "%v|", el)
+		var rate kernel.Rate
+		if el.Rate != nil {
+			rate, el.Rate = *el.Rate, nil
+		}
+		fmt.Fprintf(h, "%v %v|", el, rate)
 	}
 	return b.keep(s, h.Sum64(), func() fixed {
 		f := fixed{elements: kernel.NewElements(list...)}

@@ -47,7 +47,7 @@ func LastOf(p netip.Prefix) netip.Addr {
 	return last
 }
 
-// Whole says whether ranges are all addresses of the family.
-func Whole(f Family, list []config.AddressRange) bool {
+// whole says whether ranges are all addresses of the family.
+func whole(f Family, list []config.AddressRange) bool {
 	return len(list) == 1 && list[0] == RangesOf(f, netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0))[0]
 }

@@ -24,7 +24,7 @@ func TestRangesOf(t *testing.T) {
 	if got := RangesOf(f, list...); len(got) != 2 || got[0].String() != "10.0.0.0-10.0.1.255" || got[1].String() != "255.255.255.255" {
 		t.Errorf("%v", got)
 	}
-	if !Whole(Families()[1], RangesOf(Families()[1], list...)) {
+	if !whole(Families()[1], RangesOf(Families()[1], list...)) {
 		t.Error("::/0 is not all")
 	}
 }
