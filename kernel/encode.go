@@ -249,7 +249,11 @@ func (e *encoder) lookup(v Lookup, at int) (int, error) {
 // value stays what it is, and so does the mark. But the program nft before 1.1.0
 // does not know the length of what comes from a map, and aborts if that is a key
 // again: "nft list ruleset" would end so on the whole machine.
-func (e *encoder) nftLooksAway(at int) {
+func (e *encoder) nftLooksAway(at int) { e.throughMark(at, at+1) }
+
+// throughMark has four octets stand in the packet mark, which a spare register
+// keeps meanwhile: to the program nft they are of known origin then.
+func (e *encoder) throughMark(at, spare int) {
 	w := &e.w
 	meta := func(attribute uint16, register int) {
 		w.expr("meta", func() {
@@ -257,10 +261,10 @@ func (e *encoder) nftLooksAway(at int) {
 			w.u32(attribute, reg(register))
 		})
 	}
-	meta(unix.NFTA_META_DREG, at+1)
+	meta(unix.NFTA_META_DREG, spare)
 	meta(unix.NFTA_META_SREG, at)
 	meta(unix.NFTA_META_DREG, at)
-	meta(unix.NFTA_META_SREG, at+1)
+	meta(unix.NFTA_META_SREG, spare)
 }
 
 // key loads the key of a set and gives the set.

@@ -28,16 +28,21 @@ func (e *encoder) step(s Step) error {
 		e.constant(s.Bits, 0)
 		e.store("ct", unix.NFT_CT_LABELS)
 	case CopyMark:
-		width, err := e.load(s.From, 0)
-		if err == nil && width != 4 {
-			err = fmt.Errorf("a mark has 4 octets, not %d", width)
-		}
+		err := e.number("mark", s.From)
 		e.store("meta", unix.NFT_META_MARK)
+		return err
+	case CopyCtMark:
+		err := e.number("mark", s.From)
+		e.store("ct", unix.NFT_CT_MARK)
+		return err
+	case SetPriority:
+		err := e.number("priority", s.From)
+		e.store("meta", unix.NFT_META_PRIORITY)
 		return err
 	case Change:
 		return e.change(s)
 	case CountOver:
-		w.expr("connlimit", func() { e.connlimit(s.Connections) })
+		w.expr("connlimit", func() { w.connlimit(s.Connections) })
 	case RateOver:
 		return e.rate(s)
 	case Count:
@@ -54,6 +59,10 @@ func (e *encoder) step(s Step) error {
 		w.expr("masq", func() {})
 	case SNAT:
 		return e.snat(s)
+	case SNATTo:
+		return e.snatTo(s)
+	case DNAT:
+		return e.dnat(s)
 	case SetTOS:
 		return e.tos(s)
 	default:
@@ -100,16 +109,18 @@ func (e *encoder) setMark(from string, key, mask, bits uint32) error {
 }
 
 // store writes the first register to a mark or label.
-func (e *encoder) store(to string, key uint32) {
+func (e *encoder) store(to string, key uint32) { e.storeFrom(to, key, 0) }
+
+func (e *encoder) storeFrom(to string, key uint32, at int) {
 	w := &e.w
 	w.expr(to, func() {
 		if to == "ct" {
 			w.u32(unix.NFTA_CT_KEY, key)
-			w.u32(unix.NFTA_CT_SREG, reg(0))
+			w.u32(unix.NFTA_CT_SREG, reg(at))
 			return
 		}
 		w.u32(unix.NFTA_META_KEY, key)
-		w.u32(unix.NFTA_META_SREG, reg(0))
+		w.u32(unix.NFTA_META_SREG, reg(at))
 	})
 }
 
@@ -162,30 +173,16 @@ func (e *encoder) dynset(s Change, data uint32, isMap bool) {
 		}
 		if s.Over > 0 {
 			at := w.open(unix.NFTA_DYNSET_EXPR)
-			w.exprBody("connlimit", func() { e.connlimit(s.Over) })
+			w.exprBody("connlimit", func() { w.connlimit(s.Over) })
 			w.end(at)
 		}
 	})
 }
 
-func (e *encoder) connlimit(over uint32) {
-	e.w.u32(nftaConnlimitCount, over)
-	e.w.u32(nftaConnlimitFlags, nftConnlimitInvert)
-}
-
 func (e *encoder) rate(s RateOver) error {
-	if s.PerSecond == 0 {
-		return fmt.Errorf("a rate of 0")
-	}
-	w := &e.w
-	w.expr("limit", func() {
-		w.u64(unix.NFTA_LIMIT_RATE, s.PerSecond)
-		w.u64(unix.NFTA_LIMIT_UNIT, 1)
-		w.u32(unix.NFTA_LIMIT_BURST, s.Burst)
-		w.u32(unix.NFTA_LIMIT_TYPE, unix.NFT_LIMIT_PKTS)
-		w.u32(unix.NFTA_LIMIT_FLAGS, unix.NFT_LIMIT_F_INV)
-	})
-	return nil
+	r := Rate{PerSecond: s.PerSecond, Burst: s.Burst}
+	e.w.expr("limit", func() { e.w.rate(r) })
+	return r.check()
 }
 
 // object calls a counter or a helper of the table by its name.

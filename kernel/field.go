@@ -61,6 +61,7 @@ var fields = map[Field]fieldInfo{
 	TCPFlags:    {text: "tcp flags", width: 1, show: showFlags, from: "payload", key: unix.NFT_PAYLOAD_TRANSPORT_HEADER, offset: 13, layer4: tcp},
 	DNSFlags:    {text: "@th,80,8", width: 1, show: showFlags, from: "payload", key: unix.NFT_PAYLOAD_TRANSPORT_HEADER, offset: 10, layer4: udp},
 	CtLabel:     {text: "ct label", width: labelWidth, show: showLabel, from: "ct", key: unix.NFT_CT_LABELS},
+	Priority:    {text: "meta priority", width: 4, show: showPriority, from: "meta", key: unix.NFT_META_PRIORITY},
 	linkType:    {text: "meta iiftype", width: 2, show: showLinkType, from: "meta", key: unix.NFT_META_IIFTYPE},
 }
 
@@ -104,4 +105,16 @@ func numberOf(list []Type) (n uint32) {
 		n = n<<6 | types[t].nft
 	}
 	return n
+}
+
+// typesOf is the other way round; what is no type of ours is left out.
+func typesOf(n uint32) (list []Type) {
+	for shift := 24; shift >= 0; shift -= 6 {
+		for t, info := range types {
+			if info.nft == n>>shift&0x3f {
+				list = append(list, t)
+			}
+		}
+	}
+	return list
 }

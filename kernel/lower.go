@@ -95,6 +95,10 @@ func needsOf(s Step) []requirement {
 		return needs(s.Key)
 	case CopyMark:
 		return needs(s.From)
+	case CopyCtMark:
+		return needs(s.From)
+	case SetPriority:
+		return needs(s.From)
 	case Change:
 		return append(needs(s.Key), needs(s.Data)...)
 	case Reject:
@@ -105,10 +109,23 @@ func needsOf(s Step) []requirement {
 		return []requirement{{family: familyOf(s.IPv6), layer4: ports}}
 	case SNAT:
 		return []requirement{{family: familyOf(!s.From.Unmap().Is4())}}
+	case DNAT:
+		return natNeeds(s.IPv6, s.Port, s.To)
+	case SNATTo:
+		return natNeeds(s.IPv6, s.Ports, s.To)
 	case SetTOS:
 		return []requirement{{family: familyOf(s.IPv6)}}
 	}
 	return nil
+}
+
+// natNeeds tells what translation by a value needs: what is given a port has one.
+func natNeeds(v6, port bool, to Value) []requirement {
+	r := requirement{family: familyOf(v6)}
+	if port {
+		r.layer4 = ports
+	}
+	return append([]requirement{r}, needs(to)...)
 }
 
 func familyOf(v6 bool) uint8 {

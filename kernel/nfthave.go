@@ -150,7 +150,7 @@ func (h *tableHave) set(a map[uint16][]byte) {
 	}
 	sum, _ := markOf(a[unix.NFTA_SET_USERDATA])
 	name := text(a[unix.NFTA_SET_NAME])
-	set := Set{Name: name, Interval: flags&unix.NFT_SET_INTERVAL != 0, Dynamic: flags&unix.NFT_SET_EVAL != 0}
+	set := Set{Name: name, Key: typesOf(uint32(bigNumber(a[unix.NFTA_SET_KEY_TYPE]))), Interval: flags&unix.NFT_SET_INTERVAL != 0, Dynamic: flags&unix.NFT_SET_EVAL != 0}
 	have := &setHave{set: set, sum: sum, elements: map[string]Element{}}
 	have.key, have.data = uint32(bigNumber(a[unix.NFTA_SET_KEY_TYPE])), uint32(bigNumber(a[unix.NFTA_SET_DATA_TYPE]))
 	have.timeout = milliseconds(a[unix.NFTA_SET_TIMEOUT])
@@ -188,14 +188,14 @@ func dumpElements(s *socket, table string, set *Set) (all []Element, err error) 
 	var raw []rawElement
 	err = s.ask(nft16(unix.NFT_MSG_GETSETELEM), unix.NLM_F_DUMP, w.b, func(_ uint16, b []byte) {
 		parseElements(bytes.Clone(b), func(el Element, end bool) {
-			if set.Interval {
+			if set.Interval && !set.boxes() {
 				raw = append(raw, rawElement{el, end})
 			} else {
-				all = append(all, el)
+				all = append(all, el.normal())
 			}
 		})
 	})
-	if set.Interval {
+	if set.Interval && !set.boxes() {
 		all = joinRanges(raw)
 	}
 	return all, err

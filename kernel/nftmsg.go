@@ -169,7 +169,11 @@ func setUserData(s *Set) (b []byte) {
 
 // sum is a checksum of what cannot be changed of a set.
 func (s *Set) sum() uint64 {
-	return checksum(fmt.Appendf(nil, "set %v %v %v %v %v %v %v %v", s.Key, s.Data, s.Verdicts, s.Interval, s.Dynamic, s.counts, s.Timeout, s.Size))
+	what := fmt.Appendf(nil, "set %v %v %v %v %v %v %v %v", s.Key, s.Data, s.Verdicts, s.Interval, s.Dynamic, s.counts, s.Timeout, s.Size)
+	if s.Counted {
+		what = append(what, " counted"...)
+	}
+	return checksum(what)
 }
 
 func checksum(parts ...[]byte) uint64 {

@@ -76,7 +76,7 @@ func TestSenselessWishes(t *testing.T) {
 	} {
 		w := wishOf(&Table{Name: "portolan_test", Sets: sets, Chains: []Chain{{Name: "c", Rules: []Rule{{Tell: "bad", Do: []Step{c.do}}, {Do: []Step{Drop{}}}}}}})
 		all := strings.Join(w.problems, "\n")
-		if !strings.Contains(all, "set names: ranges are of one type") || !strings.Contains(all, "set s: there are two") {
+		if !strings.Contains(all, "set names: ranges are of types in the network") || !strings.Contains(all, "set s: there are two") {
 			t.Errorf("sets: %s", all)
 		}
 		if !strings.Contains(all, "chain c rule 1 (bad)") || !strings.Contains(all, c.want) || len(w.chains[0].rules) != 1 {

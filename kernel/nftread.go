@@ -122,16 +122,7 @@ func (n *nft) Counts(table string) (map[string]Counted, error) {
 			if b[0] != familyInet || text(a[unix.NFTA_OBJ_TABLE]) != table || bigNumber(a[unix.NFTA_OBJ_TYPE]) != unix.NFT_OBJECT_COUNTER {
 				return
 			}
-			var c Counted
-			for kind, v := range attributes(a[unix.NFTA_OBJ_DATA]) {
-				switch kind {
-				case unix.NFTA_COUNTER_PACKETS:
-					c.Packets = bigNumber(v)
-				case unix.NFTA_COUNTER_BYTES:
-					c.Octets = bigNumber(v)
-				}
-			}
-			all[text(a[unix.NFTA_OBJ_NAME])] = c
+			all[text(a[unix.NFTA_OBJ_NAME])] = parseCounter(a[unix.NFTA_OBJ_DATA])
 		})
 		if errors.Is(err, errInterrupted) && try < 10 {
 			continue

@@ -21,6 +21,9 @@ func wireSet(table string, s *Set) []byte {
 	if s.Interval {
 		flags |= unix.NFT_SET_INTERVAL
 	}
+	if s.boxes() {
+		flags |= nftSetConcat
+	}
 	if len(s.Data) > 0 || s.Verdicts {
 		flags |= unix.NFT_SET_MAP
 	}
@@ -45,10 +48,9 @@ func wireSet(table string, s *Set) []byte {
 	if s.Timeout > 0 {
 		w.u64(unix.NFTA_SET_TIMEOUT, uint64(s.Timeout.Milliseconds()))
 	}
-	if s.Size > 0 {
-		at := w.open(unix.NFTA_SET_DESC)
-		w.u32(unix.NFTA_SET_DESC_SIZE, uint32(s.Size))
-		w.end(at)
+	w.wireDesc(s)
+	if s.Counted {
+		w.counting()
 	}
 	w.put(unix.NFTA_SET_USERDATA, setUserData(s))
 	return w.b
@@ -70,8 +72,10 @@ func (s *Set) check() error {
 		return fmt.Errorf("set %s: it has no type", s.Name)
 	case s.Verdicts && (len(s.Data) > 0 || s.Dynamic):
 		return fmt.Errorf("set %s: a map of verdicts has no other data and is not written by packets", s.Name)
-	case s.Interval && (len(s.Key) != 1 || !types[s.Key[0]].order):
-		return fmt.Errorf("set %s: ranges are of one type in the network's order", s.Name)
+	case s.Interval && !slices.ContainsFunc(s.Key, func(t Type) bool { return types[t].order }):
+		return fmt.Errorf("set %s: ranges are of types in the network's order", s.Name)
+	case s.Counted && s.Dynamic:
+		return fmt.Errorf("set %s: what packets write is not counted", s.Name)
 	case s.Interval && s.Dynamic:
 		return fmt.Errorf("set %s: packets write no ranges", s.Name)
 	case s.Timeout > 0 && !s.Dynamic:
@@ -93,6 +97,10 @@ func (s *Set) checkElement(el Element) error {
 		why = fmt.Sprintf("a key of %d octets instead of %d", len(el.Key), widthOf(s.Key))
 	case !s.Interval && el.End != nil:
 		why = "it is a range, and the set is not of ranges"
+	case s.boxes() && len(el.End) == len(el.Key) && s.checkBox(&el) != "":
+		why = s.checkBox(&el)
+	case s.checkLimit(&el) != "":
+		why = s.checkLimit(&el)
 	case s.Interval && el.End != nil && (len(el.End) != len(el.Key) || bytes.Compare(el.Key, el.End) > 0):
 		why = "the range ends before it begins"
 	case len(el.Data) != widthOf(s.Data):
@@ -142,7 +150,11 @@ func before(b []byte) []byte {
 func (w *wire) element(s *Set, el Element, keysOnly bool) {
 	at := w.open(unix.NFTA_LIST_ELEM)
 	w.value(unix.NFTA_SET_ELEM_KEY, el.Key)
+	if s.boxes() {
+		w.value(nftaElementEnd, el.last())
+	}
 	if !keysOnly {
+		w.limit(&el)
 		switch {
 		case el.Verdict != nil:
 			w.verdict(unix.NFTA_SET_ELEM_DATA, el.Verdict)
@@ -157,7 +169,7 @@ func (w *wire) element(s *Set, el Element, keysOnly bool) {
 		}
 	}
 	w.end(at)
-	if !s.Interval {
+	if !s.Interval || s.boxes() {
 		return
 	}
 	if end := next(el.last()); end != nil {
@@ -218,6 +230,10 @@ func parseElement(b []byte) (el Element, rangeEnd bool) {
 			el.Key, _ = parseData(v)
 		case unix.NFTA_SET_ELEM_DATA:
 			el.Data, el.Verdict = parseData(v)
+		case nftaElementEnd:
+			el.End, _ = parseData(v)
+		case unix.NFTA_SET_ELEM_EXPR:
+			el.expression(v)
 		case unix.NFTA_SET_ELEM_FLAGS:
 			rangeEnd = len(v) == 4 && binary.BigEndian.Uint32(v)&unix.NFT_SET_ELEM_INTERVAL_END != 0
 		case unix.NFTA_SET_ELEM_TIMEOUT:

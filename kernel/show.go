@@ -51,6 +51,21 @@ func showNumber(b []byte) string {
 	return fmt.Sprintf("0x%x", native.Uint32(b))
 }
 
+// showPriority writes a priority as nft does, in two halves as a class of tc.
+func showPriority(b []byte) string {
+	if len(b) != 4 {
+		return showOctets(b)
+	}
+	n := native.Uint32(b)
+	switch n {
+	case 0:
+		return "none"
+	case ^uint32(0):
+		return "root"
+	}
+	return fmt.Sprintf("%x:%x", n>>16, n&0xffff)
+}
+
 func showName(b []byte) string { return strconv.Quote(text(b)) }
 
 func showEther(b []byte) string { return net.HardwareAddr(b).String() }
@@ -174,8 +189,22 @@ func showDuration(d time.Duration) string {
 	return b.String()
 }
 
-// rangeText writes a range, as a prefix if it is one of addresses.
+// rangeText writes a range, as a prefix if it is one of addresses; of a key of
+// several parts, part by part.
 func rangeText(list []Type, from, to []byte) string {
+	if len(list) > 1 && len(from) == widthOf(list) && len(from) == len(to) {
+		var parts []string
+		for i, t := range list {
+			n := types[t].width
+			part := keyText(list[i:i+1], from[:n])
+			if !bytes.Equal(from[:n], to[:n]) {
+				part = rangeText(list[i:i+1], from[:n], to[:n])
+			}
+			parts = append(parts, part)
+			from, to = from[min(padded(n), len(from)):], to[min(padded(n), len(to)):]
+		}
+		return strings.Join(parts, " . ")
+	}
 	mask := make([]byte, len(from))
 	for i := range mask {
 		if i < len(to) {

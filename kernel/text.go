@@ -87,6 +87,9 @@ func (w *tableWish) setText(s *Set) string {
 	case s.Dynamic:
 		b.WriteString("\t\tflags dynamic,timeout\n")
 	}
+	if s.Counted {
+		b.WriteString("\t\tcounter\n")
+	}
 	if s.Timeout > 0 {
 		fmt.Fprintf(&b, "\t\ttimeout %s\n", showDuration(s.Timeout))
 	}
@@ -198,11 +201,29 @@ func (s *Set) elementText(el Element) string {
 	if el.Timeout > 0 {
 		text += " timeout " + showDuration(el.Timeout)
 	}
+	if el.Over > 0 {
+		text += fmt.Sprintf(" ct count over %d", el.Over)
+	}
+	if el.Rate != nil {
+		text += " " + el.Rate.text()
+	}
 	switch {
 	case el.Verdict != nil:
 		text += " : " + stepText(el.Verdict, nil)
 	case len(s.Data) > 0:
 		text += " : " + keyText(s.Data, el.Data)
+	}
+	return text
+}
+
+func (r *Rate) text() string {
+	unit, word := "", "packets"
+	if r.Octets {
+		unit, word = " bytes", "bytes"
+	}
+	text := fmt.Sprintf("limit rate over %d%s/second", r.PerSecond, unit)
+	if r.Burst > 0 {
+		text += fmt.Sprintf(" burst %d %s", r.Burst, word)
 	}
 	return text
 }

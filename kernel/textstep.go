@@ -32,16 +32,19 @@ func stepText(s Step, sets map[string]*Set) string {
 		return "ct label set " + strings.ReplaceAll(showLabel(s.Bits), ",", " | ")
 	case CopyMark:
 		return "meta mark set " + valueText(s.From)
+	case CopyCtMark:
+		return "ct mark set " + valueText(s.From)
+	case SetPriority:
+		if c, ok := s.From.(Const); ok {
+			return "meta priority set " + showPriority(c)
+		}
+		return "meta priority set " + valueText(s.From)
 	case Change:
 		return changeText(s, sets)
 	case CountOver:
 		return fmt.Sprintf("ct count over %d", s.Connections)
 	case RateOver:
-		text := fmt.Sprintf("limit rate over %d/second", s.PerSecond)
-		if s.Burst > 0 {
-			text += fmt.Sprintf(" burst %d packets", s.Burst)
-		}
-		return text
+		return (&Rate{PerSecond: s.PerSecond, Burst: s.Burst}).text()
 	case Count:
 		return fmt.Sprintf("counter name %q", s.Name)
 	case Assist:
@@ -75,6 +78,10 @@ func endText(s Step) string {
 			text += "-" + s.To.Unmap().String() + " persistent"
 		}
 		return text
+	case SNATTo:
+		return fmt.Sprintf("snat %s to %s persistent", familyText(s.IPv6), valueText(s.To))
+	case DNAT: // nft has no words for the priority in the middle of it
+		return fmt.Sprintf("dnat %s to %s", familyText(s.IPv6), valueText(s.To))
 	case SetTOS:
 		return fmt.Sprintf("%s dscp set 0x%02x", familyText(s.IPv6), s.TOS>>2)
 	}
