@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TableOf is the name of the table of nftables of an owner, of family inet.
+// TableOf is the name of the table of nftables of an owner. The names of further
+// ones begin with it and an underscore.
 func TableOf(owner string) string { return tablePrefix + owner }
 
 // Ours tells everything in the calling thread's namespace that is ours, a line
@@ -39,10 +40,8 @@ func Clean() (removed []string, err error) {
 		}
 		var problems []error
 		for _, owner := range owners() {
-			// The table first: then nothing is marked any more for rules to see.
-			if err := removeTable(nft, TableOf(owner)); err != nil {
-				problems = append(problems, fmt.Errorf("table inet %s: %w", TableOf(owner), err))
-			}
+			// Tables first: then nothing is marked any more for rules to see.
+			problems = append(problems, removeTables(nft, owner)...)
 			for _, p := range n.reconcile(owner, &Wishes{}) {
 				problems = append(problems, errors.New(p))
 			}
@@ -91,8 +90,10 @@ func (n *routing) everything(nft *socket) (list []string, err error) {
 	}
 	for _, owner := range owners() {
 		protocol := protocolNumbers[owner]
-		if slices.Contains(there, TableOf(owner)) {
-			list = append(list, "table inet "+TableOf(owner))
+		for _, id := range there {
+			if belongs(id, owner) {
+				list = append(list, "table "+longID(id))
+			}
 		}
 		rules, err := n.entries(protocol)
 		if err != nil {
@@ -159,17 +160,37 @@ func (n *routing) ourShapers(owner string, major uint16, q queues, ports map[str
 	return list, nil
 }
 
-// tables gives the names of the tables of family inet.
+// tables gives the IDs of the tables of all families that ours may have.
 func tables(nft *socket) (names []string, err error) {
-	err = nft.ask(nft16(unix.NFT_MSG_GETTABLE), unix.NLM_F_DUMP, []byte{familyInet, 0, 0, 0}, func(_ uint16, b []byte) {
-		if len(b) > 0 && b[0] == familyInet {
-			names = append(names, text(attributesOf(b)[unix.NFTA_TABLE_NAME]))
+	err = nft.ask(nft16(unix.NFT_MSG_GETTABLE), unix.NLM_F_DUMP, []byte{unix.NFPROTO_UNSPEC, 0, 0, 0}, func(_ uint16, b []byte) {
+		if len(b) == 0 {
+			return
+		}
+		if id := idOf(b[0], text(attributesOf(b)[unix.NFTA_TABLE_NAME])); id != "" {
+			names = append(names, id)
 		}
 	})
 	if errors.Is(err, errInterrupted) {
 		err = nil
 	}
 	return names, err
+}
+
+// removeTables removes the tables of an owner.
+func removeTables(nft *socket, owner string) (problems []error) {
+	there, err := tables(nft)
+	if err != nil {
+		problems = append(problems, fmt.Errorf("reading tables of nftables: %w", err))
+	}
+	for _, id := range there {
+		if !belongs(id, owner) {
+			continue
+		}
+		if err := removeTable(nft, id); err != nil {
+			problems = append(problems, fmt.Errorf("table %s: %w", longID(id), err))
+		}
+	}
+	return problems
 }
 
 // removeTable removes a table with all that is in it. It is no error if there

@@ -18,7 +18,7 @@ func TestClean_Root(t *testing.T) {
 		}
 		return b.String()
 	}
-	run(t, s, "table inet portolan_of_the_administrator { chain c { }; }\ntable ip portolan_outbound { chain c { }; }\n", "nft", "-f", "-")
+	run(t, s, "table inet portolan_of_the_administrator { chain c { }; }\ntable ip portolan_outbound { chain c { }; }\ntable netdev portolan_outbound_n { chain c { }; }\n", "nft", "-f", "-")
 	s.IP("rule add pref 1001 fwmark 0x1/0x3ff lookup 1001")
 	s.IP("route add default via 203.0.113.1 dev eth1 table 1001 metric 7")
 	run(t, s, "", "tc", "qdisc", "add", "dev", "eth2", "root", "handle", "5050:", "tbf", "rate", "1mbit", "burst", "10kb", "latency", "50ms")
@@ -27,7 +27,7 @@ func TestClean_Root(t *testing.T) {
 	s.IP("link add portolan99 type ifb")
 	others := everything()
 
-	run(t, s, "table inet portolan_outbound { map m { type mark : verdict; }; chain c { meta mark vmap @m; }; }\ntable inet portolan_dnsproxy { chain d { }; }\n", "nft", "-f", "-")
+	run(t, s, "table inet portolan_outbound { map m { type mark : verdict; }; chain c { meta mark vmap @m; }; }\ntable inet portolan_dnsproxy { chain d { }; }\ntable ip portolan_outbound_x { chain d { }; }\ntable ip6 portolan_outbound_x { chain d { }; }\n", "nft", "-f", "-")
 	n, stop := routingUntil(t, s)
 	wish(t, n, "outbound", &Wishes{Routes: link1(), Rules: rules1(), Shapers: []Shaper{{Interface: "eth1", Out: 20e6, In: 40e6}}}, "")
 	wish(t, n, "dnsproxy", &Wishes{Routes: []Route{{Table: 99, To: everywhere4, Interface: "lo", Kind: Local}}}, "")
@@ -38,7 +38,7 @@ func TestClean_Root(t *testing.T) {
 	s.Do(func() { ours, err = Ours() })
 	want := []string{
 		"table inet portolan_dnsproxy", "route -4 local default dev lo table 99",
-		"table inet portolan_outbound",
+		"table inet portolan_outbound", "table ip portolan_outbound_x", "table ip6 portolan_outbound_x",
 		"rule -4 pref 1001 fwmark 0x1/0x3ff lookup 1001", "rule -4 pref 2001 from 203.0.113.7/32 lookup 1001",
 		"rule -6 pref 1001 fwmark 0x1/0x3ff lookup 1001", "rule -6 pref 2001 from 2001:db8:1::7/128 lookup 1001",
 		"route -4 default via 203.0.113.1 dev eth1 src 203.0.113.7 table 1001", "route -4 unreachable default table 1001 metric 1073741824",

@@ -65,6 +65,10 @@ func (e *encoder) step(s Step) error {
 		return e.dnat(s)
 	case SetTOS:
 		return e.tos(s)
+	case Dup:
+		return e.dup(s)
+	case NoTrack:
+		w.expr("notrack", func() {})
 	default:
 		return fmt.Errorf("there is no such step")
 	}

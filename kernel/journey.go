@@ -24,8 +24,9 @@ type Way struct {
 	Hooks  []Passage // in order
 	Routed *Routed   // nil: it did not come so far
 	End    End
-	Packet Packet // as it left
-	NAT    *NAT   // the source address that it leaves with; nil: its own
+	Packet Packet       // as it left
+	Copies []netip.Addr // where copies of it were sent to, which went on by themselves ([Dup])
+	NAT    *NAT         // the source address that it leaves with; nil: its own
 }
 
 // Passage is a hook and what happened there.
@@ -109,6 +110,7 @@ func (w *World) through(point string, ways []Way) (all []Way, err error) {
 			next.Share *= o.Share
 			next.Hooks = append(slices.Clip(way.Hooks), Passage{point, o.Trace})
 			next.Packet, next.End = o.Trace.Packet, o.Trace.End
+			next.Copies = append(slices.Clip(way.Copies), o.Trace.Copies...)
 			if o.Trace.NAT != nil {
 				next.NAT = o.Trace.NAT
 			}

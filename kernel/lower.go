@@ -13,8 +13,11 @@ var protocolsWithPorts = []uint8{6, 17, 33, 132, 136} // TCP, UDP, DCCP, SCTP, U
 // that its fields need, as nft does for the rules that it is given. In a table
 // of both families an IPv6 packet has something where the addresses of an
 // IPv4 packet are, too.
-func lower(steps []Step) (all []Step, err error) {
-	var k learned
+func lower(steps []Step) ([]Step, error) { return lowerIn(Inet, steps) }
+
+// lowerIn is lower in a table of a family: its packets are known to be of it.
+func lowerIn(family TableFamily, steps []Step) (all []Step, err error) {
+	k := learned{family: [...]uint8{Inet: 0, IPv4: family4, IPv6: family6}[family]}
 	for _, s := range steps {
 		for _, n := range needsOf(s) {
 			if all, err = k.require(all, n); err != nil {
@@ -113,6 +116,8 @@ func needsOf(s Step) []requirement {
 		return natNeeds(s.IPv6, s.Port, s.To)
 	case SNATTo:
 		return natNeeds(s.IPv6, s.Ports, s.To)
+	case Dup:
+		return append(needs(s.To), requirement{family: familyOf(s.IPv6)})
 	case SetTOS:
 		return []requirement{{family: familyOf(s.IPv6)}}
 	}

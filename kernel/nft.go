@@ -197,21 +197,24 @@ func (n *nft) take(owner string, w *Wishes) {
 	wanted := map[string]bool{}
 	for i := range w.Tables {
 		t := &w.Tables[i]
-		k := n.tables[t.Name]
+		id := t.ID()
+		k := n.tables[id]
 		if k == nil {
-			k = &keeper{name: t.Name}
-			n.tables[t.Name] = k
+			k = &keeper{name: id}
+			n.tables[id] = k
 		}
 		if k.want != nil && k.owner != owner {
 			k.foreign = slices.Compact(append(k.foreign, owner))
 			continue
 		}
-		wanted[t.Name] = true
+		wanted[id] = true
 		k.owner = owner
 		k.wish(wishOf(t))
 	}
-	if own := TableOf(owner); !wanted[own] && n.tables[own] == nil {
-		n.tables[own] = &keeper{name: own, owner: owner} // one may stand from before we started
+	for _, own := range n.standing(owner) {
+		if !wanted[own] && n.tables[own] == nil {
+			n.tables[own] = &keeper{name: own, owner: owner}
+		}
 	}
 	for name, k := range n.tables {
 		if k.owner == owner && !wanted[name] {
@@ -219,6 +222,24 @@ func (n *nft) take(owner string, w *Wishes) {
 		}
 	}
 	n.owners[owner] = true
+}
+
+// standing gives the tables of an owner that may stand from before we started.
+func (n *nft) standing(owner string) []string {
+	own := []string{TableOf(owner)}
+	if n.owners[owner] {
+		return own
+	}
+	there, err := tables(n.asks)
+	if err != nil {
+		n.log.Warn("asking for the tables of nftables", "error", err)
+	}
+	for _, id := range there {
+		if id != own[0] && belongs(id, owner) {
+			own = append(own, id)
+		}
+	}
+	return own
 }
 
 func (n *nft) takeChanged(owner string, sets []*Elements) {
@@ -301,7 +322,7 @@ func (n *nft) watch(ctx context.Context) error {
 	}
 }
 
-// changedTables gives the names of tables like ours that a datagram of
+// changedTables gives the IDs of tables like ours that a datagram of
 // notifications says others have changed.
 func changedTables(b []byte, own uint32) map[string]bool {
 	names := map[string]bool{}
@@ -310,12 +331,12 @@ func changedTables(b []byte, own uint32) map[string]bool {
 		if m.kind>>8 != unix.NFNL_SUBSYS_NFTABLES || m.port == own || kind == unix.NFT_MSG_NEWGEN || kind == unix.NFT_MSG_TRACE {
 			continue
 		}
-		if len(m.body) < nfgenSize || m.body[0] != familyInet {
+		if len(m.body) < nfgenSize {
 			continue
 		}
 		for kind, v := range attributes(m.body[nfgenSize:]) {
-			if kind == unix.NFTA_TABLE_NAME && checkName(text(v)) == nil {
-				names[text(v)] = true
+			if id := idOf(m.body[0], text(v)); kind == unix.NFTA_TABLE_NAME && checkName(id) == nil {
+				names[id] = true
 			}
 			break
 		}

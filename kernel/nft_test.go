@@ -257,11 +257,11 @@ func TestEverything_Root(t *testing.T) {
 func asRead(t testing.TB, k *standing, table *Table) {
 	t.Helper()
 	w := wishOf(table)
-	have, err := readTable(k.asks, table.Name, w)
+	have, err := readTable(k.asks, table.ID(), w)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pl := &planner{table: table.Name, want: w, have: have, pending: map[string]*pending{}, bad: func(p string) { t.Error(p) },
+	pl := &planner{table: table.ID(), want: w, have: have, pending: map[string]*pending{}, bad: func(p string) { t.Error(p) },
 		carry: func(*setHave, *Set) []Element { return nil }}
 	for name := range w.sets {
 		pl.pending[name] = &pending{all: true}

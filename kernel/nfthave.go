@@ -75,7 +75,7 @@ func readOnce(s *socket, name string, wish *tableWish) (*tableHave, error) {
 	}
 	dump := func(kind, tableAttribute uint16, f func(a map[uint16][]byte)) error {
 		return s.ask(nft16(kind), unix.NLM_F_DUMP, header(name, tableAttribute).b, func(_ uint16, b []byte) {
-			if a := attributesOf(b); text(a[1]) == name && len(b) > 0 && b[0] == familyInet {
+			if a := attributesOf(b); len(b) > 0 && idOf(b[0], text(a[unix.NFTA_TABLE_NAME])) == name {
 				f(a)
 			}
 		})

@@ -19,11 +19,12 @@ const (
 	nftaObjectUser = 8
 )
 
-// header begins a message on something of a table.
+// header begins a message on something of a table, told by its ID.
 func header(table string, attribute uint16) *wire {
 	w := &wire{b: make([]byte, 0, 128)}
-	w.b = append(w.b, familyInet, unix.NFNETLINK_V0, 0, 0)
-	w.text(attribute, table)
+	family, name := familyAndName(table)
+	w.b = append(w.b, family, unix.NFNETLINK_V0, 0, 0)
+	w.text(attribute, name)
 	return w
 }
 

@@ -119,7 +119,7 @@ func (n *nft) Counts(table string) (map[string]Counted, error) {
 		all := map[string]Counted{}
 		err := n.asks.ask(nft16(unix.NFT_MSG_GETOBJ), unix.NLM_F_DUMP, w.b, func(_ uint16, b []byte) {
 			a := attributesOf(b)
-			if b[0] != familyInet || text(a[unix.NFTA_OBJ_TABLE]) != table || bigNumber(a[unix.NFTA_OBJ_TYPE]) != unix.NFT_OBJECT_COUNTER {
+			if len(b) == 0 || idOf(b[0], text(a[unix.NFTA_OBJ_TABLE])) != table || bigNumber(a[unix.NFTA_OBJ_TYPE]) != unix.NFT_OBJECT_COUNTER {
 				return
 			}
 			all[text(a[unix.NFTA_OBJ_NAME])] = parseCounter(a[unix.NFTA_OBJ_DATA])

@@ -47,7 +47,7 @@ func (o objectWish) ref() string { return objectRef(o.kind, o.name) }
 
 // wishOf compiles a table. It needs no privileges.
 func wishOf(t *Table) *tableWish {
-	w := &tableWish{table: t, name: t.Name, sets: map[string]*Set{}}
+	w := &tableWish{table: t, name: t.ID(), sets: map[string]*Set{}}
 	counting := countingSets(t)
 	for _, set := range t.Sets {
 		s := &set
@@ -104,6 +104,9 @@ func (w *tableWish) chain(c Chain) {
 	made := &chainWish{name: c.Name, hook: c.Hook}
 	for i, r := range c.Rules {
 		rule, err := w.rule(r)
+		if err == nil {
+			err = c.checkHook(rule.steps)
+		}
 		if err != nil {
 			w.problem("chain %s rule %d (%s): %v", c.Name, i+1, r.Tell, err)
 			continue
@@ -114,7 +117,10 @@ func (w *tableWish) chain(c Chain) {
 }
 
 func (w *tableWish) rule(r Rule) (*ruleWish, error) {
-	steps, err := lower(r.Do)
+	if err := w.table.Family.checkSteps(r.Do); err != nil {
+		return nil, err
+	}
+	steps, err := lowerIn(w.table.Family, r.Do)
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +175,11 @@ func hookSum(kind string, point uint32, priority int32) uint64 {
 }
 
 // checkName says what is wrong with the name of a table.
-func checkName(name string) error {
+func checkName(id string) error {
+	family, name := familyAndName(id)
+	if family != familyInet && !strings.Contains(strings.TrimPrefix(name, tablePrefix), "_") {
+		return fmt.Errorf("table %q: the names of our tables of one family are %sOWNER_NAME", id, tablePrefix)
+	}
 	if !strings.HasPrefix(name, tablePrefix) || len(name) >= unix.NFT_TABLE_MAXNAMELEN {
 		return fmt.Errorf("table %q: the names of our tables begin with %s", name, tablePrefix)
 	}

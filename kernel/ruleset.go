@@ -184,7 +184,8 @@ func (r *Ruleset) asked() (list []setKey) {
 }
 
 func (k tableKey) ours() bool {
-	return k.family == familyInet && slices.ContainsFunc(owners(), func(owner string) bool { return k.name == TableOf(owner) })
+	id := idOf(k.family, k.name)
+	return slices.ContainsFunc(owners(), func(owner string) bool { return belongs(id, owner) })
 }
 
 // readSet reads the elements of a set, unless they are many: then it is not

@@ -178,8 +178,13 @@ type SetTOS struct {
 // Dup sends a copy of the packet to the neighbour that an address belongs to, or
 // the next hop towards it; the packet itself goes on, so [Drop] stands behind
 // it. Addresses and ports stay: only the Ethernet address is another, the hop
-// limit is one less, and IPv4 gets DF set. The copy is not tracked and meets the hooks output and
-// postrouting. It is for tables of family IPv4 and IPv6 alone.
+// limit is one less, and IPv4 gets DF set; its priority is 0 ([DNAT]). The copy is
+// not tracked and meets the hooks output and postrouting. It is for tables of
+// family IPv4 and IPv6 alone.
+//
+// A packet of several fragments is put together before, and taken apart again,
+// if anything in the namespace tracks connections; if nothing does only its
+// first fragment has ports.
 type Dup struct {
 	IPv6 bool
 	To   Value // an address

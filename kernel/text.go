@@ -26,7 +26,7 @@ func (t *Table) Text() string {
 	for _, p := range w.problems {
 		fmt.Fprintf(&b, "# %s\n", p)
 	}
-	fmt.Fprintf(&b, "table inet %s {\n", t.Name)
+	fmt.Fprintf(&b, "table %s {\n", longID(t.ID()))
 	for _, o := range w.objects {
 		fmt.Fprintf(&b, "\t%s\n", o.text())
 	}
@@ -127,13 +127,16 @@ func (w *tableWish) typeOrTypeof(s *Set) string {
 	switch {
 	case s.Verdicts:
 		text += " : verdict"
-	case len(s.Data) == 1 && s.Data[0] == TypeNumber:
-		text += " : meta mark"
+	case len(s.Data) == 1 && typeofTexts[s.Data[0]] != "":
+		text += " : " + typeofTexts[s.Data[0]]
 	case len(s.Data) > 0:
 		return s.typeText()
 	}
 	return text
 }
+
+// typeofTexts are data as nft tells their types by an example.
+var typeofTexts = map[Type]string{TypeNumber: "meta mark", TypeAddr4: "ip daddr", TypeAddr6: "ip6 daddr"}
 
 func numberText(v Value, other string) string {
 	switch v := v.(type) {
@@ -164,6 +167,8 @@ func keyOf(s Step, set string) Value {
 		return inside(s.Key)
 	case CopyMark:
 		return inside(s.From)
+	case Dup:
+		return inside(s.To)
 	case Is:
 		return inside(s.Of)
 	}

@@ -72,6 +72,10 @@ func endText(s Step) string {
 		return fmt.Sprintf("tproxy %s to :%d", familyText(s.IPv6), s.Port)
 	case Masquerade:
 		return "masquerade"
+	case Dup:
+		return "meta priority set none dup to " + valueText(s.To)
+	case NoTrack:
+		return "notrack"
 	case SNAT:
 		text := fmt.Sprintf("snat %s to %s", familyText(s.From.Unmap().Is6()), s.From.Unmap())
 		if s.To.IsValid() && s.To != s.From {

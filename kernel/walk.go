@@ -24,12 +24,13 @@ func (e End) String() string { return [...]string{"passed", "dropped", "refused"
 // Trace tells how a packet went through the chains of a hook.
 type Trace struct {
 	End    End
-	Packet Packet  // as it left, with the marks that were set
-	NAT    *NAT    // the source address that its connection is given; nil: as it is
-	Socket *TProxy // the transparent socket that it is for
-	Helper string  // the conntrack helper that its connection is given
-	Visits []Visit // the rules that it came to, in order
-	Open   []Limit // those taken as not reached, as nobody knows ([World.Over])
+	Packet Packet       // as it left, with the marks that were set
+	NAT    *NAT         // the source address that its connection is given; nil: as it is
+	Socket *TProxy      // the transparent socket that it is for
+	Helper string       // the conntrack helper that its connection is given
+	Copies []netip.Addr // where copies of it were sent to, by neighbour or next hop towards it
+	Visits []Visit      // the rules that it came to, in order
+	Open   []Limit      // those taken as not reached, as nobody knows ([World.Over])
 
 }
 
@@ -82,12 +83,15 @@ func (w *World) Walk(point string, p Packet) (*Trace, error) {
 	}
 	k := &walker{world: w, trace: &Trace{Packet: p}}
 	for _, b := range w.bases(point) {
+		if !b.table.sees(p.family()) {
+			continue
+		}
 		if b.nat() && (p.Ct.State&(CtNew|CtRelated) == 0 || k.trace.NAT != nil) {
 			continue
 		}
 		k.table = b.table
-		if err := k.base(b.chain); err != nil {
-			return nil, fmt.Errorf("table %s: %w", b.table.Name, err)
+		if err := k.enterBase(b.chain); err != nil {
+			return nil, fmt.Errorf("table %s: %w", b.table.ID(), err)
 		}
 		if k.trace.End != Passed {
 			break
@@ -144,6 +148,21 @@ type walker struct {
 type frame struct {
 	chain *Chain
 	next  int
+}
+
+// enterBase goes through a base chain. Before connections are tracked none is
+// known, which is what invalid ones look like; one that is exempt stays so.
+func (k *walker) enterBase(c *Chain) error {
+	known := k.trace.Packet.Ct
+	if !c.Hook.untracked() || known.State&^ctUntracked == 0 {
+		return k.base(c)
+	}
+	k.trace.Packet.Ct = CtInfo{State: CtInvalid}
+	err := k.base(c)
+	if k.trace.Packet.Ct.State != ctUntracked {
+		k.trace.Packet.Ct = known
+	}
+	return err
 }
 
 // base goes through a base chain, and sets the trace's end.
@@ -213,7 +232,7 @@ func (k *walker) enter(name string, depth int) (*Chain, error) {
 func (k *walker) rule(at frame, depth int) Step {
 	r := &at.chain.Rules[at.next]
 	k.trace.Visits = append(k.trace.Visits, Visit{
-		Place: Place{k.table.Name, at.chain.Name, at.next},
+		Place: Place{k.table.ID(), at.chain.Name, at.next},
 		Tell:  r.Tell, Depth: depth,
 	})
 	k.visit = &k.trace.Visits[len(k.trace.Visits)-1]

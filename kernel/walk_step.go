@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"bytes"
+	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,6 +30,8 @@ func (k *walker) step(s Step) (verdict Step, ok bool) {
 		return nil, k.change(s)
 	case TProxy:
 		return nil, k.tproxy(s)
+	case Dup:
+		return nil, k.dup(s)
 	case Masquerade:
 		k.trace.NAT = &NAT{Masquerade: true}
 		k.did(s)
@@ -75,6 +78,10 @@ func (k *walker) effect(s Step) bool {
 		}
 		p.Mark = native.Uint32(b)
 	case Count:
+	case NoTrack:
+		if !p.tracked() {
+			p.Ct = CtInfo{State: ctUntracked}
+		}
 	case Assist:
 		if !k.helps(s) {
 			return false
@@ -272,6 +279,23 @@ func (k *walker) tproxy(s TProxy) bool {
 		return k.stop("nobody listens on port %d", s.Port)
 	}
 	k.trace.Socket = &s
+	return k.did(s)
+}
+
+func (k *walker) dup(s Dup) bool {
+	p := &k.trace.Packet
+	if s.IPv6 != p.IPv6() {
+		return k.wrongFamily()
+	}
+	b, ok := k.value(s.To)
+	if !ok {
+		return false
+	}
+	to, is := netip.AddrFromSlice(b)
+	if !is || to.Is6() != s.IPv6 {
+		return k.fail("a copy goes to an address, not to %d octets", len(b))
+	}
+	k.trace.Copies = append(k.trace.Copies, to)
 	return k.did(s)
 }
 

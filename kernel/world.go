@@ -99,13 +99,13 @@ func (w *World) addrType() func(netip.Addr) uint32 {
 
 // set gives a set of a table.
 func (w *World) set(t *Table, name string) (*liveSet, error) {
-	at := setName{t.Name, name}
+	at := setName{t.ID(), name}
 	if s, ok := w.sets[at]; ok {
 		return s, nil
 	}
 	i := slices.IndexFunc(t.Sets, func(s Set) bool { return s.Name == name })
 	if i < 0 {
-		return nil, fmt.Errorf("table %s has no set %q", t.Name, name)
+		return nil, fmt.Errorf("table %s has no set %q", t.ID(), name)
 	}
 	s := &liveSet{Set: &t.Sets[i], found: map[string]*liveElement{}}
 	if err := w.load(t, s); err != nil {
@@ -122,9 +122,9 @@ func (w *World) load(t *Table, s *liveSet) error {
 	switch {
 	case s.Dynamic && w.Find != nil:
 	case s.Dynamic:
-		list, err := w.read(t.Name, s.Set)
+		list, err := w.read(t.ID(), s.Set)
 		if err != nil {
-			return fmt.Errorf("reading set %s of table %s: %w", s.Name, t.Name, err)
+			return fmt.Errorf("reading set %s of table %s: %w", s.Name, t.ID(), err)
 		}
 		s.whole = true
 		for _, el := range list {
@@ -167,11 +167,11 @@ func (w *World) born(s *Set, el Element) *liveElement {
 
 // get looks a key up; nil: there is none.
 func (w *World) get(t *Table, s *liveSet, key []byte) (*liveElement, error) {
-	l, ok := w.written[setName{t.Name, s.Name}][string(key)]
+	l, ok := w.written[setName{t.ID(), s.Name}][string(key)]
 	if !ok {
 		var err error
 		if l, err = w.found(t, s, key); err != nil {
-			return nil, fmt.Errorf("reading set %s of table %s: %w", s.Name, t.Name, err)
+			return nil, fmt.Errorf("reading set %s of table %s: %w", s.Name, t.ID(), err)
 		}
 	}
 	if !l.lives(w.now()) {
@@ -189,7 +189,7 @@ func (w *World) found(t *Table, s *liveSet, key []byte) (l *liveElement, err err
 		return l, nil
 	}
 	if s.Dynamic {
-		el, ok, err := w.Find(t.Name, s.Name, key)
+		el, ok, err := w.Find(t.ID(), s.Name, key)
 		if err != nil {
 			return nil, err
 		}
@@ -235,7 +235,7 @@ func (w *World) full(t *Table, s *liveSet) bool {
 	if size == 0 {
 		size = unboundedSize
 	}
-	written, removed := w.written[setName{t.Name, s.Name}], w.removed[setName{t.Name, s.Name}]
+	written, removed := w.written[setName{t.ID(), s.Name}], w.removed[setName{t.ID(), s.Name}]
 	if !s.whole || len(s.found)+len(written)+len(removed) < size {
 		return false
 	}
@@ -260,7 +260,7 @@ func (w *World) full(t *Table, s *liveSet) bool {
 
 // write puts an element, or with nil its absence, over the set.
 func (w *World) write(t *Table, s *liveSet, key []byte, l *liveElement) {
-	at := setName{t.Name, s.Name}
+	at := setName{t.ID(), s.Name}
 	if w.written == nil {
 		w.written = map[setName]map[string]*liveElement{}
 	}
@@ -276,6 +276,6 @@ func (w *World) remove(t *Table, s *liveSet, key []byte) {
 	if w.removed == nil {
 		w.removed = map[setName][]time.Time{}
 	}
-	at := setName{t.Name, s.Name}
+	at := setName{t.ID(), s.Name}
 	w.removed[at] = append(w.removed[at], w.now())
 }
