@@ -16,7 +16,6 @@ type Stick struct {
 	Group       string
 	Set         string // of [Table]
 	IPv6        bool
-	Pair        bool // the key is source and destination, masked; else the source
 }
 
 // stick is the name of a map. Clients keep their links in each group for itself:
@@ -31,7 +30,7 @@ func (p *Plan) Sticks() (list []Stick) {
 		for _, name := range v.sticks {
 			s := p.keeps[name]
 			for _, f := range traffic.Families() {
-				list = append(list, Stick{s.Name, v.Group.Name, stick(s, v.Group, f), f.Index == 1, s.By == config.PersistBySourceDestination})
+				list = append(list, Stick{s.Name, v.Group.Name, stick(s, v.Group, f), f.IPv6()})
 			}
 		}
 	}
@@ -40,21 +39,12 @@ func (p *Plan) Sticks() (list []Stick) {
 
 // stickKey is what makes connections similar.
 func stickKey(s *config.Persistence, f traffic.Family) kernel.Value {
-	source := f.Masked(f.Source, f.MaskOf(s.Mask))
-	if s.By == config.PersistBySourceDestination {
-		return kernel.Join{source, f.Masked(f.Dest, f.MaskOf(s.DestinationMask))}
-	}
-	return source
+	return traffic.SimilarBy(s).Key(f)
 }
 
-// stickSet writes the map of a family. How long an entry lives stands in the
-// rules that write it, so that another timeout leaves the entries there are.
+// stickSet writes the map of a family.
 func (b *builder) stickSet(s *config.Persistence, g *config.LinkGroup, f traffic.Family) string {
-	key := []kernel.Type{f.Addr}
-	if s.By == config.PersistBySourceDestination {
-		key = append(key, f.Addr)
-	}
-	return b.SetFor(flow.Persistence, s.Name, kernel.Set{Name: stick(s, g, f), Key: key, Data: []kernel.Type{kernel.TypeNumber}, Dynamic: true, Timeout: time.Hour, Size: s.MaxEntries})
+	return b.Entries(stick(s, g, f), s, traffic.SimilarBy(s), f, kernel.TypeNumber)
 }
 
 // learn makes an entry of the link in the packet mark, or renews the one there

@@ -84,15 +84,15 @@ func (p *Plan) regions(f traffic.Family) (regions []region, rest []candidate) {
 			}
 		}
 	}
-	slices.SortFunc(prefixes, func(a, b netip.Prefix) int {
-		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
-	})
-	n := nest{candidates: func(around netip.Prefix) []candidate { return p.candidates(f, around) }}
-	for _, d := range slices.Compact(prefixes) {
-		n.open(d)
+	for _, r := range traffic.Innermost(prefixes) {
+		list := p.candidates(f, r.Inside)
+		if i := len(regions) - 1; i >= 0 && regions[i].To.Next() == r.From && textOf(regions[i].list) == textOf(list) {
+			regions[i].To = r.To
+			continue
+		}
+		regions = append(regions, region{r.AddressRange, list})
 	}
-	n.closeBefore(netip.Addr{})
-	return n.regions, p.candidates(f, netip.Prefix{})
+	return regions, p.candidates(f, netip.Prefix{})
 }
 
 // candidates gives the virtual servers that have a network around a prefix, the
@@ -127,46 +127,6 @@ func general(all bool) int {
 		return 1
 	}
 	return 0
-}
-
-// nest walks prefixes in order and gives the ranges of the innermost ones.
-type nest struct {
-	candidates func(around netip.Prefix) []candidate
-	inside     []netip.Prefix
-	at         netip.Addr // where the next range begins
-	regions    []region
-}
-
-func (n *nest) open(p netip.Prefix) {
-	n.closeBefore(p.Addr())
-	if len(n.inside) > 0 && n.at.Less(p.Addr()) {
-		n.put(n.at, p.Addr().Prev())
-	}
-	n.inside, n.at = append(n.inside, p), p.Addr()
-}
-
-// closeBefore leaves the prefixes that end before an address; the zero Addr: all.
-func (n *nest) closeBefore(a netip.Addr) {
-	for len(n.inside) > 0 {
-		last := traffic.LastOf(n.inside[len(n.inside)-1])
-		if a.IsValid() && !last.Less(a) {
-			return
-		}
-		if n.at.IsValid() && !last.Less(n.at) {
-			n.put(n.at, last)
-		}
-		n.inside, n.at = n.inside[:len(n.inside)-1], last.Next()
-	}
-}
-
-// put adds a range of the innermost prefix.
-func (n *nest) put(from, to netip.Addr) {
-	list := n.candidates(n.inside[len(n.inside)-1])
-	if i := len(n.regions) - 1; i >= 0 && n.regions[i].To.Next() == from && textOf(n.regions[i].list) == textOf(list) {
-		n.regions[i].To = to
-		return
-	}
-	n.regions = append(n.regions, region{config.AddressRange{From: from, To: to}, list})
 }
 
 // choose writes the rules that take the first candidate that a packet matches.

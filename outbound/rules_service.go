@@ -82,7 +82,7 @@ func (b *builder) serve() []kernel.Rule {
 		return nil
 	}
 	serve := b.Chain(serveChain, func() []kernel.Rule {
-		rules := []kernel.Rule{traffic.Rule("a connection has its type of service for life", hasService(), kernel.Return{})}
+		rules := []kernel.Rule{traffic.Rule("a connection has its type of service for life", traffic.Labelled(), kernel.Return{})}
 		for _, mask := range []uint32{kernel.WishedMask, kernel.ServerWishedMask} {
 			for _, t := range list {
 				is := kernel.Is{Of: kernel.Masked{Of: kernel.Mark, Mask: kernel.Number(mask)}, To: kernel.Number(wished(t, mask))}
@@ -91,7 +91,7 @@ func (b *builder) serve() []kernel.Rule {
 		}
 		return rules
 	})
-	return []kernel.Rule{traffic.Rule("", traffic.AnyBit(kernel.Mark, b.wishes()), kernel.Jump{Chain: serve}), traffic.Rule("", hasService(), kernel.Jump{Chain: b.write()})}
+	return []kernel.Rule{traffic.Rule("", traffic.AnyBit(kernel.Mark, b.wishes()), kernel.Jump{Chain: serve}), traffic.Rule("", traffic.Labelled(), kernel.Jump{Chain: b.write()})}
 }
 
 // served writes the type of service of a session into a packet of its. One that
@@ -100,24 +100,8 @@ func (b *builder) served() []kernel.Rule {
 	if len(b.plan.services()) == 0 {
 		return nil
 	}
-	return []kernel.Rule{traffic.Rule("an existing session keeps its type of service", hasService(), kernel.Is{Of: kernel.CtDirection, To: []byte{0}}, kernel.Jump{Chain: b.write()})}
+	return []kernel.Rule{traffic.Rule("an existing session keeps its type of service", traffic.Labelled(), kernel.Is{Of: kernel.CtDirection, To: []byte{0}}, kernel.Jump{Chain: b.write()})}
 }
 
 // write writes what the label says.
-func (b *builder) write() string {
-	return b.Chain(servicesChain, func() (rules []kernel.Rule) {
-		for _, t := range b.plan.services() {
-			is := kernel.Is{Of: kernel.Masked{Of: kernel.CtLabel, Mask: kernel.ServiceMask()}, To: kernel.ServiceLabel(uint8(t))}
-			for _, f := range traffic.Families() {
-				rules = append(rules, traffic.Rule("type of service "+t.String(), is, f.Only(), kernel.SetTOS{IPv6: f.Index == 1, TOS: uint8(t)}))
-			}
-		}
-		return rules
-	})
-}
-
-// hasService goes on for packets of connections that have a type of service.
-func hasService() kernel.Step {
-	label := kernel.ServiceLabel(0)
-	return kernel.Is{Of: kernel.Masked{Of: kernel.CtLabel, Mask: label}, Op: kernel.NotEqual, To: make([]byte, len(label))}
-}
+func (b *builder) write() string { return b.LabelledServices(servicesChain, b.plan.services()) }

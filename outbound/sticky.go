@@ -3,11 +3,11 @@ package outbound
 import (
 	"encoding/binary"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/traffic"
 )
 
 // StickyQuery says which entries of persistence are meant. What is left out
@@ -102,23 +102,19 @@ func (q *StickyQuery) matches(e *StickyEntry) bool {
 // entryOf reads an element of a map. It is not ok if that is of another shape,
 // which a map of this plan never has.
 func (p *Plan) entryOf(s *Stick, el *kernel.Element) (e StickyEntry, ok bool) {
-	size := 4
-	mask := func(m config.Mask) int { return m.V4 }
+	f := traffic.Families()[0]
 	if s.IPv6 {
-		size, mask = 16, func(m config.Mask) int { return m.V6 }
+		f = traffic.Families()[1]
 	}
-	parts := slices.Collect(slices.Chunk(el.Key, size))
 	keep := p.keeps[s.Persistence]
-	if len(el.Data) < 4 || keep == nil || len(parts) == 0 || s.Pair != (len(parts) == 2) || len(el.Key)%size != 0 {
+	if len(el.Data) < 4 || keep == nil {
+		return e, false
+	}
+	client, ok := traffic.SimilarBy(keep).Read(f, el.Key)
+	if !ok {
 		return e, false
 	}
 	e = StickyEntry{Persistence: s.Persistence, Group: s.Group, Link: p.LinkOf(binary.NativeEndian.Uint32(el.Data)),
-		Expires: config.Duration(el.Expires.Round(time.Second)), key: el.Key}
-	client, _ := netip.AddrFromSlice(parts[0])
-	e.Client = netip.PrefixFrom(client, mask(keep.Mask))
-	if s.Pair {
-		destination, _ := netip.AddrFromSlice(parts[1])
-		e.Destination = netip.PrefixFrom(destination, mask(keep.DestinationMask))
-	}
+		Client: client.Source, Destination: client.Destination, Expires: config.Duration(el.Expires.Round(time.Second)), key: el.Key}
 	return e, true
 }
