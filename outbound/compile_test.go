@@ -73,9 +73,9 @@ func TestPath_Session(t *testing.T) {
 		g.give(v, 1)
 	}
 	p = packetOf(t, "10.0.0.5:1000 > 8.8.8.8:80/tcp")
-	p.Mark, p.Ct.Mark = 0x2000_03ff, 0x4000_0400
+	p.Mark, p.Ct.Mark = 0x2000_03ff, 0x4000_0000
 	trace := g.walk("prerouting", p)
-	if trace.Packet.Mark != 0x2000_0001 || trace.Packet.Ct.Mark != 0x4000_0401 {
+	if trace.Packet.Mark != 0x2000_0001 || trace.Packet.Ct.Mark != 0x4000_0001 {
 		t.Errorf("a new one, with bits of others: marks %#x %#x", trace.Packet.Mark, trace.Packet.Ct.Mark)
 	}
 	p.Mark = kernel.Intercepted

@@ -13,6 +13,7 @@ import (
 //
 //	from a link, new ── remember the link and router it came by (keep last hop) ── accept
 //	of a session     ── the link that its conntrack mark has ──────────────────── accept
+//	to a virtual server of slb ─────────────────────────────────────────────────── accept
 //	new, from inside ── server ── policy ── rule ── group ─┬ persistence
 //	                    (the most specific)                ├ proximity
 //	                                                       └ slots ── link ── place: marks, accept
@@ -73,9 +74,18 @@ func (b *builder) prerouting() []kernel.Rule {
 	return append(append(rules, b.served()...),
 		traffic.Rule("an existing session keeps its link", traffic.AnyBit(kernel.CtMark, kernel.LinkMask), kernel.Goto{Chain: b.Chain("session", b.session)}),
 		traffic.Rule("sessions that were not balanced go by the routing table", traffic.NoBit(kernel.CtState, kernel.CtNew), kernel.Accept{}),
+		toVirtualServer(),
 		traffic.Rule("only what comes from the inside is balanced", kernel.In{Key: kernel.InName, Set: "inside", Not: true}, kernel.Accept{}),
 		traffic.Rule("a new connection of the inside", kernel.Goto{Chain: b.ChainFor(flow.VirtualServer, "", "new", b.newFromInside)}),
 	)
+}
+
+// toVirtualServer leaves alone what server load balancing has marked before: the
+// destination is still that of a virtual server, and the real server that it
+// gets needs no link. It stands behind the rules for sessions, which send the
+// answers to a client beyond a link back by it, and what its children open.
+func toVirtualServer() kernel.Rule {
+	return traffic.Rule("a connection to a virtual server of this node is its farm's", traffic.AnyBit(kernel.CtMark, kernel.ServerMask), kernel.Accept{})
 }
 
 // session restores the packet mark of a session. It is marked by constants only
@@ -89,9 +99,15 @@ func (b *builder) session() []kernel.Rule {
 }
 
 // fromLinks notes for the first packet of a connection what it came in by. It
-// marks no packet: one that goes to the inside would go back to the ISP.
-func (b *builder) fromLinks() []kernel.Rule {
-	rules := []kernel.Rule{traffic.Rule("only the first packet decides", traffic.NoBit(kernel.CtState, kernel.CtNew), kernel.Accept{})}
+// marks no packet that goes to the inside, which would go back to the ISP; but
+// what a real server that is itself beyond a link answers goes to a client
+// beyond another.
+func (b *builder) fromLinks() (rules []kernel.Rule) {
+	if b.plan.conf.KeepLastHop && b.plan.model.Serves() {
+		rules = append(rules, traffic.Rule("what a real server answers leaves by the link that the client came in by", traffic.AnyBit(kernel.CtMark, kernel.ServerMask),
+			kernel.Is{Of: kernel.CtDirection, To: []byte{1}}, traffic.AnyBit(kernel.CtMark, kernel.Inbound), kernel.Goto{Chain: b.Chain("session", b.session)}))
+	}
+	rules = append(rules, traffic.Rule("only the first packet decides", traffic.NoBit(kernel.CtState, kernel.CtNew), kernel.Accept{}))
 	rules = append(rules, b.assist()...)
 	if !b.plan.conf.KeepLastHop {
 		return append(rules, traffic.Rule("", kernel.Accept{}))
@@ -166,6 +182,7 @@ func (b *builder) output() []kernel.Rule {
 	}
 	return append(rules,
 		traffic.Rule("", kernel.Is{Of: kernel.OutName, To: kernel.Name("lo")}, kernel.Accept{}),
+		toVirtualServer(),
 		traffic.Rule("a new connection of the gateway itself", traffic.IsNew(), kernel.Goto{Chain: "new"}))
 }
 
