@@ -2,6 +2,7 @@ package api
 
 import (
 	"github.com/portolan-lb/portolan/outbound"
+	"github.com/portolan-lb/portolan/slots"
 	"github.com/portolan-lb/portolan/status"
 )
 
@@ -69,11 +70,11 @@ func (e emitter) groups(all []outbound.GroupState) {
 	for _, g := range all {
 		e.put(groupUp, one(g.Result.Up), g.Name)
 		e.put(groupLapsed, one(len(g.Result.Lapsed) > 0), g.Name)
-		phases := map[outbound.Phase]int{outbound.Serving: 0, outbound.Ramping: 0, outbound.StandingBy: 0, outbound.Draining: 0, outbound.Out: 0}
+		phases := map[slots.Phase]int{slots.Serving: 0, slots.Ramping: 0, slots.StandingBy: 0, slots.Draining: 0, slots.Out: 0}
 		for i := range g.Result.Members {
 			m := &g.Result.Members[i]
 			phases[m.Phase]++
-			e.put(groupShare, m.Share(), g.Name, m.Link)
+			e.put(groupShare, m.Share, g.Name, m.Name)
 		}
 		for phase, n := range phases {
 			e.put(groupLinks, float64(n), g.Name, phase.String())

@@ -12,6 +12,7 @@ import (
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/outbound"
+	"github.com/portolan-lb/portolan/slots"
 	"github.com/portolan-lb/portolan/status"
 )
 
@@ -63,7 +64,7 @@ func (l *LinkInGroup) Why() string {
 	switch {
 	case l.Active:
 		return ""
-	case l.Phase != "" && l.Phase != outbound.Serving.String() && l.Phase != outbound.Ramping.String():
+	case l.Phase != "" && l.Phase != slots.Serving.String() && l.Phase != slots.Ramping.String():
 		return l.Phase
 	case l.Full:
 		return "full"
@@ -153,12 +154,12 @@ func (v view) linkGroup(c *config.LinkGroup, s *outbound.GroupState) LinkGroup {
 	}
 	for i := range s.Result.Members {
 		st := &s.Result.Members[i]
-		at := slices.IndexFunc(shown.Links, func(l LinkInGroup) bool { return l.Link == st.Link })
+		at := slices.IndexFunc(shown.Links, func(l LinkInGroup) bool { return l.Link == st.Name })
 		if at < 0 {
 			continue // a reload came between; the next look is right
 		}
 		l := &shown.Links[at]
-		l.Phase, l.Until, l.Active, l.Share = st.Phase.String(), st.Until, st.Active, 100*st.Share()
+		l.Phase, l.Until, l.Active, l.Share = st.Phase.String(), st.Until, st.Active, 100*st.Share
 		l.Busy, l.Full, l.Capped = st.Busy, st.Full, st.Capped
 	}
 	return shown
@@ -181,8 +182,8 @@ func (v view) linkOutbound(c *config.Link) *LinkOutbound {
 	}
 	for _, s := range v.groupStates() {
 		for i := range s.Result.Members {
-			if m := &s.Result.Members[i]; m.Link == c.Name {
-				shown.Groups = append(shown.Groups, LinkShare{s.Name, m.Phase.String(), 100 * m.Share()})
+			if m := &s.Result.Members[i]; m.Name == c.Name {
+				shown.Groups = append(shown.Groups, LinkShare{s.Name, m.Phase.String(), 100 * m.Share})
 			}
 		}
 	}

@@ -10,14 +10,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
-
 	"github.com/portolan-lb/portolan/api"
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/outbound"
+	"github.com/portolan-lb/portolan/slots"
 	"github.com/portolan-lb/portolan/status"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 // balancing is what balances, as far as the API can see it.
@@ -31,7 +31,7 @@ type balancing struct {
 
 func (b *balancing) Closed() error { return b.closed }
 func (b *balancing) Groups() []outbound.GroupState {
-	r := outbound.Result{Up: true, Members: []outbound.Standing{{Link: "north", ID: 1, Phase: outbound.Ramping, Active: true, Slots: 64, Until: start}, {Link: "south", ID: 2, Busy: true}}, Lapsed: []status.ID{"link/south"}}
+	r := slots.Result{Up: true, Members: []slots.Standing{{Name: "north", ID: 1, Phase: slots.Ramping, Active: true, Slots: 64, Share: .25, Until: start}, {Name: "south", ID: 2, Busy: true}}, Lapsed: []status.ID{"link/south"}}
 	return []outbound.GroupState{{Name: "all", Config: &config.LinkGroup{Name: "all", Members: []*config.LinkMember{{Link: "north", Weight: 2}, {Link: "south"}}}, Result: r}}
 }
 func (b *balancing) Hits() ([]outbound.Hit, error) {

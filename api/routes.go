@@ -68,7 +68,7 @@ func (s *Server) monitor() http.Handler {
 	return s.guard(mux)
 }
 
-func (s *Server) watching(mux *http.ServeMux, to slots) {
+func (s *Server) watching(mux *http.ServeMux, to places) {
 	mux.Handle("GET /metrics", s.admit(to, s.metrics()))
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
@@ -106,7 +106,7 @@ func (s *Server) serve(e endpoint) http.Handler {
 }
 
 // admit bounds how many requests are answered at once.
-func (s *Server) admit(to slots, h http.Handler) http.Handler {
+func (s *Server) admit(to places, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
 		case to <- struct{}{}:

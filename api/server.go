@@ -41,23 +41,23 @@ const (
 type Server struct {
 	opts    Options
 	handler http.Handler
-	slots   slots // of the operators' requests
-	scrapes slots // of those to the monitor's port, which strangers may reach: they take none of the others
-	looks   slots // of those through all sessions
+	slots   places // of the operators' requests
+	scrapes places // of those to the monitor's port, which strangers may reach: they take none of the others
+	looks   places // of those through all sessions
 	panics  atomic.Uint64
 
 	holding sync.Mutex // orders changes of holds, so that what is kept is never older than what is in force
 }
 
-// slots holds one value for each request that is being answered.
-type slots chan struct{}
+// places holds one value for each request that is being answered.
+type places chan struct{}
 
 // New gives a server. It listens only in [Server.Run].
 func New(opts Options) *Server {
 	if opts.Log == nil {
 		opts.Log = slog.Default()
 	}
-	s := &Server{opts: opts, slots: make(slots, maxRequests), scrapes: make(slots, maxScrapes), looks: make(slots, maxLooks)}
+	s := &Server{opts: opts, slots: make(places, maxRequests), scrapes: make(places, maxScrapes), looks: make(places, maxLooks)}
 	s.handler = s.routes()
 	return s
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/slots"
 	"github.com/portolan-lb/portolan/topology"
 	"github.com/portolan-lb/portolan/traffic"
 )
@@ -190,7 +191,7 @@ func (p *Plan) Next(now time.Time) time.Time {
 
 // SetDead says whose sessions are reset (onFailure: reset): those of groups that
 // end them.
-func (p *Plan) SetDead(ids IDs) (changed []*kernel.Elements) {
+func (p *Plan) SetDead(ids slots.IDs) (changed []*kernel.Elements) {
 	list := make([]kernel.Element, len(ids))
 	for i, id := range ids {
 		list[i].Key = kernel.Number(uint32(id) | kernel.EndsWith)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/slots"
 	"github.com/portolan-lb/portolan/topology"
 	"github.com/portolan-lb/portolan/traffic"
 )
@@ -103,16 +104,16 @@ func newGateway(t *testing.T, text string) *gateway {
 	return g.restate()
 }
 
-func (g *gateway) members(v *Variant) (ids IDs) {
+func (g *gateway) members(v *Variant) (ids slots.IDs) {
 	for _, m := range v.Group.Members {
-		ids = append(ids, g.byLink[m.Link].id)
+		ids = append(ids, slots.ID(g.byLink[m.Link].id))
 	}
 	return ids
 }
 
 // give has the links share a variant's slots.
-func (g *gateway) give(v *Variant, ids ...uint16) {
-	r := Result{Alive: ids, Available: ids, AvailableOrBusy: ids}
+func (g *gateway) give(v *Variant, ids ...slots.ID) {
+	r := slots.Result{Slots: make(slots.Slots, SlotCount), Alive: ids, Available: ids, AvailableOrBusy: ids}
 	for i := range r.Slots {
 		if len(ids) > 0 {
 			r.Slots[i] = ids[i%len(ids)]
@@ -265,7 +266,7 @@ func checkSound(t *testing.T, p *Plan, w *kernel.Wishes) {
 	for _, v := range p.variants {
 		for id, to := range v.verdicts {
 			lead("group "+v.Name, to.(kernel.Jump).Chain)
-			lead("group "+v.Name, markChain(id))
+			lead("group "+v.Name, markChain(uint16(id)))
 		}
 	}
 	for _, c := range table.Chains {

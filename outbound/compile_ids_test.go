@@ -3,13 +3,14 @@ package outbound
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
 )
 
 func TestNumber(t *testing.T) {
-	carried := func(ids ...uint16) func(uint16) bool { return func(id uint16) bool { return IDs(ids).Has(id) } }
+	carried := func(ids ...uint16) func(uint16) bool { return func(id uint16) bool { return slices.Contains(ids, id) } }
 	for _, c := range []struct {
 		name    string
 		links   []string

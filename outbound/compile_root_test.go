@@ -11,6 +11,7 @@ import (
 
 	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/nettest"
+	"github.com/portolan-lb/portolan/slots"
 	"github.com/portolan-lb/portolan/status"
 )
 
@@ -105,12 +106,12 @@ func TestCompile_Root(t *testing.T) {
 				t.Errorf("a reload of the same: %v", sent)
 			}
 			v := again.Variants()[0]
-			var s Slots
+			s := make(slots.Slots, SlotCount)
 			for i := range s {
 				s[i] = g.members(v)[i%len(g.members(v))]
 			}
 			s[7] = s[8]
-			l.Changed(Owner, v.SetSlots(&s)...)
+			l.Changed(Owner, v.SetSlots(s)...)
 			if sent := l.synced(); len(sent) > 4 {
 				t.Errorf("one slot: %v", sent)
 			}

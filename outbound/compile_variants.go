@@ -5,6 +5,7 @@ import (
 
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/slots"
 	"github.com/portolan-lb/portolan/traffic"
 )
 
@@ -18,13 +19,13 @@ type Variant struct {
 	Strict bool              // some action goes on when all links are busy: see [Facts.Lapsed]
 
 	word     string
-	sticks   []string               // persistences that it is used with
-	verdicts map[uint16]kernel.Step // by link, where its number leads
-	slots    *kernel.Elements       // slot to link
-	next     *kernel.Elements       // link to the one that is tried after it
-	avail    *kernel.Elements       // links that take new connections, with their limits
-	loose    *kernel.Elements       // the same, and the busy ones
-	alive    *kernel.Elements       // links that live, without their limits
+	sticks   []string                 // persistences that it is used with
+	verdicts map[slots.ID]kernel.Step // by link, where its number leads
+	slots    *kernel.Elements         // slot to link
+	next     *kernel.Elements         // link to the one that is tried after it
+	avail    *kernel.Elements         // links that take new connections, with their limits
+	loose    *kernel.Elements         // the same, and the busy ones
+	alive    *kernel.Elements         // links that live, without their limits
 }
 
 // Variants gives all of them, in an order that only the configuration decides.
@@ -75,15 +76,15 @@ func (p *Plan) variant(g *config.LinkGroup, protect bool, before *Plan) *Variant
 	}
 	group := *g
 	group.BusyProtection = g.BusyProtection || protect
-	v := &Variant{Name: name, Group: &group, word: short, verdicts: map[uint16]kernel.Step{}}
+	v := &Variant{Name: name, Group: &group, word: short, verdicts: map[slots.ID]kernel.Step{}}
 	for _, m := range g.Members {
 		l := p.byLink[m.Link]
 		if l == nil {
 			continue
 		}
-		v.verdicts[l.id] = kernel.Jump{Chain: linkChain(l)}
+		v.verdicts[slots.ID(l.id)] = kernel.Jump{Chain: linkChain(l)}
 		if traffic.InKernel(m.MaxConnections) {
-			v.verdicts[l.id] = kernel.Jump{Chain: memberChain(g, l)}
+			v.verdicts[slots.ID(l.id)] = kernel.Jump{Chain: memberChain(g, l)}
 		}
 	}
 	var old *Variant
@@ -116,12 +117,12 @@ func (v *Variant) inherit(old *Variant) {
 	for id, to := range v.verdicts { // to a chain that is no more nothing may lead
 		v.keep(old.avail, v.avail, id, to)
 		v.keep(old.loose, v.loose, id, to)
-		v.keep(old.alive, v.alive, id, kernel.Jump{Chain: markChain(id)})
+		v.keep(old.alive, v.alive, id, kernel.Jump{Chain: markChain(uint16(id))})
 	}
 }
 
 // keep takes a link over from one set of verdicts to another.
-func (v *Variant) keep(from, to *kernel.Elements, id uint16, verdict kernel.Step) {
+func (v *Variant) keep(from, to *kernel.Elements, id slots.ID, verdict kernel.Step) {
 	key := kernel.Number(uint32(id))
 	if _, ok := from.Get(key); ok {
 		to.Put(kernel.Element{Key: key, Verdict: verdict})
@@ -129,7 +130,7 @@ func (v *Variant) keep(from, to *kernel.Elements, id uint16, verdict kernel.Step
 }
 
 // SetSlots says who has which slot.
-func (v *Variant) SetSlots(s *Slots) (changed []*kernel.Elements) {
+func (v *Variant) SetSlots(s slots.Slots) (changed []*kernel.Elements) {
 	var list []kernel.Element
 	for slot, id := range s {
 		if id != 0 {
@@ -141,7 +142,7 @@ func (v *Variant) SetSlots(s *Slots) (changed []*kernel.Elements) {
 
 // SetAvailable says who takes new connections; each is tried after the one
 // before it when that is at a limit which the kernel counts itself.
-func (v *Variant) SetAvailable(ids IDs) (changed []*kernel.Elements) {
+func (v *Variant) SetAvailable(ids slots.IDs) (changed []*kernel.Elements) {
 	var ring []kernel.Element
 	for i, id := range ids {
 		if next := ids[(i+1)%len(ids)]; next != id {
@@ -152,27 +153,27 @@ func (v *Variant) SetAvailable(ids IDs) (changed []*kernel.Elements) {
 }
 
 // SetAvailableOrBusy says who would take new connections if nobody were busy.
-func (v *Variant) SetAvailableOrBusy(ids IDs) (changed []*kernel.Elements) {
+func (v *Variant) SetAvailableOrBusy(ids slots.IDs) (changed []*kernel.Elements) {
 	return replaced(v.loose, v.leading(ids))
 }
 
 // SetAlive says who lives.
-func (v *Variant) SetAlive(ids IDs) (changed []*kernel.Elements) {
+func (v *Variant) SetAlive(ids slots.IDs) (changed []*kernel.Elements) {
 	var list []kernel.Element
 	for _, id := range ids {
-		list = append(list, kernel.Element{Key: kernel.Number(uint32(id)), Verdict: kernel.Jump{Chain: markChain(id)}})
+		list = append(list, kernel.Element{Key: kernel.Number(uint32(id)), Verdict: kernel.Jump{Chain: markChain(uint16(id))}})
 	}
 	return replaced(v.alive, list)
 }
 
 // Set says all that a tick found.
-func (v *Variant) Set(r *Result) (changed []*kernel.Elements) {
-	changed = append(v.SetSlots(&r.Slots), v.SetAvailable(r.Available)...)
+func (v *Variant) Set(r *slots.Result) (changed []*kernel.Elements) {
+	changed = append(v.SetSlots(r.Slots), v.SetAvailable(r.Available)...)
 	changed = append(changed, v.SetAvailableOrBusy(r.AvailableOrBusy)...)
 	return append(changed, v.SetAlive(r.Alive)...)
 }
 
-func (v *Variant) leading(ids IDs) (list []kernel.Element) {
+func (v *Variant) leading(ids slots.IDs) (list []kernel.Element) {
 	for _, id := range ids {
 		if to := v.verdicts[id]; to != nil {
 			list = append(list, kernel.Element{Key: kernel.Number(uint32(id)), Verdict: to})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/slots"
 )
 
 // counting counts connections while somebody needs to know how many there are:
@@ -88,20 +89,13 @@ func (c *counting) read() map[uint32]kernel.Tally {
 	return into
 }
 
-// connectionsOf gives the counts as a tick takes them.
-func connectionsOf(tallies map[uint32]kernel.Tally) []float64 {
-	if tallies == nil {
-		return nil
-	}
-	list := []float64{}
+// connectionsOf gives how many connections each link has, of whatever group.
+func connectionsOf(tallies map[uint32]kernel.Tally) map[slots.ID]float64 {
+	links := map[slots.ID]float64{}
 	for mark, t := range tallies {
-		id := int(mark & kernel.LinkMask)
-		for len(list) <= id {
-			list = append(list, 0)
-		}
-		list[id] += float64(t.Live)
+		links[slots.ID(mark&kernel.LinkMask)] += float64(t.Live)
 	}
-	return list
+	return links
 }
 
 // counted fills in what is counted for a group. A connection carries the number
@@ -110,24 +104,25 @@ func connectionsOf(tallies map[uint32]kernel.Tally) []float64 {
 // has the link.
 func (r *running) counted(all []*running, tallies map[uint32]kernel.Tally, now time.Time) {
 	if tallies == nil {
-		r.load = Load{Arrivals: r.load.Arrivals}
+		r.load = slots.Load{Arrivals: r.load.Arrivals}
 		return
 	}
 	opened := uint64(0)
-	r.load.Connections = make([]float64, len(r.group.Members))
-	for i, m := range r.group.Members {
+	members, links := r.group.Spec().Members, connectionsOf(tallies)
+	r.load.Members, r.load.Everywhere = make([]float64, len(members)), make([]float64, len(members))
+	for i, m := range members {
 		t := tallies[uint32(m.ID)]
 		opened += t.Opened
-		r.load.Connections[i] = math.NaN()
+		r.load.Members[i], r.load.Everywhere[i] = math.NaN(), links[m.ID]
 		if !slices.ContainsFunc(all, func(o *running) bool { return o.Group.Name != r.Group.Name && o.has(m.ID) }) {
-			r.load.Connections[i] = float64(t.Live)
+			r.load.Members[i] = float64(t.Live)
 		}
 	}
 	r.load.Arrivals = r.load.Arrivals.Read(opened, now)
 }
 
-func (r *running) has(id uint16) bool {
-	return slices.ContainsFunc(r.group.Members, func(m Member) bool { return m.ID == id })
+func (r *running) has(id slots.ID) bool {
+	return slices.ContainsFunc(r.group.Spec().Members, func(m slots.Member) bool { return m.ID == id })
 }
 
 // counts says whether a plan goes by numbers of connections that the kernel does

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/portolan-lb/portolan/slots"
 	"github.com/portolan-lb/portolan/status"
 )
 
@@ -17,40 +18,40 @@ import (
 
 // narrate records what changed with a tick of a group. The lock is held, and the
 // result not yet noted.
-func (o *Outbound) narrate(r *running, result *Result, now time.Time) {
+func (o *Outbound) narrate(r *running, result *slots.Result, now time.Time) {
 	o.narrateLapse(r, result)
 	for i := range result.Members {
 		s := &result.Members[i]
-		if s.Full && s.Phase != Out {
-			o.spells.seen(spell{id: status.MakeID(status.KindLink, s.Link), what: limitReached}, now, o.opts.Board.Record)
+		if s.Full && s.Phase != slots.Out {
+			o.spells.seen(spell{id: status.MakeID(status.KindLink, s.Name), what: limitReached}, now, o.opts.Board.Record)
 		}
-		if len(r.last.Members) != len(result.Members) || r.last.Members[i].Link != s.Link {
+		if len(r.last.Members) != len(result.Members) || r.last.Members[i].Name != s.Name {
 			continue // it has just begun, or was made anew
 		}
 		was := r.last.Members[i].Phase
 		if why := phaseWhy(r, was, s); why != "" {
-			o.opts.Board.Record(status.Event{ID: status.MakeID(status.KindLinkGroup, r.Group.Name, s.Link), Old: was.String(), New: s.Phase.String(), Why: why, By: Owner})
+			o.opts.Board.Record(status.Event{ID: status.MakeID(status.KindLinkGroup, r.Group.Name, s.Name), Old: was.String(), New: s.Phase.String(), Why: why, By: Owner})
 		}
 	}
 }
 
 // phaseWhy says what a phase means that a link came to while it comes back; ""
 // if the link's row or an operator's hold tells all there is.
-func phaseWhy(r *running, was Phase, s *Standing) string {
+func phaseWhy(r *running, was slots.Phase, s *slots.Standing) string {
 	slow := r.Group.SlowOnline
 	switch {
 	case was == s.Phase:
-	case s.Phase == StandingBy:
+	case s.Phase == slots.StandingBy:
 		return fmt.Sprintf("it is back, and gets nothing new for %v", slow.Standby)
-	case s.Phase == Ramping:
+	case s.Phase == slots.Ramping:
 		return fmt.Sprintf("its share grows for %v", slow.Ramp)
-	case s.Phase == Serving && (was == StandingBy || was == Ramping):
+	case s.Phase == slots.Serving && (was == slots.StandingBy || was == slots.Ramping):
 		return "it has its whole share again"
 	}
 	return ""
 }
 
-func (o *Outbound) narrateLapse(r *running, result *Result) {
+func (o *Outbound) narrateLapse(r *running, result *slots.Result) {
 	was, is := len(r.last.Lapsed) > 0, len(result.Lapsed) > 0
 	if was == is {
 		return
@@ -59,7 +60,7 @@ func (o *Outbound) narrateLapse(r *running, result *Result) {
 	if r.Name != r.Group.Name {
 		whom = ", for virtual servers with busyProtection"
 	}
-	e := status.Event{ID: r.group.Row(), Old: "busy protection lapsed", New: "busy protection works", Why: "not all are busy any more" + whom, By: Owner}
+	e := status.Event{ID: groupRow(r.Group), Old: "busy protection lapsed", New: "busy protection works", Why: "not all are busy any more" + whom, By: Owner}
 	if is {
 		e.Old, e.New = "", "busy protection lapsed"
 		e.Why = "all that take part are busy: " + names(result.Lapsed) + whom

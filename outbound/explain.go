@@ -10,6 +10,7 @@ import (
 
 	flows "github.com/portolan-lb/portolan/flow"
 	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/slots"
 	"github.com/portolan-lb/portolan/status"
 )
 
@@ -60,7 +61,7 @@ func (o *Outbound) snapshot() *explaining {
 		return nil
 	}
 	x := &explaining{plan: o.plan, wishes: o.plan.frozen(o.wished), interfaces: o.facts.Interfaces, own: o.plan.Names(), groups: map[string]*flows.Group{}}
-	in := Input{Table: o.opts.Board.Table(), Gauges: o.opts.Board.Gauges(), Now: time.Now(), Every: o.every(), Connections: connectionsOf(o.count.read())}
+	in := slots.Input{Table: o.opts.Board.Table(), Gauges: o.opts.Board.Gauges(), Now: time.Now(), Every: o.every()}
 	for _, r := range o.groups {
 		_, trace := r.group.Explain(in, r.load, r.state)
 		x.groups[r.Name] = groupOf(r.Name, r.group, &r.last)
@@ -99,13 +100,13 @@ func (p *Plan) frozen(w *kernel.Wishes) *kernel.Wishes {
 func Offline(p *Plan, rows *status.Table, interfaces []kernel.Interface, now time.Time, q flows.Question, others ...flows.Part) (*flows.Explanation, error) {
 	x := explaining{plan: p, interfaces: interfaces, groups: map[string]*flows.Group{}}
 	facts := Facts{Interfaces: interfaces, Now: now, Unavailable: map[string]bool{}, Lapsed: map[string]bool{}}
-	in := Input{Table: rows, Now: now, Every: tickEvery}
+	in := slots.Input{Table: rows, Now: now, Every: tickEvery}
 	for _, v := range p.Variants() {
-		g, err := NewGroup(v.Group, p.model.Links, p.Number)
+		g, err := newGroup(v.Group, p.model.Links, p.Number)
 		if err != nil {
 			return nil, err
 		}
-		result, trace := g.Explain(in, Load{}, State{})
+		result, trace := g.Explain(in, slots.Load{}, slots.State{})
 		v.Set(&result)
 		set(facts.Unavailable, v.Group.Name, !result.Up)
 		set(facts.Lapsed, v.Name, v.Strict && len(result.Lapsed) > 0)
@@ -130,11 +131,11 @@ type explaining struct {
 	groups     map[string]*flows.Group // by the name of the variant
 }
 
-func groupOf(name string, g *Group, r *Result) *flows.Group {
-	made := &flows.Group{Name: name, Algorithm: string(g.algorithm), Available: r.Up, Why: r.Why}
+func groupOf(name string, g *slots.Group, r *slots.Result) *flows.Group {
+	made := &flows.Group{Name: name, Algorithm: string(g.Spec().Algorithm), Available: r.Up, Why: r.Why}
 	for i := range r.Members {
-		if s := &r.Members[i]; s.Phase == Ramping || s.Phase == StandingBy {
-			made.Notes = append(made.Notes, fmt.Sprintf("%s comes back slowly (%s): %d of %d slots, until %s", s.Link, s.Phase, s.Slots, SlotCount, s.Until.Format(time.TimeOnly)))
+		if s := &r.Members[i]; s.Phase == slots.Ramping || s.Phase == slots.StandingBy {
+			made.Notes = append(made.Notes, fmt.Sprintf("%s comes back slowly (%s): %d of %d slots, until %s", s.Name, s.Phase, s.Slots, SlotCount, s.Until.Format(time.TimeOnly)))
 		}
 	}
 	if len(r.Lapsed) > 0 {

@@ -11,6 +11,7 @@ import (
 
 	flows "github.com/portolan-lb/portolan/flow"
 	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/slots"
 	"github.com/portolan-lb/portolan/status"
 )
 
@@ -68,7 +69,7 @@ func TestExplainSharesAreThoseOfTraffic(t *testing.T) {
 	g := newGateway(t, explained)
 	v := g.Variants()[0]
 	ids := g.members(v)
-	r := Result{Alive: ids, Available: ids, AvailableOrBusy: ids}
+	r := slots.Result{Slots: make(slots.Slots, SlotCount), Alive: ids, Available: ids, AvailableOrBusy: ids}
 	for i := range r.Slots { // 128, 96 and 32
 		r.Slots[i] = ids[[]int{0, 1, 0, 1, 0, 1, 0, 2}[i%8]]
 	}

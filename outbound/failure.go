@@ -11,6 +11,7 @@ import (
 
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/slots"
 	"github.com/portolan-lb/portolan/status"
 )
 
@@ -46,7 +47,7 @@ const resetFor = 10 * time.Second
 // has taken it out of another: marks do not tell whose the connections are. The
 // lock is held.
 func (o *Outbound) notice(now time.Time) {
-	alive := map[uint16]bool{}
+	alive := map[slots.ID]bool{}
 	for _, r := range o.groups {
 		if severs(r.Group) {
 			for _, id := range r.last.Alive {
@@ -54,7 +55,7 @@ func (o *Outbound) notice(now time.Time) {
 			}
 		}
 	}
-	maps.DeleteFunc(o.gone, func(id uint16, _ ended) bool { return alive[id] || o.howFails(id) == config.FailureKeep })
+	maps.DeleteFunc(o.gone, func(id slots.ID, _ ended) bool { return alive[id] || o.howFails(id) == config.FailureKeep })
 	for id := range o.alive {
 		if how := o.howFails(id); !alive[id] && how != config.FailureKeep {
 			o.gone[id] = ended{link: o.plan.LinkOf(uint32(id)), how: how, at: now}
@@ -68,7 +69,7 @@ func severs(g *config.LinkGroup) bool { return g.OnFailure != config.FailureKeep
 
 // howFails gives what becomes of the connections of a link that are not kept;
 // keep if there are none.
-func (o *Outbound) howFails(id uint16) config.LinkFailure {
+func (o *Outbound) howFails(id slots.ID) config.LinkFailure {
 	how := config.FailureKeep
 	for _, r := range o.groups {
 		if r.has(id) && severs(r.Group) && how != config.FailureReschedule {
@@ -80,15 +81,15 @@ func (o *Outbound) howFails(id uint16) config.LinkFailure {
 
 // elsewhere says whether another link lives of the groups that end connections
 // of a link.
-func (o *Outbound) elsewhere(id uint16) bool {
+func (o *Outbound) elsewhere(id slots.ID) bool {
 	return slices.ContainsFunc(o.groups, func(r *running) bool {
-		return r.has(id) && severs(r.Group) && slices.ContainsFunc(r.last.Alive, func(other uint16) bool { return other != id })
+		return r.has(id) && severs(r.Group) && slices.ContainsFunc(r.last.Alive, func(other slots.ID) bool { return other != id })
 	})
 }
 
 // dead gives the links whose connections are reset now; ok says whether there is
 // anything to say of them.
-func (o *Outbound) dead() (ids IDs, ok bool) {
+func (o *Outbound) dead() (ids slots.IDs, ok bool) {
 	if !o.plan.resets() {
 		return nil, false
 	}
@@ -103,8 +104,8 @@ func (o *Outbound) dead() (ids IDs, ok bool) {
 
 // failed gives the links whose connections are to be dealt with now. The lock is
 // held.
-func (o *Outbound) failed(now time.Time) map[uint16]ended {
-	due := map[uint16]ended{}
+func (o *Outbound) failed(now time.Time) map[slots.ID]ended {
+	due := map[slots.ID]ended{}
 	for id, e := range o.gone {
 		if e.settled || !o.elsewhere(id) {
 			continue
@@ -119,7 +120,7 @@ func (o *Outbound) failed(now time.Time) map[uint16]ended {
 
 // settle ends the connections of failed links, after what the last tick said
 // stands in the kernel: sooner they would come back to the dead link.
-func (o *Outbound) settle(ctx context.Context, due map[uint16]ended) {
+func (o *Outbound) settle(ctx context.Context, due map[slots.ID]ended) {
 	// That something else does not stand, such as a route over an interface that
 	// is down, is no reason to leave connections where they are.
 	if err := o.opts.Kernel.Sync(ctx, Owner); err != nil && ctx.Err() != nil {
@@ -148,7 +149,7 @@ const endedBits = kernel.LinkMask | kernel.Inbound | kernel.EndsWith
 
 // sessionsOf counts what ends with a link, for the event: what conntrack
 // forgets in one question it does not count.
-func (o *Outbound) sessionsOf(ctx context.Context, id uint16) string {
+func (o *Outbound) sessionsOf(ctx context.Context, id slots.ID) string {
 	n := 0
 	f := kernel.SessionFilter{Mark: uint32(id) | kernel.EndsWith, Mask: endedBits}
 	if err := o.opts.Sessions.Sessions(ctx, f, func(kernel.Session) bool { n++; return true }); err != nil {
@@ -161,7 +162,7 @@ func (o *Outbound) sessionsOf(ctx context.Context, id uint16) string {
 }
 
 // forget has conntrack forget what ends with a link.
-func (o *Outbound) forget(id uint16) error {
+func (o *Outbound) forget(id slots.ID) error {
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		if err := o.opts.Sessions.DeleteByMark(uint32(id)|kernel.EndsWith, endedBits, family); err != nil {
 			return err

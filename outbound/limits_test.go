@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/slots"
 )
 
 const limits = `
@@ -90,7 +91,7 @@ func TestLimits_Override(t *testing.T) {
 				t.Errorf("policy %v, client %d: %s, want %s", policy, i, got, want)
 			}
 		}
-		g.Variant("all").SetAlive(IDs{1, 3})
+		g.Variant("all").SetAlive(slots.IDs{1, 3})
 		g.restate()
 		if got := g.send("10.0.0.5:1 > 8.8.8.8:80/tcp"); got != "drop" {
 			t.Errorf("policy %v, of a dead link: %s", policy, got)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/portolan-lb/portolan/proximity"
+	"github.com/portolan-lb/portolan/slots"
 )
 
 // ranked is what the kernel was told of distances.
@@ -152,10 +153,10 @@ func (o *Outbound) ranksOf(network netip.Prefix, links []int, now time.Time) Ran
 		order[i] = i
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(place(a), place(b)) })
-	var ids []uint16
+	var ids []slots.ID
 	for _, i := range order {
 		if !math.IsInf(place(i), 1) {
-			ids = append(ids, o.plan.Number(o.near.Links[ranking.Rated[i].Link].Name))
+			ids = append(ids, slots.ID(o.plan.Number(o.near.Links[ranking.Rated[i].Link].Name)))
 		}
 	}
 	return RanksOf(ids...)

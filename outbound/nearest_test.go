@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/slots"
 )
 
 // Networks that packets asked for are measured, and what is known of them
@@ -26,7 +27,7 @@ func TestNearest_1_2_18(t *testing.T) {
 			t.Errorf("what was asked for stays: %s", got)
 		}
 		el, ok := b.plan.ranks[0].Get(kernel.Addr(network))
-		if !ok || Ranks(binary.NativeEndian.Uint32(el.Data)).First(IDs{1, 2, 3}) != 2 {
+		if !ok || Ranks(binary.NativeEndian.Uint32(el.Data)).First(slots.IDs{1, 2, 3}) != 2 {
 			t.Errorf("ranks of %s: %v %v", network, el, ok)
 		}
 		b.use(simple) // no proximity: ranks stay where they are, and have no effect (FAQ 1.2.23)
@@ -68,14 +69,14 @@ func TestNearestAfterReload_1_2_5(t *testing.T) {
 			b.asked["prox_want4"] = append(b.asked["prox_want4"], kernel.Element{Key: kernel.Addr(a), Data: kernel.Addr(a)})
 		}
 		asked := b.asked["prox_want4"]
-		for _, want := range []uint16{2, 3} {
+		for _, want := range []slots.ID{2, 3} {
 			if want == 3 {
 				b.use(fmt.Sprintf(text, "three"))
 			}
 			b.look1()
 			for _, el := range asked {
 				got, _ := b.plan.ranks[0].Get(el.Key)
-				if len(got.Data) == 0 || Ranks(binary.NativeEndian.Uint32(got.Data)).First(IDs{1, 2, 3}) != want {
+				if len(got.Data) == 0 || Ranks(binary.NativeEndian.Uint32(got.Data)).First(slots.IDs{1, 2, 3}) != want {
 					t.Fatalf("%v has %v, want link %d", el.Key, got.Data, want)
 				}
 			}

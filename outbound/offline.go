@@ -3,6 +3,7 @@ package outbound
 import (
 	"time"
 
+	"github.com/portolan-lb/portolan/slots"
 	"github.com/portolan-lb/portolan/status"
 )
 
@@ -10,11 +11,11 @@ import (
 // have with the rows as they stand: for those who only want to look.
 func (p *Plan) Fill(rows *status.Table, now time.Time) error {
 	for _, v := range p.variants {
-		g, err := NewGroup(v.Group, p.model.Links, p.Number)
+		g, err := newGroup(v.Group, p.model.Links, p.Number)
 		if err != nil {
 			return err
 		}
-		_, result := g.Tick(Input{Table: rows, Now: now, Every: tickEvery}, Load{}, State{})
+		_, result := g.Tick(slots.Input{Table: rows, Now: now, Every: tickEvery}, slots.Load{}, slots.State{})
 		v.Set(&result)
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/proximity"
+	"github.com/portolan-lb/portolan/slots"
 	"github.com/portolan-lb/portolan/status"
 )
 
@@ -75,11 +76,11 @@ type Outbound struct {
 	near   *proximity.Plan
 	groups []*running
 	facts  Facts
-	wished *kernel.Wishes   // that the kernel was given last
-	next   time.Time        // when a class begins or ends by its times
-	again  time.Time        // when interfaces are looked at again
-	alive  map[uint16]bool  // links that live in a group that ends connections
-	gone   map[uint16]ended // links that failed, and whose sessions are to be dealt with
+	wished *kernel.Wishes     // that the kernel was given last
+	next   time.Time          // when a class begins or ends by its times
+	again  time.Time          // when interfaces are looked at again
+	alive  map[slots.ID]bool  // links that live in a group that ends connections
+	gone   map[slots.ID]ended // links that failed, and whose sessions are to be dealt with
 	ranked ranked
 	spells spells
 
@@ -89,10 +90,10 @@ type Outbound struct {
 // running is a variant of a group at run time.
 type running struct {
 	*Variant
-	group *Group
-	state State
-	last  Result
-	load  Load
+	group *slots.Group
+	state slots.State
+	last  slots.Result
+	load  slots.Load
 }
 
 // New gives an Outbound that does nothing before [Outbound.Use] and
@@ -101,7 +102,7 @@ func New(opts Options) *Outbound {
 	if opts.Log == nil {
 		opts.Log = slog.Default()
 	}
-	return &Outbound{opts: opts, kick: make(chan struct{}, 1), gone: map[uint16]ended{}, ranked: ranked{ranks: map[netip.Prefix]Ranks{}}, spells: spells{}}
+	return &Outbound{opts: opts, kick: make(chan struct{}, 1), gone: map[slots.ID]ended{}, ranked: ranked{ranks: map[netip.Prefix]Ranks{}}, spells: spells{}}
 }
 
 // Use balances by a plan from now on; near is the proximity of the same
@@ -125,7 +126,7 @@ func (o *Outbound) Use(p *Plan, near *proximity.Plan) {
 	o.plan, o.near, o.groups, o.stated = p, near, nil, true
 	needs := map[status.ID]bool{}
 	for _, v := range p.Variants() {
-		g, err := NewGroup(v.Group, p.model.Links, p.Number)
+		g, err := newGroup(v.Group, p.model.Links, p.Number)
 		if err != nil { // Compile has refused it
 			o.opts.Log.Error("a link group cannot be used", "group", v.Name, "err", err)
 			continue
@@ -135,7 +136,7 @@ func (o *Outbound) Use(p *Plan, near *proximity.Plan) {
 			r.state, r.load, r.last = old.state, old.load, old.last
 			r.load.Arrivals.At = time.Time{} // what its links have carried is of other links now (T28)
 		}
-		for _, id := range append(g.Needs(), g.Row()) { // its own: an operator may hold it
+		for _, id := range append(g.Needs(), groupRow(v.Group)) { // its own: an operator may hold it
 			needs[id] = true
 		}
 		o.groups = append(o.groups, r)
@@ -161,7 +162,7 @@ func (o *Outbound) stop() {
 		before[r.Name] = r
 	}
 	o.plan, o.near, o.groups, o.wished = nil, nil, nil, nil
-	o.alive, o.gone, o.ranked = nil, map[uint16]ended{}, ranked{ranks: map[netip.Prefix]Ranks{}}
+	o.alive, o.gone, o.ranked = nil, map[slots.ID]ended{}, ranked{ranks: map[netip.Prefix]Ranks{}}
 	o.needs.Store(&map[status.ID]bool{})
 	o.dropRows(before)
 	o.count.want(false)
@@ -172,10 +173,10 @@ func (o *Outbound) stop() {
 func (o *Outbound) dropRows(before map[string]*running) {
 	rows := map[status.ID]bool{}
 	for _, r := range before {
-		rows[r.group.Row()] = true
+		rows[groupRow(r.Group)] = true
 	}
 	for _, r := range o.groups {
-		delete(rows, r.group.Row())
+		delete(rows, groupRow(r.Group))
 	}
 	if len(rows) > 0 {
 		o.opts.Board.Replace(nil, slices.Collect(maps.Keys(rows)))
@@ -343,7 +344,7 @@ func (o *Outbound) turn(ctx context.Context) time.Duration {
 
 func (o *Outbound) every() time.Duration {
 	for _, r := range o.groups {
-		if r.group.Fast() {
+		if r.group.Pace() == slots.Fast {
 			return tickFast
 		}
 	}
@@ -356,26 +357,25 @@ func (o *Outbound) every() time.Duration {
 // tick asks every group what it is to be, tells the kernel what changed, and
 // says whether the wishes have to be made anew.
 func (o *Outbound) tick(now time.Time) (restate bool) {
-	in := Input{Table: o.opts.Board.Table(), Gauges: o.opts.Board.Gauges(), Now: now, Every: o.every()}
+	in := slots.Input{Table: o.opts.Board.Table(), Gauges: o.opts.Board.Gauges(), Now: now, Every: o.every()}
 	if next := o.table.Load(); next != nil && next.Generation() > in.Table.Generation() {
 		in.Table = next // it is being published
 	}
 	tallies := o.count.read()
-	in.Connections = connectionsOf(tallies)
 	var changed []*kernel.Elements
 	var rows []status.Row
 	for _, r := range o.groups {
 		r.counted(o.groups, tallies, now)
 		was := r.state
-		var result Result
+		var result slots.Result
 		r.state, result = r.group.Tick(in, r.load, was)
 		o.narrate(r, &result, now)
-		told := obey(in.Table.Row(r.group.Row()).Hold, &result)
+		told := result.Obey(in.Table.Row(groupRow(r.Group)).Hold)
 		r.last = result
 		changed = append(changed, r.Set(&told)...)
 		restate = o.told(r, &result) || restate
 		if r.Name == r.Group.Name || o.plan.Variant(r.Group.Name) == nil {
-			rows = append(rows, rowOf(r.group, &result))
+			rows = append(rows, rowOf(r.Group, &result))
 		}
 	}
 	o.notice(now)
@@ -388,7 +388,7 @@ func (o *Outbound) tick(now time.Time) (restate bool) {
 }
 
 // told notes of a group what wishes depend on, and says whether it changed.
-func (o *Outbound) told(r *running, result *Result) (changed bool) {
+func (o *Outbound) told(r *running, result *slots.Result) (changed bool) {
 	changed = set(o.facts.Unavailable, r.Group.Name, !result.Up)
 	if r.Strict {
 		changed = set(o.facts.Lapsed, r.Name, len(result.Lapsed) > 0) || changed
@@ -404,8 +404,8 @@ func set(m map[string]bool, key string, to bool) (changed bool) {
 	return changed
 }
 
-func rowOf(g *Group, r *Result) status.Row {
-	row := status.Row{ID: g.Row(), Health: status.Up, Why: r.Why, By: Owner}
+func rowOf(g *config.LinkGroup, r *slots.Result) status.Row {
+	row := status.Row{ID: groupRow(g), Health: status.Up, Why: r.Why, By: Owner}
 	if !r.Up {
 		row.Health = status.Down
 	}
@@ -427,7 +427,7 @@ func (o *Outbound) Groups() (list []GroupState) {
 type GroupState struct {
 	Name   string // with "+busy" if virtual servers have busy protection where the group has not
 	Config *config.LinkGroup
-	Result Result
+	Result slots.Result
 }
 
 // Plan gives the plan in use; nil: nothing is balanced.

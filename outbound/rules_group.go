@@ -47,7 +47,7 @@ func (b *builder) variant(v *Variant) {
 		}
 	}
 	number := []kernel.Type{kernel.TypeNumber}
-	b.Set(kernel.Set{Name: "slots_" + v.word, Key: number, Data: number, Size: len(Slots{}), Elements: v.slots})
+	b.Set(kernel.Set{Name: "slots_" + v.word, Key: number, Data: number, Size: SlotCount, Elements: v.slots})
 	b.Set(kernel.Set{Name: "avail_" + v.word, Key: number, Verdicts: true, Elements: v.avail})
 	if v.bounded(b) {
 		b.Set(kernel.Set{Name: "next_" + v.word, Key: number, Data: number, Elements: v.next})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/slots"
 )
 
 // sticky is a gateway with persistence, and everything else that is given.
@@ -116,15 +117,15 @@ func TestGroup_Order(t *testing.T) {
 func TestPersistence_Stale(t *testing.T) {
 	for _, c := range []struct {
 		words              string
-		avail, loose, live IDs
+		avail, loose, live slots.IDs
 		want               string
 	}{
-		{"mask: 32", IDs{1, 2}, IDs{1, 2}, IDs{1, 2}, "two"},
-		{"mask: 32", IDs{1}, IDs{1, 2}, IDs{1, 2}, "one"},
-		{"overrideBusy: true", IDs{1}, IDs{1, 2}, IDs{1, 2}, "two"},
-		{"overrideBusy: true", IDs{1}, IDs{1}, IDs{1, 2}, "one"},
-		{"overrideLimit: true", IDs{1}, IDs{1}, IDs{1, 2}, "two"},
-		{"overrideLimit: true", IDs{1}, IDs{1}, IDs{1}, "one"},
+		{"mask: 32", slots.IDs{1, 2}, slots.IDs{1, 2}, slots.IDs{1, 2}, "two"},
+		{"mask: 32", slots.IDs{1}, slots.IDs{1, 2}, slots.IDs{1, 2}, "one"},
+		{"overrideBusy: true", slots.IDs{1}, slots.IDs{1, 2}, slots.IDs{1, 2}, "two"},
+		{"overrideBusy: true", slots.IDs{1}, slots.IDs{1}, slots.IDs{1, 2}, "one"},
+		{"overrideLimit: true", slots.IDs{1}, slots.IDs{1}, slots.IDs{1, 2}, "two"},
+		{"overrideLimit: true", slots.IDs{1}, slots.IDs{1}, slots.IDs{1}, "one"},
 	} {
 		g := newGateway(t, sticky(c.words, ""))
 		v := g.Variant("all")
@@ -139,7 +140,7 @@ func TestPersistence_Stale(t *testing.T) {
 				t.Errorf("%s, available %v, or busy %v, alive %v: %s, want %s", c.words, c.avail, c.loose, c.live, got, c.want)
 			}
 		}
-		v.SetAvailable(IDs{1, 2})
+		v.SetAvailable(slots.IDs{1, 2})
 		g.restate()
 		if got := g.send("10.0.0.6:1 > 8.8.8.8:80/tcp"); got != "two" && c.words == "mask: 32" {
 			t.Errorf("another client: %s", got)
@@ -190,11 +191,11 @@ func TestProximity(t *testing.T) {
 	g := newGateway(t, strings.Replace(simple, "members", "proximity: true, members", 1)+"\nproximity: {methods: [icmp], mask: {v4: 24, v6: 48}}\n")
 	v := g.Variant("all")
 	for _, c := range []struct {
-		ranks, avail IDs
+		ranks, avail slots.IDs
 		want         string
 	}{
-		{IDs{2, 3, 1}, IDs{1, 2, 3}, "two"}, {IDs{2, 3, 1}, IDs{1, 3}, "three"}, {IDs{2, 3, 1}, IDs{1}, "one"},
-		{IDs{2, 3}, IDs{1}, "one"}, {IDs{3}, IDs{1, 3}, "three"}, {nil, IDs{1, 2}, "one"}, {IDs{2}, nil, "drop"},
+		{slots.IDs{2, 3, 1}, slots.IDs{1, 2, 3}, "two"}, {slots.IDs{2, 3, 1}, slots.IDs{1, 3}, "three"}, {slots.IDs{2, 3, 1}, slots.IDs{1}, "one"},
+		{slots.IDs{2, 3}, slots.IDs{1}, "one"}, {slots.IDs{3}, slots.IDs{1, 3}, "three"}, {nil, slots.IDs{1, 2}, "one"}, {slots.IDs{2}, nil, "drop"},
 	} {
 		g.give(v, c.avail...)
 		g.SetRanks(netip.MustParsePrefix("8.8.8.0/24"), RanksOf(c.ranks...))
@@ -303,7 +304,7 @@ func TestAlgorithms(t *testing.T) {
 // (T38).
 func TestForward_Reset(t *testing.T) {
 	g := newGateway(t, strings.Replace(simple, "members", "onFailure: reset, members", 1))
-	g.SetDead(IDs{2})
+	g.SetDead(slots.IDs{2})
 	g.restate()
 	for _, c := range []struct {
 		mark uint32

@@ -173,7 +173,7 @@ func (m *Member) stand(t *status.Table, shed []*status.Row, own []Condition) (s 
 	if m.Index < len(own) {
 		s.own = own[m.Index]
 		s.down = s.down || s.own.Aside && !s.held
-		s.busy, s.full = s.busy || s.own.Busy, s.full || s.own.Full
+		s.busy, s.full = s.busy || s.own.Busy, (s.full || s.own.Full) && !s.own.Unbounded
 	}
 	if m.Group != nil && !s.out() {
 		a := m.Group.activeAs(t, shed, own)

@@ -91,6 +91,7 @@ type Standing struct {
 	Full   bool      `json:"full,omitempty"`   // at a limit of connections
 	Capped bool      `json:"capped,omitempty"` // at its rate limit
 	Slots  int       `json:"slots"`            // of the group's size
+	Share  float64   `json:"share"`            // the part of new connections that it gets, 0 to 1, if neither persistence nor proximity speaks
 }
 
 // Phase is where a member stands in its life.
@@ -111,10 +112,6 @@ func (p Phase) String() string { return phaseNames[p] }
 
 // MarshalText writes the phase's name.
 func (p Phase) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
-
-// Slots is the table of a group: the numbers of members, 0 where there is
-// nobody.
-type Slots []ID
 
 // IDs is a set of numbers, in rising order.
 type IDs []ID

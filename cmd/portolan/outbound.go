@@ -11,6 +11,7 @@ import (
 	"github.com/portolan-lb/portolan/api"
 	"github.com/portolan-lb/portolan/api/client"
 	"github.com/portolan-lb/portolan/outbound"
+	"github.com/portolan-lb/portolan/slots"
 )
 
 // outboundListings is what a gateway has to show.
@@ -46,7 +47,7 @@ func groupRow(g api.LinkGroup, o getOptions) []string {
 		switch why := l.Why(); {
 		case why != "":
 			out = append(out, l.Link+" "+why+before(" ", left(l.Until, o.now)))
-		case l.Phase == outbound.Ramping.String():
+		case l.Phase == slots.Ramping.String():
 			shares = append(shares, fmt.Sprintf("%s %.0f%% (ramp %s)", l.Link, l.Share, left(l.Until, o.now)))
 		default:
 			shares = append(shares, fmt.Sprintf("%s %.0f%%", l.Link, l.Share))
@@ -161,7 +162,7 @@ func linkBalanced(b *api.LinkOutbound) []string {
 	var shares []string
 	for _, g := range b.Groups {
 		text := fmt.Sprintf("%s %.0f%%", g.Group, g.Share)
-		if g.Phase != outbound.Serving.String() {
+		if g.Phase != slots.Serving.String() {
 			text += " " + g.Phase
 		}
 		shares = append(shares, text)

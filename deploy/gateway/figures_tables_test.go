@@ -13,6 +13,7 @@ import (
 	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/nettest"
 	"github.com/portolan-lb/portolan/outbound"
+	"github.com/portolan-lb/portolan/slots"
 )
 
 // TCP connections a second through gateways that balance and one that does not.
@@ -94,14 +95,14 @@ func BenchmarkChanges_Root(b *testing.B) {
 	t.share(even...)
 	t.measured(50_000, 10)
 	t.stand()
-	slots := func(of func(i, round int) uint16) func(int) []*kernel.Elements {
+	rewritten := func(of func(i, round int) slots.ID) func(int) []*kernel.Elements {
 		return func(round int) (changed []*kernel.Elements) {
-			var all outbound.Slots
+			all := make(slots.Slots, outbound.SlotCount)
 			for i := range all {
 				all[i] = of(i, round)
 			}
 			for _, v := range t.plan.Variants() {
-				changed = append(changed, v.SetSlots(&all)...)
+				changed = append(changed, v.SetSlots(all)...)
 			}
 			return changed
 		}
@@ -109,16 +110,16 @@ func BenchmarkChanges_Root(b *testing.B) {
 	without := func(round int) []*kernel.Elements { // a link comes and goes
 		w := slices.Clone(even)
 		w[9] = round % 2
-		r := outbound.Result{}
+		r := slots.Result{Slots: make(slots.Slots, outbound.SlotCount)}
 		for i, n := range w {
 			if n > 0 {
-				r.Alive = append(r.Alive, uint16(i+1))
+				r.Alive = append(r.Alive, slots.ID(i+1))
 			}
 		}
 		r.Available, r.AvailableOrBusy = r.Alive, r.Alive
 		for i := range r.Slots { // only the slots of the tenth move
-			if r.Slots[i] = uint16(i%10 + 1); r.Slots[i] == 10 && w[9] == 0 {
-				r.Slots[i] = uint16(i/10%9 + 1)
+			if r.Slots[i] = slots.ID(i%10 + 1); r.Slots[i] == 10 && w[9] == 0 {
+				r.Slots[i] = slots.ID(i/10%9 + 1)
 			}
 		}
 		var changed []*kernel.Elements
@@ -131,10 +132,10 @@ func BenchmarkChanges_Root(b *testing.B) {
 		name   string
 		change func(round int) []*kernel.Elements
 	}{
-		{"256 slots rewritten", slots(func(i, round int) uint16 { return uint16((i+round)%10 + 1) })},
-		{"8 slots rewritten", slots(func(i, round int) uint16 {
+		{"256 slots rewritten", rewritten(func(i, round int) slots.ID { return slots.ID((i+round)%10 + 1) })},
+		{"8 slots rewritten", rewritten(func(i, round int) slots.ID {
 			if i < 8 {
-				return uint16((i+round)%10 + 1)
+				return slots.ID((i+round)%10 + 1)
 			}
 			return 1
 		})},

@@ -13,6 +13,7 @@ import (
 	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/nettest"
 	"github.com/portolan-lb/portolan/outbound"
+	"github.com/portolan-lb/portolan/slots"
 	"github.com/portolan-lb/portolan/topology"
 )
 
@@ -155,12 +156,12 @@ func compiled(b testing.TB, s *nettest.Space, text string) *tables {
 
 // share has all links alive, and gives out the slots by their weights.
 func (t *tables) share(weights ...int) (changed []*kernel.Elements) {
-	var ids []uint16
-	var r outbound.Result
+	var ids []slots.ID
+	r := slots.Result{Slots: make(slots.Slots, outbound.SlotCount)}
 	for i, w := range weights {
-		r.Alive = append(r.Alive, uint16(i+1))
+		r.Alive = append(r.Alive, slots.ID(i+1))
 		for range w {
-			ids = append(ids, uint16(i+1))
+			ids = append(ids, slots.ID(i+1))
 		}
 	}
 	r.Available, r.AvailableOrBusy = r.Alive, r.Alive
@@ -177,7 +178,7 @@ func (t *tables) share(weights ...int) (changed []*kernel.Elements) {
 func (t *tables) measured(n, links int) {
 	for i := range n {
 		a := netip.AddrFrom4([4]byte{byte(60 + i>>16), byte(i >> 8), byte(i), 0})
-		t.plan.SetRanks(netip.PrefixFrom(a, 24), outbound.RanksOf(uint16(i%links+1), uint16((i+1)%links+1)))
+		t.plan.SetRanks(netip.PrefixFrom(a, 24), outbound.RanksOf(slots.ID(i%links+1), slots.ID((i+1)%links+1)))
 	}
 }
 

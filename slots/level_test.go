@@ -1,4 +1,4 @@
-package outbound
+package slots
 
 import (
 	"container/heap"
@@ -7,14 +7,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/portolan-lb/portolan/config"
 	"pgregory.net/rapid"
 )
 
 // pourSlowly is pour as one thinks of it: portion by portion, to the link with
 // the fewest for its weight, of equals to the one that had fewest portions for
 // its weight.
-func pourSlowly(live, weights []float64, arrivals float64) []int {
+func pourSlowly(live, weights []float64, arrivals float64, size int) []int {
 	n := len(live)
 	got := make([]int, n)
 	sum, known := 0., 0.
@@ -23,7 +22,7 @@ func pourSlowly(live, weights []float64, arrivals float64) []int {
 			sum, known = sum+max(live[i], 0)/weights[i], known+1
 		}
 	}
-	for range SlotCount {
+	for range size {
 		best, fewest := -1, math.Inf(1)
 		for i := range live {
 			level := max(live[i], 0) / weights[i]
@@ -35,7 +34,7 @@ func pourSlowly(live, weights []float64, arrivals float64) []int {
 			}
 			// As a sum and not a product, so that equals are equal to the last bit.
 			for range got[i] {
-				level += max(arrivals, float64(n)) / SlotCount / weights[i]
+				level += max(arrivals, float64(n)) / float64(size) / weights[i]
 			}
 			turns := float64(got[i]) / weights[i]
 			if level < fewest || level == fewest && turns < float64(got[best])/weights[best] {
@@ -57,9 +56,9 @@ func TestPourAsTwin(t *testing.T) {
 			weights[i] = float64(rapid.SampledFrom([]int{1, 1, 2, 4, 16}).Draw(t, "weight"))
 		}
 		arrivals := rapid.SampledFrom([]float64{0, 1, 80, 256, 1024, 4096}).Draw(t, "arrivals")
-		got := make([]int, n)
-		pour(live, weights, arrivals, got)
-		want := pourSlowly(live, weights, arrivals)
+		got, size := make([]int, n), drawSize(t)
+		pour(live, weights, arrivals, got, size)
+		want := pourSlowly(live, weights, arrivals, size)
 		sum := 0
 		for i := range got {
 			sum += got[i]
@@ -67,7 +66,7 @@ func TestPourAsTwin(t *testing.T) {
 				t.Fatalf("%v for %v by %v, %v arrive: want %v", got, live, weights, arrivals, want)
 			}
 		}
-		if sum != SlotCount {
+		if sum != size {
 			t.Fatalf("%d portions", sum)
 		}
 	})
@@ -92,7 +91,7 @@ func TestPour(t *testing.T) {
 		{nil, nil, 100, nil},
 	} {
 		got := make([]int, len(tt.live))
-		pour(tt.live, tt.weights, tt.arrivals, got)
+		pour(tt.live, tt.weights, tt.arrivals, got, 256)
 		for i := range got {
 			if got[i] != tt.want[i] {
 				t.Errorf("%v by %v, %v arrive: %v, want %v", tt.live, tt.weights, tt.arrivals, got, tt.want)
@@ -213,8 +212,8 @@ type simulation struct {
 
 func simulate(w *world, seed uint64) *simulation {
 	s := &simulation{world: w, rng: rand.New(rand.NewPCG(seed, 1))}
-	for link := range w.links {
-		n := 800 / len(w.links)
+	for link := range w.names {
+		n := 800 / len(w.names)
 		if link == 0 {
 			n += 300
 		}
@@ -232,7 +231,7 @@ func (s *simulation) open(link int) {
 }
 
 // run lets the time until the next tick pass.
-func (s *simulation) run(rate float64, decide func(slot uint16) uint16) {
+func (s *simulation) run(rate float64, decide func(slot ID) ID) {
 	until := s.clock + s.every.Seconds()
 	for {
 		s.seconds += s.rng.ExpFloat64() / rate
@@ -245,7 +244,7 @@ func (s *simulation) run(rate float64, decide func(slot uint16) uint16) {
 			s.seconds = until // arrivals have no memory
 			return
 		}
-		if id := decide(s.last.Slots[s.turn%SlotCount]); id > 0 {
+		if id := decide(s.last.Slots[s.turn%len(s.last.Slots)]); id > 0 {
 			s.open(int(id) - 1)
 		}
 		s.turn++
@@ -255,14 +254,14 @@ func (s *simulation) run(rate float64, decide func(slot uint16) uint16) {
 func (s *simulation) step(rate float64) {
 	s.load.Arrivals = s.load.Arrivals.Read(s.total, s.now.Add(s.every))
 	s.tick(s.every)
-	s.run(rate, func(slot uint16) uint16 { return slot })
+	s.run(rate, func(slot ID) ID { return slot })
 }
 
 // spread is how far links are from their mean, and levelled whether they are
 // within a twentieth of it.
 func (s *simulation) spread() (deviation, worst float64) {
 	mean, sum := 0., 0.
-	n := float64(len(s.links))
+	n := float64(len(s.names))
 	for _, l := range s.live[1:] {
 		mean += l / n
 	}
@@ -283,7 +282,7 @@ func TestLeastConnectionsSettle(t *testing.T) {
 		meanSettled, meanSpread, far := 0., 0., 0.
 		const seeds, seconds = 5, 60
 		for seed := range uint64(seeds) {
-			w := newWorld(t, config.LinkLeastConnections, nil, "a", "b", "c")
+			w := newWorld(t, LeastConnections, nil, "a", "b", "c")
 			w.every = tt.every
 			s := simulate(w, seed)
 			s.load.Arrivals = Arrivals{Mean: 400, Last: 400, Known: true, Total: s.total, At: w.now}
@@ -310,18 +309,18 @@ func TestLeastConnectionsSettle(t *testing.T) {
 // To give all to the link with the fewest is what the pouring is against: it
 // swings, and never settles.
 func TestAllToTheLeastNeverSettles(t *testing.T) {
-	w := newWorld(t, config.LinkLeastConnections, nil, "a", "b", "c")
+	w := newWorld(t, LeastConnections, nil, "a", "b", "c")
 	s := simulate(w, 1)
 	sum, n := 0., 0.
 	for s.clock < 60 {
-		least := uint16(1)
-		for id := range uint16(3) {
+		least := ID(1)
+		for id := range ID(3) {
 			if s.live[id+1] < s.live[least] {
 				least = id + 1
 			}
 		}
 		s.tick(s.every)
-		s.run(400, func(uint16) uint16 { return least })
+		s.run(400, func(ID) ID { return least })
 		if spread, _ := s.spread(); s.clock > 5 {
 			sum, n = sum+spread, n+1
 		}
@@ -335,9 +334,9 @@ func TestAllToTheLeastNeverSettles(t *testing.T) {
 // 1.1.15: by weight, links of 3:2:1 have connections of 3:2:1.
 func TestWeightedLeastConnections_1_1_15(t *testing.T) {
 	for _, tt := range []struct {
-		algorithm config.LinkAlgorithm
+		algorithm Algorithm
 		want      [3]float64
-	}{{config.LinkWeightedLeastConnections, [3]float64{3. / 6, 2. / 6, 1. / 6}}, {config.LinkLeastConnections, [3]float64{1. / 3, 1. / 3, 1. / 3}}} {
+	}{{WeightedLeastConnections, [3]float64{3. / 6, 2. / 6, 1. / 6}}, {LeastConnections, [3]float64{1. / 3, 1. / 3, 1. / 3}}} {
 		w := newWorld(t, tt.algorithm, nil, "a 3", "b 2", "c 1")
 		s := simulate(w, 7)
 		var sum [3]float64
@@ -360,8 +359,8 @@ func TestWeightedLeastConnections_1_1_15(t *testing.T) {
 // Test 15: a limit of 20,000 with 25,000 offered: passed by less than the
 // arrivals of one tick, and nothing is dropped while there is room.
 func TestLimitUnderLoad_15(t *testing.T) {
-	w := newWorld(t, config.LinkLeastConnections, func(_ *config.LinkGroup, links []*config.Link) {
-		links[0].MaxConnections, links[1].MaxConnections = 12000, 8000
+	w := newWorld(t, LeastConnections, func(g *Spec) {
+		g.Members[0].MaxEverywhere, g.Members[1].MaxEverywhere = 12000, 8000
 	}, "a", "b")
 	w.every = 200 * time.Millisecond
 	s := simulate(w, 3)
@@ -370,7 +369,7 @@ func TestLimitUnderLoad_15(t *testing.T) {
 		s.load.Arrivals = s.load.Arrivals.Read(s.total, s.now.Add(s.every))
 		s.tick(s.every)
 		room := s.live[1] < 12000 || s.live[2] < 8000
-		s.run(12500, func(slot uint16) uint16 {
+		s.run(12500, func(slot ID) ID {
 			if slot == 0 {
 				if dropped++; room {
 					early++

@@ -1,4 +1,4 @@
-package outbound
+package slots
 
 import (
 	"fmt"
@@ -8,21 +8,21 @@ import (
 	"testing"
 	"time"
 
-	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/busy"
 	"github.com/portolan-lb/portolan/pick"
 	"github.com/portolan-lb/portolan/status"
 )
 
-// world is a group with what it looks at. Links are a, b, c, ... in the order of
-// its members, with numbers from 1 on, interfaces ifa, ifb, ...
+// world is a group with what it looks at. Its members are links a, b, c, ... with
+// numbers from 1 on, interfaces ifa, ifb, ...
 type world struct {
 	t     testing.TB
-	conf  *config.LinkGroup
-	links []*config.Link
+	conf  Spec
+	names []string // by number, from 1 on
 	group *Group
 	board *status.Board
 	load  Load
-	live  []float64
+	live  []float64 // by number: connections of the link
 	now   time.Time
 	every time.Duration
 	state State
@@ -31,46 +31,50 @@ type world struct {
 
 func at0() time.Time { return time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC) }
 
-// newWorld makes a group of members "name weight priority". set may change the
-// configuration.
-func newWorld(t testing.TB, algorithm config.LinkAlgorithm, set func(*config.LinkGroup, []*config.Link), members ...string) *world {
+// newWorld makes a group of 256 slots and of members "name weight priority". set
+// may change it.
+func newWorld(t testing.TB, algorithm Algorithm, set func(*Spec), members ...string) *world {
 	t.Helper()
-	w := &world{t: t, board: status.NewBoard(10), now: at0(), every: time.Second,
-		conf: &config.LinkGroup{Name: "g", Algorithm: algorithm, Spill: []config.Spill{config.SpillDown}}}
+	w := &world{t: t, board: status.NewBoard(10), now: at0(), every: time.Second, live: make([]float64, 1),
+		conf: Spec{Name: "g", Algorithm: algorithm, Size: 256, Spill: pick.SpillDown, Words: Words{Members: "links"}}}
 	for _, words := range members {
-		m := &config.LinkMember{Weight: 1}
-		if _, err := fmt.Sscan(words, &m.Link, &m.Weight, &m.Priority); err != nil && m.Link == "" {
-			t.Fatal(err)
-		}
-		w.conf.Members = append(w.conf.Members, m)
-		w.links = append(w.links, &config.Link{Name: m.Link, Interface: "if" + m.Link})
+		w.add(words)
 	}
 	if set != nil {
-		set(w.conf, w.links)
+		set(&w.conf)
 	}
-	w.live = make([]float64, len(members)+1)
 	w.compile()
 	return w
 }
 
+func (w *world) add(words string) {
+	m := Member{Weight: 1}
+	if _, err := fmt.Sscan(words, &m.Name, &m.Weight, &m.Priority); err != nil && m.Name == "" {
+		w.t.Fatal(err)
+	}
+	w.names, w.live = append(w.names, m.Name), append(w.live, 0)
+	m.ID, m.Row = w.id(m.Name), status.MakeID(status.KindLink, m.Name)
+	m.Needs = []status.ID{m.Row, status.MakeID(status.KindLinkGroup, "g", m.Name), status.MakeID(status.KindInterface, "if"+m.Name)}
+	w.conf.Members = append(w.conf.Members, m)
+}
+
 func (w *world) compile() {
 	w.t.Helper()
-	g, err := NewGroup(w.conf, w.links, func(link string) uint16 { return w.id(link) })
+	s := w.conf
+	s.Members = slices.Clone(s.Members)
+	g, err := New(s)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.group = g
 }
 
-// id is the number of a link: the place of its letter.
-func (w *world) id(link string) uint16 {
-	return uint16(slices.IndexFunc(w.links, func(l *config.Link) bool { return l.Name == link })) + 1
-}
+func (w *world) id(name string) ID { return ID(slices.Index(w.names, name)) + 1 }
 
-func (w *world) ids(links string) IDs {
+func (w *world) ids(names string) IDs {
 	set := IDs{}
-	for _, l := range strings.Fields(links) {
-		set = append(set, w.id(l))
+	for _, n := range strings.Fields(names) {
+		set = append(set, w.id(n))
 	}
 	slices.Sort(set)
 	return set
@@ -146,12 +150,16 @@ func (w *world) rates(words string) {
 }
 
 func (w *world) input() Input {
-	return Input{Table: w.board.Table(), Gauges: w.board.Gauges(), Now: w.now, Every: w.every, Connections: w.live}
+	return Input{Table: w.board.Table(), Gauges: w.board.Gauges(), Now: w.now, Every: w.every}
 }
 
 // tick ticks so long after the one before.
 func (w *world) tick(after time.Duration) Result {
 	w.now = w.now.Add(after)
+	w.load.Everywhere = make([]float64, len(w.group.spec.Members))
+	for i, m := range w.group.spec.Members {
+		w.load.Everywhere[i] = w.live[m.ID]
+	}
 	w.state, w.last = w.group.Tick(w.input(), w.load, w.state)
 	return w.last
 }
@@ -161,7 +169,7 @@ func (w *world) table() string {
 	var words []string
 	for _, s := range w.last.Members {
 		if s.Slots > 0 {
-			words = append(words, fmt.Sprint(s.Link, " ", s.Slots))
+			words = append(words, fmt.Sprint(s.Name, " ", s.Slots))
 		}
 	}
 	return strings.Join(words, " ")
@@ -183,12 +191,12 @@ func (w *world) wants(what, table, available string) {
 func TestTick(t *testing.T) {
 	three := []string{"a 3", "b 2", "c 1"}
 	levels := []string{"a 1 8", "b 1 8", "c 1 4", "d 1 4"}
-	protect := func(g *config.LinkGroup, _ []*config.Link) { g.BusyProtection = true }
-	rr, ba, mb := config.LinkRoundRobin, config.LinkBandwidth, config.LinkMaxBandwidth
+	protect := func(g *Spec) { g.BusyProtection = true }
+	rr, ba, mb := RoundRobin, Bandwidth, MaxBandwidth
 	tests := []struct {
 		rule      string
-		algorithm config.LinkAlgorithm
-		set       func(*config.LinkGroup, []*config.Link)
+		algorithm Algorithm
+		set       func(*Spec)
 		members   []string
 		rows      string
 		rates     string
@@ -197,8 +205,8 @@ func TestTick(t *testing.T) {
 		alive     string
 	}{
 		{"1.1.15 weights 3:2:1 to a slot", rr, nil, three, "", "", "a 128 b 85 c 43", "a b c", "a b c"},
-		{"1.1.15 by lot weights do not count", config.LinkRandom, nil, three, "", "", "a 86 b 85 c 85", "a b c", "a b c"},
-		{"1.1.15 nor by a hash", config.LinkSourceHash, nil, []string{"a 9", "b 1"}, "", "", "a 128 b 128", "a b", "a b"},
+		{"1.1.15 by lot weights do not count", Random, nil, three, "", "", "a 86 b 85 c 85", "a b c", "a b c"},
+		{"1.1.15 nor by a hash", SourceHash, nil, []string{"a 9", "b 1"}, "", "", "a 128 b 128", "a b", "a b"},
 		{"1.2.14 failure", rr, nil, three, "a:down", "", "b 171 c 85", "b c", "b c"},
 		{"1.2.14 failure of the interface", rr, nil, three, "ifa:down", "", "b 171 c 85", "b c", "b c"},
 		{"C1 unknown is usable", rr, nil, three, "a:unknown", "", "a 128 b 85 c 43", "a b c", "a b c"},
@@ -216,20 +224,20 @@ func TestTick(t *testing.T) {
 		{"1.2.14 T24 failure of one does not", rr, nil, levels, "a:down", "", "b 256", "b", "b c d"},
 		{"1.2.13 T24 full does not spill", rr, nil, levels, "a:full b:full", "", "", "", "a b c d"},
 		{"1.2.13 full beside one that is not", rr, nil, levels, "a:full", "", "b 256", "b", "a b c d"},
-		{"1.2.13 unless spill says so", rr, func(g *config.LinkGroup, _ []*config.Link) {
-			g.Spill = []config.Spill{config.SpillDown, config.SpillFull}
+		{"1.2.13 unless spill says so", rr, func(g *Spec) {
+			g.Spill = pick.SpillDown | pick.SpillFull
 		}, levels, "a:full b:full", "", "c 128 d 128", "c d", "a b c d"},
-		{"1.1.14 min adds whole levels", rr, func(g *config.LinkGroup, _ []*config.Link) { g.Min = 3 }, levels, "", "", "a 64 b 64 c 64 d 64", "a b c d", "a b c d"},
-		{"1.1.14 max cuts", rr, func(g *config.LinkGroup, _ []*config.Link) { g.Min, g.Max = 3, 3 }, levels, "", "", "a 86 b 85 c 85", "a b c", "a b c d"},
-		{"1.1.14 fewer than min: all", rr, func(g *config.LinkGroup, _ []*config.Link) { g.Min = 9 }, levels, "a:down", "", "b 86 c 85 d 85", "b c d", "b c d"},
-		{"T24 full within min does not make room", rr, func(g *config.LinkGroup, _ []*config.Link) { g.Min, g.Max = 2, 2 }, levels, "a:full b:full", "", "", "", "a b c d"},
+		{"1.1.14 min adds whole levels", rr, func(g *Spec) { g.Min = 3 }, levels, "", "", "a 64 b 64 c 64 d 64", "a b c d", "a b c d"},
+		{"1.1.14 max cuts", rr, func(g *Spec) { g.Min, g.Max = 3, 3 }, levels, "", "", "a 86 b 85 c 85", "a b c", "a b c d"},
+		{"1.1.14 fewer than min: all", rr, func(g *Spec) { g.Min = 9 }, levels, "a:down", "", "b 86 c 85 d 85", "b c d", "b c d"},
+		{"T24 full within min does not make room", rr, func(g *Spec) { g.Min, g.Max = 2, 2 }, levels, "a:full b:full", "", "", "", "a b c d"},
 
 		{"1.2.12 busy", rr, protect, three, "a:busy", "", "b 171 c 85", "b c", "a b c"},
 		{"1.2.12 busy without protection", rr, nil, three, "a:busy", "", "a 128 b 85 c 43", "a b c", "a b c"},
 		{"1.2.26 T19 all busy: it lapses", rr, protect, three, "a:busy b:busy c:busy", "", "a 128 b 85 c 43", "a b c", "a b c"},
 		{"C3 busy does not spill", rr, protect, levels, "a:busy b:busy", "", "a 128 b 128", "a b", "a b c d"},
-		{"C3 unless spill says so", rr, func(g *config.LinkGroup, _ []*config.Link) {
-			g.BusyProtection, g.Spill = true, []config.Spill{config.SpillDown, config.SpillBusy}
+		{"C3 unless spill says so", rr, func(g *Spec) {
+			g.BusyProtection, g.Spill = true, pick.SpillDown|pick.SpillBusy
 		}, levels, "a:busy b:busy", "", "c 128 d 128", "c d", "a b c d"},
 		{"busy to a quarter of the clients", rr, protect, []string{"a", "b"}, "a:shed=64", "", "a 96 b 160", "a b", "a b"},
 		{"busy to all clients", rr, protect, []string{"a", "b"}, "a:shed=256", "", "b 256", "b", "a b"},
@@ -243,7 +251,7 @@ func TestTick(t *testing.T) {
 		{"1.2.15 C6 the one with most", mb, nil, three, "", "a:0/100 b:0/200 c:0/300", "c 256", "a b c", "a b c"},
 		{"T26 the first of equals", mb, nil, three, "", "a:0/100 b:0/300 c:0/300", "b 256", "a b c", "a b c"},
 		{"1.2.26(a) it is busy: the next", mb, protect, three, "c:busy", "a:0/100 b:0/200 c:0/300", "b 256", "a b", "a b c"},
-		{"T26 with a debit", mb, func(g *config.LinkGroup, _ []*config.Link) { g.Debit = 150e6 }, three, "", "a:0/300 b:0/200 c:0/100", "a 213 b 43", "a b c", "a b c"},
+		{"T26 with a debit", mb, func(g *Spec) { g.Debit = 150e6 }, three, "", "a:0/300 b:0/200 c:0/100", "a 213 b 43", "a b c", "a b c"},
 		{"T28 nobody is known", mb, nil, three, "", "", "a 128 b 85 c 43", "a b c", "a b c"},
 	}
 	for _, tt := range tests {
@@ -257,12 +265,12 @@ func TestTick(t *testing.T) {
 				t.Errorf("alive %v, want %v", r.Alive, w.ids(tt.alive))
 			}
 			explained, tr := w.group.Explain(w.input(), w.load, State{})
-			if explained.Slots != r.Slots || tr.Reason != r.Reason.String() || len(tr.Members) != len(tt.members) {
+			if !explained.Slots.Equal(r.Slots) || tr.Reason != r.Reason.String() || len(tr.Members) != len(tt.members) {
 				t.Errorf("explain: %+v %+v", explained, tr)
 			}
 			before := w.last.Slots
 			for range 3 {
-				if w.tick(time.Second); w.last.Slots != before {
+				if w.tick(time.Second); !w.last.Slots.Equal(before) {
 					t.Error("a tick that finds all as before changes slots")
 				}
 			}
@@ -273,8 +281,8 @@ func TestTick(t *testing.T) {
 // 1.2.26(c), C2: persistence with overrideBusy keeps to a busy link, but not to
 // one at a limit, that drains or is of no priority now.
 func TestAvailableOrBusy_C2(t *testing.T) {
-	w := newWorld(t, config.LinkRoundRobin, func(g *config.LinkGroup, links []*config.Link) {
-		g.BusyProtection, links[1].MaxConnections = true, 10
+	w := newWorld(t, RoundRobin, func(g *Spec) {
+		g.BusyProtection, g.Members[1].MaxEverywhere = true, 10
 	}, "a 1 8", "b 1 8", "c 1 8", "d 1 8", "e 1 4")
 	w.say("a:busy b:busy c:busy c:drain")
 	w.live[2] = 10
@@ -299,19 +307,19 @@ func TestAvailableOrBusy_C2(t *testing.T) {
 // link leaves at the one and comes back at the other. (The thresholds are those
 // of package busy; the tick must not add any of its own.)
 func TestBusyGoesByTheRow_T17(t *testing.T) {
-	w := newWorld(t, config.LinkRoundRobin, func(g *config.LinkGroup, _ []*config.Link) { g.BusyProtection = true }, "a", "b", "c")
+	w := newWorld(t, RoundRobin, func(g *Spec) { g.BusyProtection = true }, "a", "b", "c")
 	w.tick(0)
 	before := w.last.Slots
 	for i := range 20 {
 		w.rates(fmt.Sprintf("a:%d/100 b:0/100 c:0/100", 60+i%11))
-		if w.tick(time.Second); w.last.Slots != before {
+		if w.tick(time.Second); !w.last.Slots.Equal(before) {
 			t.Fatal("rates alone change a table of weights")
 		}
 	}
 	w.say("a:busy")
 	w.tick(time.Second)
 	w.wants("busy", "b 128 c 128", "b c")
-	if changed := len(w.last.Slots.Changed(&before)); changed != 86 {
+	if changed := len(w.last.Slots.Changed(before)); changed != 86 {
 		t.Errorf("%d slots change, those of a are 86", changed)
 	}
 	w.say("a:free")
@@ -324,43 +332,38 @@ func TestBusyGoesByTheRow_T17(t *testing.T) {
 // none is left out. It needs no busy protection, which is of maxBandwidth. Noise at the limit does
 // not let it come and go.
 func TestCapped_1_2_19(t *testing.T) {
-	w := newWorld(t, config.LinkRoundRobin, func(_ *config.LinkGroup, links []*config.Link) {
-		links[0].RateLimit.Total, links[1].RateLimit.In = 100e6, 50e6
+	w := newWorld(t, RoundRobin, func(g *Spec) {
+		g.Members[0].RateLimit[busy.Total], g.Members[1].RateLimit[busy.In] = 100e6, 50e6
 	}, "a", "b")
-	ranks := RanksOf(1, 2)
 	for _, step := range []struct {
 		rates, available, table string
-		best                    uint16
 	}{
-		{"a:10/100 b:10/50", "a b", "a 128 b 128", 1},
-		{"a:99/100 b:10/50", "a b", "a 128 b 128", 1},
-		{"a:101/100 b:10/50", "b", "b 256", 2},
-		{"a:96/100 b:10/50", "b", "b 256", 2},
-		{"a:100/100 b:10/50", "b", "b 256", 2},
-		{"a:? b:10/50", "b", "b 256", 2}, // T28: not known is not free
-		{"a:90/100 b:10/50", "a b", "a 128 b 128", 1},
-		{"a:? b:10/50", "a b", "a 128 b 128", 1},
-		{"a:100/100 b:50/50", "a b", "a 128 b 128", 1},
+		{"a:10/100 b:10/50", "a b", "a 128 b 128"},
+		{"a:99/100 b:10/50", "a b", "a 128 b 128"},
+		{"a:101/100 b:10/50", "b", "b 256"},
+		{"a:96/100 b:10/50", "b", "b 256"},
+		{"a:100/100 b:10/50", "b", "b 256"},
+		{"a:? b:10/50", "b", "b 256"}, // T28: not known is not free
+		{"a:90/100 b:10/50", "a b", "a 128 b 128"},
+		{"a:? b:10/50", "a b", "a 128 b 128"},
+		{"a:100/100 b:50/50", "a b", "a 128 b 128"},
 	} {
 		w.rates(step.rates)
-		r := w.tick(time.Second)
+		w.tick(time.Second)
 		w.wants(step.rates, step.table, step.available)
-		if got := ranks.First(r.Available); got != step.best {
-			t.Errorf("%s: proximity takes %d, want %d", step.rates, got, step.best)
-		}
 	}
 }
 
 // 1.2.13, 1.2.8: at the limit of connections, the link's or the membership's, a
 // link is out; all out: nobody, and never a lower priority.
 func TestConnectionLimits_1_2_13(t *testing.T) {
-	w := newWorld(t, config.LinkRoundRobin, func(g *config.LinkGroup, links []*config.Link) {
-		links[0].MaxConnections, g.Members[1].MaxConnections = 100, 50
+	w := newWorld(t, RoundRobin, func(g *Spec) {
+		g.Members[0].MaxEverywhere, g.Members[1].MaxConnections = 100, 50
 	}, "a 1 8", "b 1 8", "c 1 4")
-	if !w.group.Fast() {
+	if w.group.Pace() != Fast {
 		t.Error("a group with limits wants quick ticks")
 	}
-	w.load.Connections = []float64{math.NaN(), 0, math.NaN()}
+	w.load.Members = []float64{math.NaN(), 0, math.NaN()}
 	for _, step := range []struct {
 		a, b  float64
 		table string
@@ -368,7 +371,7 @@ func TestConnectionLimits_1_2_13(t *testing.T) {
 		{0, 0, "a 128 b 128"}, {99, 49, "a 128 b 128"}, {100, 49, "b 256"}, {99.5, 49, "b 256"},
 		{150, 50, ""}, {150, 60, ""}, {99, 50, "a 256"}, {math.NaN(), 50, "a 256"}, {100, math.NaN(), "b 256"},
 	} {
-		w.live[1], w.load.Connections[1] = step.a, step.b
+		w.live[1], w.load.Members[1] = step.a, step.b
 		r := w.tick(200 * time.Millisecond)
 		if w.table() != step.table {
 			t.Errorf("%v %v: table %q, want %q", step.a, step.b, w.table(), step.table)
@@ -389,8 +392,8 @@ func TestConnectionLimits_1_2_13(t *testing.T) {
 // A link gets no more than it has room for before the next tick, unless all
 // together have less than is expected.
 func TestClipToLimits(t *testing.T) {
-	w := newWorld(t, config.LinkRoundRobin, func(_ *config.LinkGroup, links []*config.Link) {
-		links[0].MaxConnections = 1000
+	w := newWorld(t, RoundRobin, func(g *Spec) {
+		g.Members[0].MaxEverywhere = 1000
 	}, "a 2", "b", "c")
 	w.load.Arrivals = Arrivals{Mean: 400, Last: 400, Known: true}
 	for _, step := range []struct {
@@ -401,28 +404,6 @@ func TestClipToLimits(t *testing.T) {
 		w.tick(time.Second)
 		if w.table() != step.table {
 			t.Errorf("%v: table %q, want %q", step.live, w.table(), step.table)
-		}
-	}
-}
-
-// The gateway is compiled from what config accepts, and says what is wrong else.
-func TestNewGroup(t *testing.T) {
-	g := &config.LinkGroup{Name: "g", Algorithm: config.LinkRoundRobin, Members: []*config.LinkMember{{Link: "a", Weight: 1}, {Link: "b", Weight: 1}}}
-	links := []*config.Link{{Name: "a"}, {Name: "b"}}
-	for _, tt := range []struct {
-		numbers map[string]uint16
-		links   []*config.Link
-		want    string
-	}{
-		{map[string]uint16{"a": 1, "b": 1023}, links, ""},
-		{map[string]uint16{"a": 1}, links, `link group g: link "b" has no number of 1 to 1023`},
-		{map[string]uint16{"a": 1, "b": 1024}, links, `link group g: link "b" has no number of 1 to 1023`},
-		{map[string]uint16{"a": 1, "b": 1}, links, `link group g: link "b" is in it twice, or its number 1 is another's`},
-		{map[string]uint16{"a": 1, "b": 2}, links[:1], `link group g: no link "b"`},
-	} {
-		_, err := NewGroup(g, tt.links, func(l string) uint16 { return tt.numbers[l] })
-		if got := fmt.Sprint(err); got != tt.want && !(err == nil && tt.want == "") {
-			t.Errorf("%v: %v, want %s", tt.numbers, err, tt.want)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package outbound
+package slots
 
 import (
 	"math"
@@ -9,14 +9,14 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/busy"
 	"github.com/portolan-lb/portolan/pick"
 	"github.com/portolan-lb/portolan/status"
 )
 
-var algorithms = []config.LinkAlgorithm{
-	config.LinkRoundRobin, config.LinkRandom, config.LinkLeastConnections, config.LinkWeightedLeastConnections,
-	config.LinkSourceHash, config.LinkBandwidth, config.LinkMaxBandwidth,
+var algorithms = []Algorithm{
+	RoundRobin, Random, LeastConnections, WeightedLeastConnections, MemberLeastConnections, WeightedMemberLeastConnections, LeastTime,
+	SourceHash, Bandwidth, MaxBandwidth,
 }
 
 // drawWorld makes a random group.
@@ -25,17 +25,20 @@ func drawWorld(t *rapid.T, tb testing.TB) *world {
 	for i := range rapid.IntRange(1, 6).Draw(t, "members") {
 		members = append(members, string(rune('a'+i)))
 	}
-	return newWorld(tb, rapid.SampledFrom(algorithms).Draw(t, "algorithm"), func(g *config.LinkGroup, links []*config.Link) {
-		g.BusyProtection = rapid.Bool().Draw(t, "protect")
+	return newWorld(tb, rapid.SampledFrom(algorithms).Draw(t, "algorithm"), func(g *Spec) {
+		g.Size = drawSize(t)
+		g.BusyProtection, g.Force = rapid.Bool().Draw(t, "protect"), rapid.Bool().Draw(t, "force")
 		g.Min, g.Max = rapid.IntRange(0, 3).Draw(t, "min"), rapid.IntRange(0, 3).Draw(t, "max")
-		g.Spill = rapid.SliceOfNDistinct(rapid.SampledFrom([]config.Spill{config.SpillDown, config.SpillBusy, config.SpillFull}), 0, 3, rapid.ID).Draw(t, "spill")
+		g.Spill = pick.Spill(rapid.IntRange(0, 7).Draw(t, "spill"))
 		if rapid.Bool().Draw(t, "slow") {
-			g.SlowOnline = config.SlowOnline{Standby: config.Duration(rapid.IntRange(0, 3).Draw(t, "standby")) * config.Duration(time.Second), Ramp: config.Duration(rapid.IntRange(0, 8).Draw(t, "ramp")) * config.Duration(time.Second)}
+			g.Slow = pick.SlowOnline{Standby: time.Duration(rapid.IntRange(0, 3).Draw(t, "standby")) * time.Second, Ramp: time.Duration(rapid.IntRange(0, 8).Draw(t, "ramp")) * time.Second}
 		}
-		for i, m := range g.Members {
+		for i := range g.Members {
+			m := &g.Members[i]
 			m.Weight, m.Priority = rapid.SampledFrom([]int{0, 1, 1, 2, 5}).Draw(t, "weight"), rapid.IntRange(0, 1).Draw(t, "priority")
-			links[i].MaxConnections = rapid.SampledFrom([]int{0, 0, 100}).Draw(t, "most")
-			links[i].RateLimit.Total = config.Bandwidth(rapid.SampledFrom([]int{0, 100e6}).Draw(t, "limit"))
+			m.MaxEverywhere = rapid.SampledFrom([]int{0, 0, 100}).Draw(t, "most")
+			m.MaxConnections = rapid.SampledFrom([]int{0, 0, 50}).Draw(t, "most of the group")
+			m.RateLimit[busy.Total] = rapid.SampledFrom([]float64{0, 100e6}).Draw(t, "limit")
 		}
 	}, members...)
 }
@@ -43,18 +46,21 @@ func drawWorld(t *rapid.T, tb testing.TB) *world {
 // drawStep changes rows, counts and rates at random, and passes time.
 func drawStep(t *rapid.T, w *world) {
 	now := map[status.ID]status.Gauge{}
-	for i, l := range w.links {
+	w.load.Members = make([]float64, len(w.names))
+	for i, name := range w.names {
 		if rapid.Bool().Draw(t, "change") {
-			w.say(l.Name + ":" + rapid.SampledFrom([]string{"up", "up", "up", "down", "busy", "free", "full", "drain", "held", "release", "forced", "shed=100", "shed=256"}).Draw(t, "row"))
+			w.say(name + ":" + rapid.SampledFrom([]string{"up", "up", "up", "down", "busy", "free", "full", "drain", "held", "release", "forced", "shed=100", "shed=256"}).Draw(t, "row"))
 		}
 		w.live[i+1] = rapid.SampledFrom([]float64{0, 10, 50, 99, 100, 120, math.NaN()}).Draw(t, "live")
+		w.load.Members[i] = rapid.SampledFrom([]float64{0, 10, 49, 50, math.NaN()}).Draw(t, "live of the group")
 		g := status.NoGauge()
+		g.Latency = rapid.SampledFrom([]float64{0, .001, .02, math.NaN()}).Draw(t, "time")
 		if rate := rapid.SampledFrom([]float64{0, 50e6, 96e6, 100e6, math.NaN()}).Draw(t, "rate"); !math.IsNaN(rate) {
 			for d := range g.Rate {
 				g.Rate[d], g.Remaining[d] = rate, 100e6-rate
 			}
 		}
-		now[status.MakeID(status.KindLink, l.Name)] = g
+		now[status.MakeID(status.KindLink, name)] = g
 	}
 	w.board.Measure(now)
 	w.load.Arrivals = Arrivals{Mean: rapid.SampledFrom([]float64{0, 10, 1000}).Draw(t, "arrivals"), Known: true}
@@ -64,7 +70,8 @@ func drawStep(t *rapid.T, w *world) {
 // whole says what every tick must hold, whatever it is given.
 func (w *world) whole(t *rapid.T, was State, r Result) {
 	active, slots := IDs{}, 0
-	for _, s := range r.Members {
+	for i, s := range r.Members {
+		m := &w.conf.Members[i]
 		slots += s.Slots
 		if s.Active {
 			active = append(active, s.ID)
@@ -72,22 +79,26 @@ func (w *world) whole(t *rapid.T, was State, r Result) {
 		if s.Slots > 0 && !s.Active || s.Active && (s.Phase == Out || s.Phase == Draining) {
 			t.Fatalf("%+v", s)
 		}
-		if s.Active && w.live[s.ID] >= 100 && w.links[s.ID-1].MaxConnections == 100 {
-			t.Fatalf("1.2.13: %s takes part at its limit", s.Link)
+		if s.Active && (w.live[s.ID] >= 100 && m.MaxEverywhere == 100 || w.load.Members[i] >= 50 && m.MaxConnections == 50) {
+			t.Fatalf("1.2.13: %s takes part at its limit", s.Name)
 		}
 	}
-	within := func(a, b IDs) bool { return !slices.ContainsFunc(a, func(id uint16) bool { return !b.Has(id) }) }
+	within := func(a, b IDs) bool { return !slices.ContainsFunc(a, func(id ID) bool { return !b.Has(id) }) }
 	switch {
 	case !slices.IsSorted(r.Alive) || !slices.IsSorted(r.Available) || !slices.IsSorted(r.AvailableOrBusy):
 		t.Fatalf("%v %v %v", r.Available, r.AvailableOrBusy, r.Alive)
 	case !within(r.Available, active) || !within(r.Available, r.AvailableOrBusy) || !within(r.AvailableOrBusy, r.Alive):
 		t.Fatalf("%v within %v; within %v within %v", r.Available, active, r.AvailableOrBusy, r.Alive)
-	case (r.Reason == pick.Chosen) != (slots == SlotCount) || (r.Reason != pick.Chosen) != r.Slots.Empty():
+	case (r.Reason == pick.Chosen) != (slots == w.conf.Size) || (r.Reason != pick.Chosen) != r.Slots.Empty():
 		t.Fatalf("%v with %d slots", r.Reason, slots)
 	case !slices.Equal(active, r.Available):
 		t.Fatalf("available %v, active %v", r.Available, active)
 	case r.Lapsed != nil && (!w.conf.BusyProtection || r.Reason != pick.Chosen):
 		t.Fatalf("lapsed: %v", r.Lapsed)
+	case len(r.Slots) != w.conf.Size || w.conf.Force != (r.Forced != nil):
+		t.Fatalf("%d slots, %d are forced", len(r.Slots), len(r.Forced))
+	case w.conf.Force && r.Forced.Empty() && (r.Reason == pick.Chosen || r.Reason == pick.Full):
+		t.Fatalf("%v, forced %v", r.Reason, r.Forced)
 	case r.Why == "" || r.Up && len(r.Alive) == 0:
 		t.Fatalf("available %v: %q", r.Up, r.Why)
 	case !r.Next.IsZero() && !r.Next.After(w.now):
@@ -101,8 +112,8 @@ func (w *world) whole(t *rapid.T, was State, r Result) {
 	if !reflect.DeepEqual(explained, r) || tr.Reason != r.Reason.String() {
 		t.Fatalf("explain says %s: %+v, served is %+v", tr.Reason, explained, r)
 	}
-	if _, same := w.group.Tick(w.input(), w.load, w.state); same.Slots != r.Slots {
-		t.Fatalf("once more changes %v", same.Slots.Changed(&r.Slots))
+	if _, same := w.group.Tick(w.input(), w.load, w.state); !same.Slots.Equal(r.Slots) || !same.Forced.Equal(r.Forced) {
+		t.Fatalf("once more changes %v", same.Slots.Changed(r.Slots))
 	}
 }
 
@@ -112,7 +123,7 @@ func TestTickHolds(t *testing.T) {
 		w := drawWorld(rt, t)
 		for range rapid.IntRange(1, 12).Draw(rt, "ticks") {
 			was := w.state
-			kept := State{was.Ran, was.Up, was.Slots, slices.Clone(was.Members)}
+			kept := State{was.Ran, was.Up, slices.Clone(was.Slots), slices.Clone(was.Forced), slices.Clone(was.Members)}
 			drawStep(rt, w)
 			r := w.tick(0)
 			if !reflect.DeepEqual(was, kept) {
@@ -131,15 +142,15 @@ func TestTickHolds(t *testing.T) {
 // somebody's ramp or calm does, however narrow it is: all that follows may be as
 // it is.
 func (w *world) twin(places int) []float64 {
-	rules := rulesOf(w.conf)
-	parts := make([]float64, len(w.links))
+	rules := pick.Rules{Min: w.conf.Min, Max: w.conf.Max, Spill: w.conf.Spill, BusyProtection: w.conf.BusyProtection}
+	parts := make([]float64, len(w.names))
 	table := w.board.Table()
 	var ends []float64
 	for k := range places {
 		ends = append(ends, float64(k+1)/float64(places))
 	}
-	for i, m := range w.group.Members {
-		ends = append(ends, w.last.Members[i].Ramp, 1-min(float64(table.Row(m.row).Shed)/256, 1))
+	for i, m := range w.group.spec.Members {
+		ends = append(ends, w.last.Members[i].Ramp, 1-min(float64(table.Row(m.Row).Shed)/256, 1))
 	}
 	slices.Sort(ends)
 	var last []pick.Share
@@ -153,19 +164,19 @@ func (w *world) twin(places int) []float64 {
 		from = to
 		ask := func(heed bool) bool {
 			there := table
-			members, own := make([]*pick.Member, len(w.links)), make([]pick.Condition, len(w.links))
-			for i, m := range w.group.Members {
+			members, own := make([]*pick.Member, len(w.names)), make([]pick.Condition, len(w.names))
+			for i, m := range w.group.spec.Members {
 				s := w.last.Members[i]
-				row := status.Row{ID: status.MakeID(status.KindLinkGroup, "g", m.Link), Full: s.Full,
-					Busy: w.conf.BusyProtection && float64(table.Row(m.row).Shed) >= 256*(1-u)}
+				row := status.Row{ID: status.MakeID(status.KindLinkGroup, "g", m.Name), Full: s.Full,
+					Busy: w.conf.BusyProtection && float64(table.Row(m.Row).Shed) >= 256*(1-u)}
 				if heed && (s.Phase == StandingBy || s.Phase == Ramping) && s.Ramp < u {
 					row.Health = status.Down
 				}
 				there = there.With(row)
 				own[i].Busy = s.Capped
-				members[i] = &pick.Member{Index: i, Name: m.Link, Weight: m.Weight, Priority: m.Priority, Needs: m.needs, Link: m.row}
+				members[i] = &pick.Member{Index: i, Name: m.Name, Weight: m.Weight, Priority: m.Priority, Needs: m.Needs, Link: m.Row}
 			}
-			d, reason := pick.NewGroup(members, rules, chainOf(w.conf)...).Shares(pick.Input{Table: there, Gauges: w.board.Gauges(), Own: own}, nil, nil)
+			d, reason := pick.NewGroup(members, rules, w.conf.chain()...).Shares(pick.Input{Table: there, Gauges: w.board.Gauges(), Own: own}, nil, nil)
 			if reason == pick.Chosen {
 				last = d.Shares
 			}
@@ -196,16 +207,16 @@ func TestTickAsTwin(t *testing.T) {
 	busy, moved := 0, 0
 	rapid.Check(t, func(rt *rapid.T) {
 		w := drawWorld(rt, t)
-		for w.group.algorithm.Counts() || w.group.prefer != nil {
-			w.conf.Algorithm = rapid.SampledFrom([]config.LinkAlgorithm{config.LinkRoundRobin, config.LinkRandom, config.LinkBandwidth, config.LinkMaxBandwidth}).Draw(rt, "algorithm")
+		for w.group.spec.Algorithm.Counts() || w.group.prefer != nil {
+			w.conf.Algorithm = rapid.SampledFrom([]Algorithm{RoundRobin, Random, Bandwidth, MaxBandwidth}).Draw(rt, "algorithm")
 			w.compile()
 		}
 		if rapid.Bool().Draw(rt, "failed") { // and all come back at once or one after another
-			w.conf.SlowOnline = config.SlowOnline{Standby: config.Duration(time.Second), Ramp: config.Duration(6 * time.Second)}
+			w.conf.Slow = pick.SlowOnline{Standby: time.Second, Ramp: 6 * time.Second}
 			w.compile()
-			for _, l := range w.links {
+			for _, name := range w.names {
 				if rapid.Bool().Draw(rt, "down") {
-					w.say(l.Name + ":down")
+					w.say(name + ":down")
 				}
 			}
 			w.tick(0)
@@ -213,13 +224,13 @@ func TestTickAsTwin(t *testing.T) {
 		for range rapid.IntRange(1, 5).Draw(rt, "ticks") {
 			drawStep(rt, w)
 			w.load.Arrivals = Arrivals{} // no clipping: TestClip holds that
-			w.state.Slots = Slots{}      // and no heed to noise
+			w.state.Slots = nil          // and no heed to noise
 			r := w.tick(0)
 			parts := w.twin(places)
 			for i, s := range r.Members {
 				// A slot is the least that anybody gets, which the others pay for.
-				if due := parts[i] * SlotCount; math.Abs(float64(s.Slots)-due) > 1+float64(len(w.links)) {
-					rt.Fatalf("%s has %d slots, due are %.2f of %v", s.Link, s.Slots, due, parts)
+				if due := parts[i] * float64(w.conf.Size); math.Abs(float64(s.Slots)-due) > 1+float64(len(w.names)) {
+					rt.Fatalf("%s has %d slots, due are %.2f of %v", s.Name, s.Slots, due, parts)
 				}
 				if s.Phase == Ramping {
 					moved++
@@ -237,7 +248,7 @@ func TestTickAsTwin(t *testing.T) {
 // slots as the shares move, and the table stays within the noise of what is due
 // (1.2.15: 5 %).
 func TestBandwidthIsQuietUnderNoise_1_2_15(t *testing.T) {
-	w := newWorld(t, config.LinkBandwidth, nil, "a 3", "b 2", "c 1")
+	w := newWorld(t, Bandwidth, nil, "a 3", "b 2", "c 1")
 	rapid.Check(t, func(t *rapid.T) {
 		w.state = State{}
 		w.rates("a:0/100 b:0/200 c:0/300")
@@ -251,24 +262,24 @@ func TestBandwidthIsQuietUnderNoise_1_2_15(t *testing.T) {
 				g := status.NoGauge()
 				remains[i] *= rapid.Float64Range(.985, 1.015).Draw(t, "noise")
 				g.Remaining[0] = remains[i]
-				now[w.group.Members[i].row] = g
-				due[i] = remains[i] * w.group.Members[i].weight()
+				now[w.group.spec.Members[i].Row] = g
+				due[i] = remains[i] * w.group.spec.Members[i].weight()
 				sum += due[i]
 			}
 			w.board.Measure(now)
 			w.tick(time.Second)
 			for i, s := range w.last.Members {
-				if share := due[i] / sum; math.Abs(s.Share()-share) > .05*share {
-					t.Fatalf("%s has %.4f, due are %.4f", s.Link, s.Share(), share)
+				if share := due[i] / sum; math.Abs(s.Share-share) > .05*share {
+					t.Fatalf("%s has %.4f, due are %.4f", s.Name, s.Share, share)
 				}
 			}
-			if n := len(w.last.Slots.Changed(&first)); n > 0 {
+			if n := len(w.last.Slots.Changed(first)); n > 0 {
 				t.Fatalf("noise of 1.5 %% changes %d slots", n)
 			}
 		}
 		w.rates("a:0/100 b:100/200 c:0/300") // 3:4:3 becomes 3:2:3
 		w.tick(time.Second)
-		if n := len(w.last.Slots.Changed(&first)); n < 36 || n > 42 {
+		if n := len(w.last.Slots.Changed(first)); n < 36 || n > 42 {
 			t.Fatalf("%d slots change, b loses 38", n)
 		}
 	})

@@ -1,5 +1,7 @@
 package outbound
 
+import "github.com/portolan-lb/portolan/slots"
+
 // Ranks is the links that are nearest to a network, the best first, as the
 // kernel's map of proximity holds them: the best in the lowest ten bits, then
 // the second and the third. 0 in a place is nobody.
@@ -12,7 +14,7 @@ const (
 )
 
 // RanksOf packs the first links of a list, at most three.
-func RanksOf(links ...uint16) (r Ranks) {
+func RanksOf(links ...slots.ID) (r Ranks) {
 	for i, id := range links[:min(len(links), maxRanks)] {
 		r |= Ranks(id&rankMask) << (i * rankBits)
 	}
@@ -20,9 +22,9 @@ func RanksOf(links ...uint16) (r Ranks) {
 }
 
 // Links gives the numbers of the links, the best first.
-func (r Ranks) Links() (links []uint16) {
+func (r Ranks) Links() (links []slots.ID) {
 	for ; r != 0; r >>= rankBits {
-		if id := uint16(r & rankMask); id != 0 {
+		if id := slots.ID(r & rankMask); id != 0 {
 			links = append(links, id)
 		}
 	}
@@ -33,7 +35,7 @@ func (r Ranks) Links() (links []uint16) {
 // (FAQ 1.2.16, 1.2.19); 0 if none of them is, so that the algorithm chooses. As
 // only those that take part are available, a link of lower priority is not
 // chosen however near it is.
-func (r Ranks) First(available IDs) uint16 {
+func (r Ranks) First(available slots.IDs) slots.ID {
 	for _, id := range r.Links() {
 		if available.Has(id) {
 			return id

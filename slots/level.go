@@ -1,4 +1,4 @@
-package outbound
+package slots
 
 import (
 	"math"
@@ -6,20 +6,20 @@ import (
 )
 
 // Least-connections by a table that stands for a while: to give everything to
-// the link with the fewest would send a whole tick's connections there, and
+// the member with the fewest would send a whole tick's connections there, and
 // swing. So the connections that are expected until the next tick are poured
-// over the links like water into a vessel of uneven ground, in SlotCount small
-// portions, each to the link that then has the fewest for its weight:
+// over the members like water into a vessel of uneven ground, in as many small
+// portions as there are slots, each to the link that then has the fewest for its weight:
 //
 //	connections  300 ┤ ████                     300 expected: all of them go to b
 //	             200 ┤ ████                     and c, 150 each, and the next tick
 //	             100 ┤ ████  ░░░░  ░░░░         begins with 300, 150, 150
 //	               0 ┴──a─────b─────c──
 //
-// pour gives each link of live connections its portions. Those that are not
+// pour gives each member of live connections its portions of size. Those that are not
 // known (NaN) have as many, for their weight, as the others in the mean (T28);
 // if none is known all have 0. weights are above 0.
-func pour(live, weights []float64, arrivals float64, portions []int) {
+func pour(live, weights []float64, arrivals float64, portions []int, size int) {
 	n := len(live)
 	clear(portions)
 	if n == 0 {
@@ -38,16 +38,16 @@ func pour(live, weights []float64, arrivals float64, portions []int) {
 			sum, known = sum+level[i], known+1
 		}
 	}
-	// With nothing expected one connection for each link is, so that what does
+	// With nothing expected one connection for each member is, so that what does
 	// come is not all given to one.
-	portion := max(arrivals, float64(n)) / SlotCount
+	portion := max(arrivals, float64(n)) / float64(size)
 	for i := range level {
 		if math.IsNaN(level[i]) {
 			level[i] = sum / float64(max(known, 1))
 		}
 		step[i] = portion / weights[i]
 	}
-	for range SlotCount {
+	for range size {
 		low := 0
 		for i := 1; i < n; i++ {
 			if level[i] < level[low] || level[i] == level[low] && turns[i] < turns[low] {
@@ -61,7 +61,7 @@ func pour(live, weights []float64, arrivals float64, portions []int) {
 }
 
 // clip bounds each part, of all connections that are expected, to the room that
-// its link has below its limit (room +Inf: no limit), and gives what is over to
+// its member has below its limit (room +Inf: no limit), and gives what is over to
 // those that have room left, in proportion to their parts; to those that have no
 // part only if nobody with one has room. Where there is less room than
 // connections are expected, each gets by its room: a limit is passed by less
@@ -87,7 +87,7 @@ func clip(parts, room []float64, active []bool, arrivals float64) {
 		}
 		return
 	}
-	for range parts { // each round fills one link or is the last
+	for range parts { // each round fills one member or is the last
 		over, open := 0.0, 0.0
 		for i := range parts {
 			if most := room[i] / arrivals; parts[i] > most {
@@ -165,7 +165,7 @@ func (a Arrivals) Read(total uint64, now time.Time) Arrivals {
 
 // Expect gives how many are to come within a time: by the mean, or by what came
 // last if that is more. To expect too many spreads them more evenly than need
-// be, to expect too few gives too many to one link.
+// be, to expect too few gives too many to one member.
 func (a Arrivals) Expect(within time.Duration) float64 {
 	return max(a.Mean, a.Last) * within.Seconds()
 }

@@ -1,19 +1,17 @@
-package outbound
+package slots
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
-	"github.com/portolan-lb/portolan/config"
 	"pgregory.net/rapid"
 )
 
 // T30: below lower it is not available, from upper on it is again, between them
 // it stays; at start it is where it may be.
 func TestActivate_T30(t *testing.T) {
-	w := newWorld(t, config.LinkRoundRobin, func(g *config.LinkGroup, _ []*config.Link) {
-		g.Activate = config.Activate{Lower: 40, Upper: 70}
+	w := newWorld(t, RoundRobin, func(g *Spec) {
+		g.Activate = Activation{Lower: 40, Upper: 70}
 	}, "a", "b", "c", "d")
 	for _, step := range []struct {
 		rows string
@@ -42,28 +40,28 @@ func TestActivate_T30(t *testing.T) {
 func TestActivateHolds_T30(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		lower := rapid.IntRange(0, 100).Draw(t, "lower")
-		a := activation{lower, max(lower, rapid.IntRange(0, 100).Draw(t, "upper"))}
+		a := Activation{lower, max(lower, rapid.IntRange(0, 100).Draw(t, "upper"))}
 		if rapid.IntRange(0, 4).Draw(t, "one") == 0 {
-			a.upper = 0 // stands for lower
+			a.Upper = 0 // stands for lower
 		}
-		upper := a.upper
+		upper := a.Upper
 		if upper == 0 {
 			upper = lower
-		} else if a.lower == 0 {
+		} else if a.Lower == 0 {
 			lower = upper
 		}
 		all := rapid.IntRange(1, 12).Draw(t, "all")
 		var was State
 		for range rapid.IntRange(1, 20).Draw(t, "ticks") {
 			usable := rapid.IntRange(0, all).Draw(t, "usable")
-			up, why := a.next(was, usable, all)
+			up, why := a.next(was, usable, all, "links")
 			share := float64(usable) / float64(all) * 100
 			switch {
 			case why == "":
 				t.Fatal("no reason")
 			case usable == 0 && up:
 				t.Fatal("available without a link")
-			case a == activation{} && up != (usable > 0):
+			case a == Activation{} && up != (usable > 0):
 				t.Fatalf("plain: %v with %d", up, usable)
 			case share < float64(lower)-1e-9 && up:
 				t.Fatalf("available at %.1f %% of %v", share, a)
@@ -75,42 +73,4 @@ func TestActivateHolds_T30(t *testing.T) {
 			was = State{Ran: true, Up: up}
 		}
 	})
-}
-
-// 1.2.16, 1.2.19: the best that is available, of three, in ten bits each.
-func TestRanks_1_2_16(t *testing.T) {
-	r := RanksOf(3, 1023, 1, 7)
-	if r != 3|1023<<10|1<<20 || fmt.Sprint(r.Links()) != "[3 1023 1]" {
-		t.Errorf("packed as %#x: %v", uint32(r), r.Links())
-	}
-	for _, tt := range []struct {
-		available IDs
-		want      uint16
-	}{
-		{IDs{1, 3, 1023}, 3}, {IDs{1, 1023}, 1023}, {IDs{1, 2}, 1}, {IDs{7}, 0}, {nil, 0},
-	} {
-		if got := r.First(tt.available); got != tt.want {
-			t.Errorf("of %v: %d, want %d", tt.available, got, tt.want)
-		}
-	}
-	if got := RanksOf().First(IDs{0, 1}); got != 0 {
-		t.Errorf("no ranks give %d", got)
-	}
-	if got := RanksOf(5).Links(); fmt.Sprint(got) != "[5]" {
-		t.Errorf("one rank: %v", got)
-	}
-
-	// The group's sets say it: b is nearest, but of lower priority.
-	w := newWorld(t, config.LinkRoundRobin, nil, "a 1 8", "b 1 4", "c 1 8")
-	near := RanksOf(w.id("b"), w.id("c"), w.id("a"))
-	for _, step := range []struct {
-		rows string
-		want string
-	}{{"a:up", "c"}, {"c:full", "a"}, {"a:down", ""}, {"c:down", "b"}} {
-		w.say(step.rows)
-		got := near.First(w.tick(time.Second).Available)
-		if want := uint16(0); step.want != "" && got != w.id(step.want) || step.want == "" && got != want {
-			t.Errorf("%s: proximity takes %d, want %q", step.rows, got, step.want)
-		}
-	}
 }

@@ -1,7 +1,8 @@
-package outbound
+package slots
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -9,7 +10,7 @@ import (
 	"github.com/portolan-lb/portolan/status"
 )
 
-// A link that comes back slowly takes part in a piece of the table that grows,
+// A member that comes back slowly takes part in a piece of the table that grows,
 // and so does one that sheds some of its clients, in one that is not whole. In
 // the rest it is as if it were down, or busy; so whatever follows from that
 // follows there: another priority serves, the water is poured over the others,
@@ -63,9 +64,6 @@ func (w *work) divide() {
 	if w.trace != nil { // the first piece with anybody tells of all
 		w.piece(w.pieces[first].asked, w.pieces[first].eager, w.trace)
 	}
-	if p := &w.pieces[0]; p.lapsed && w.whoBusy != nil {
-		w.out.Lapsed = w.busyRows(p)
-	}
 }
 
 // lend gives the pieces that come before any with somebody in it as that one,
@@ -86,25 +84,26 @@ func (w *work) piece(from float64, eager bool, tr *pick.Trace) piece {
 	for i := range w.own {
 		s, c := &w.out.Members[i], &w.own[i]
 		*c = pick.Condition{
-			Full:  w.room[i] < 1,
-			Busy:  w.calm[i] <= from || s.Capped,
-			Aside: !eager && s.Ramp <= from && (s.Phase == StandingBy || s.Phase == Ramping),
+			Full:      w.room[i] < 1,
+			Unbounded: w.forcing,
+			Busy:      w.calm[i] <= from || s.Capped,
+			Aside:     !eager && s.Ramp <= from && (s.Phase == StandingBy || s.Phase == Ramping),
 		}
 		if tr != nil {
 			c.Why = w.why(i)
 		}
 	}
 	in := pick.Input{Table: w.in.Table, Gauges: w.in.Gauges, Now: w.in.Now, Own: w.own}
-	d, reason := w.who.Shares(in, make([]pick.Share, 0, len(w.Members)), tr)
+	d, reason := w.who.Shares(in, make([]pick.Share, 0, len(w.spec.Members)), tr)
 	p := piece{asked: from, eager: eager, reason: reason, lapsed: d.Lapsed}
 	if reason != pick.Chosen {
 		return p
 	}
-	p.active, p.parts = make([]bool, len(w.Members)), make([]float64, len(w.Members))
+	p.active, p.parts = make([]bool, len(w.spec.Members)), make([]float64, len(w.spec.Members))
 	for _, m := range w.who.ActiveFor(in) {
 		p.active[m.Index] = true
 	}
-	if w.algorithm.Counts() {
+	if w.spec.Algorithm.Counts() {
 		w.pourOver(&p)
 		return p
 	}
@@ -118,9 +117,9 @@ func (w *work) piece(from float64, eager bool, tr *pick.Trace) piece {
 	return p
 }
 
-// pourOver gives the parts of least-connections.
+// pourOver gives the parts of the algorithms that go by connections.
 func (w *work) pourOver(p *piece) {
-	n := len(w.Members)
+	n := len(w.spec.Members)
 	at := make([]int, 0, n)
 	numbers, portions := make([]float64, 0, 2*n), make([]int, n)
 	live, weights := numbers[:0:n], numbers[n:n:2*n]
@@ -129,31 +128,73 @@ func (w *work) pourOver(p *piece) {
 			continue
 		}
 		weight := 1.0
-		if w.algorithm.Weighs() {
-			weight = w.Members[i].weight()
+		if w.spec.Algorithm.Weighs() {
+			weight = w.spec.Members[i].weight()
 		}
 		at, live, weights = append(at, i), append(live, w.live[i]), append(weights, weight)
 	}
-	pour(live, weights, w.load.Arrivals.Expect(w.in.Every), portions[:len(at)])
-	for k, i := range at {
-		p.parts[i] = float64(portions[k]) / SlotCount
+	if w.spec.Algorithm == LeastTime {
+		w.byTime(at, live, weights)
 	}
+	pour(live, weights, w.load.Arrivals.Expect(w.in.Every), portions[:len(at)], w.spec.Size)
+	for k, i := range at {
+		p.parts[i] = float64(portions[k]) / float64(w.spec.Size)
+	}
+}
+
+// timeLeast bounds from below what counts as a time, in seconds: it is what
+// there is of noise.
+const timeLeast = 10e-6
+
+// byTime has members weigh as much as they are quick: what is levelled out is
+// the time that a connection more would take, time x (live + 1). A time that is
+// not known counts as the mean of the others (T28); with none known all are
+// equally quick, and the fewest connections decide.
+func (w *work) byTime(at []int, live, weights []float64) {
+	sum, known := 0.0, 0
+	for k, i := range at {
+		live[k]++
+		t := w.time(w.in.Gauges, i)
+		if weights[k] = t; !math.IsNaN(t) {
+			sum, known = sum+t, known+1
+		}
+	}
+	for k, t := range weights {
+		if math.IsNaN(t) {
+			t = 1
+			if known > 0 {
+				t = sum / float64(known)
+			}
+		}
+		weights[k] = 1 / t
+	}
+}
+
+// time is a member's to a first byte, in seconds; NaN: not known.
+func (g *Group) time(gauges *status.Gauges, i int) float64 {
+	v, _ := gauges.Get(g.spec.Members[i].Row)
+	if math.IsNaN(v.Latency) || v.Latency < 0 {
+		return math.NaN()
+	}
+	return max(v.Latency, timeLeast)
 }
 
 // hash gives each slot to the first of its preferences that takes part in it.
-func (w *work) hash() {
-	for slot := range w.out.Slots {
+func (w *work) hash() Slots {
+	s := make(Slots, w.spec.Size)
+	for slot := range s {
 		k := 0
-		for m := moment(slot); k+1 < len(w.pieces) && m >= w.pieces[k].to; {
+		for m := moment(slot, len(s)); k+1 < len(w.pieces) && m >= w.pieces[k].to; {
 			k++
 		}
 		if i := w.prefer.first(slot, w.pieces[k].active); i >= 0 {
-			w.out.Slots[slot] = w.Members[i].ID
+			s[slot] = w.ids[i]
 		}
 	}
+	return s
 }
 
-// heedless gives who would take part if nobody minded that links are busy; nil
+// heedless gives who would take part if nobody minded that members are busy; nil
 // if that is who does.
 func (w *work) heedless() []bool {
 	if w.whoBusy == nil || !w.anyBusy() {
@@ -163,7 +204,7 @@ func (w *work) heedless() []bool {
 		s := &w.out.Members[i]
 		w.own[i] = pick.Condition{Full: w.room[i] < 1, Busy: s.Capped, Aside: s.Phase == StandingBy}
 	}
-	open := make([]bool, len(w.Members))
+	open := make([]bool, len(w.spec.Members))
 	for _, m := range w.whoBusy.ActiveFor(pick.Input{Table: w.in.Table, Own: w.own}) {
 		open[m.Index] = true
 	}
@@ -185,7 +226,7 @@ func (w *work) busyRows(p *piece) (rows []status.ID) {
 		if !active {
 			continue
 		}
-		for _, id := range w.Members[i].needs {
+		for _, id := range w.spec.Members[i].Needs {
 			if r := w.in.Table.Row(id); (r.Busy || r.Shed >= status.Slices) && !slices.Contains(rows, id) {
 				rows = append(rows, id)
 			}
@@ -196,12 +237,12 @@ func (w *work) busyRows(p *piece) (rows []status.ID) {
 
 // why says for explain what no row says of a member.
 func (w *work) why(i int) string {
-	m, s := &w.Members[i], &w.out.Members[i]
+	m, s := &w.spec.Members[i], &w.out.Members[i]
 	switch {
-	case w.room[i] < 1 && m.linkMost-w.live[i] < 1:
-		return fmt.Sprintf("%.0f connections of at most %.0f", w.live[i], m.linkMost)
+	case w.room[i] < 1 && limit(m.MaxEverywhere)-at(w.load.Everywhere, i) < 1:
+		return fmt.Sprintf("%.0f connections of at most %d", at(w.load.Everywhere, i), m.MaxEverywhere)
 	case w.room[i] < 1:
-		return fmt.Sprintf("%.0f connections of this group, of at most %.0f", at(w.load.Connections, i), m.most)
+		return fmt.Sprintf("%.0f connections of this %s, of at most %d", at(w.load.Members, i), w.spec.Words.Group, m.MaxConnections)
 	case s.Capped:
 		return "at its rateLimit"
 	case s.Phase == StandingBy:

@@ -1,16 +1,15 @@
-package outbound
+package slots
 
 import (
 	"math"
 	"testing"
 	"time"
 
-	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/pick"
 )
 
-func slowly(g *config.LinkGroup, _ []*config.Link) {
-	g.SlowOnline = config.SlowOnline{Standby: config.Duration(5 * time.Second), Ramp: config.Duration(10 * time.Second)}
+func slowly(g *Spec) {
+	g.Slow = pick.SlowOnline{Standby: 5 * time.Second, Ramp: 10 * time.Second}
 }
 
 // fail takes a link down for a while and brings it back at the time of the tick.
@@ -24,7 +23,7 @@ func (w *world) fail(link string) {
 // T31: nothing in standby, then a share that grows evenly until it is whole;
 // whoever looks on sees where it stands and when that ends.
 func TestSlowOnline_T31(t *testing.T) {
-	w := newWorld(t, config.LinkRoundRobin, slowly, "a", "b", "c")
+	w := newWorld(t, RoundRobin, slowly, "a", "b", "c")
 	w.tick(0)
 	w.wants("at start nobody is slow", "a 86 b 85 c 85", "a b c")
 	w.fail("a")
@@ -52,7 +51,11 @@ func TestSlowOnline_T31(t *testing.T) {
 		if m.Phase != step.phase || math.Abs(m.Ramp-step.ramp) > 1e-9 {
 			t.Errorf("%v: %v with %v of its share, want %v with %v", step.after, m.Phase, m.Ramp, step.phase, step.ramp)
 		}
-		if want := back.Add(step.until); step.until == 0 && !(m.Until.IsZero() && r.Next.IsZero()) || step.until != 0 && !(m.Until.Equal(want) && r.Next.Equal(want)) {
+		next := step.until // of the group
+		if step.phase == Ramping {
+			next = min(next, step.after+w.every)
+		}
+		if want := back.Add(step.until); step.until == 0 && !(m.Until.IsZero() && r.Next.IsZero()) || step.until != 0 && !(m.Until.Equal(want) && r.Next.Equal(back.Add(next))) {
 			t.Errorf("%v: until %v, next %v", step.after, m.Until, r.Next)
 		}
 		if !r.Alive.Equal(w.ids("a b c")) {
@@ -65,8 +68,8 @@ func TestSlowOnline_T31(t *testing.T) {
 // that the link is going to have, and in the end all of it. Least-connections
 // would give all to a link that comes back with none.
 func TestSlowOnlineHoldsForAll_T31(t *testing.T) {
-	for _, a := range []config.LinkAlgorithm{config.LinkRoundRobin, config.LinkRandom, config.LinkLeastConnections, config.LinkWeightedLeastConnections,
-		config.LinkSourceHash, config.LinkDestinationHash, config.LinkSourceDestinationHash, config.LinkSourcePortHash, config.LinkBandwidth, config.LinkMaxBandwidth} {
+	for _, a := range []Algorithm{RoundRobin, Random, LeastConnections, WeightedLeastConnections,
+		SourceHash, DestinationHash, SourceDestinationHash, SourcePortHash, Bandwidth, MaxBandwidth} {
 		t.Run(string(a), func(t *testing.T) {
 			w := newWorld(t, a, slowly, "a 2", "b 1", "c 1")
 			w.live = []float64{0, 0, 300, 300}
@@ -84,8 +87,8 @@ func TestSlowOnlineHoldsForAll_T31(t *testing.T) {
 				switch {
 				case a.Hashes(): // which of its slots come early is by lot
 					far += 3 + .25*min(due, whole-due)
-				case a == config.LinkBandwidth:
-					far += max(noiseSlots, noise*due)
+				case a == Bandwidth:
+					far += max(noiseSlots(256), noise*due)
 				}
 				if got := float64(m.Slots); math.Abs(got-due) > far {
 					t.Errorf("%v after it is back: %v slots, due are %.1f", w.now.Sub(at0()), got, due)
@@ -95,7 +98,7 @@ func TestSlowOnlineHoldsForAll_T31(t *testing.T) {
 				}
 				before = r
 			}
-			if got := float64(before.Members[0].Slots); got != whole && a != config.LinkBandwidth || math.Abs(got-whole) > noise*whole {
+			if got := float64(before.Members[0].Slots); got != whole && a != Bandwidth || math.Abs(got-whole) > noise*whole {
 				t.Errorf("in the end it has %v slots, before it failed %v", got, whole)
 			}
 			if !before.Next.IsZero() || before.Members[0].Phase != Serving {
@@ -108,7 +111,7 @@ func TestSlowOnlineHoldsForAll_T31(t *testing.T) {
 // T31, T32: a hash that ramps moves clients to the link one after another, once,
 // and only its own ones.
 func TestHashRamps_T32(t *testing.T) {
-	w := newWorld(t, config.LinkSourceHash, slowly, "a", "b", "c", "d")
+	w := newWorld(t, SourceHash, slowly, "a", "b", "c", "d")
 	w.tick(0)
 	home := w.last.Slots
 	w.fail("a")
@@ -120,14 +123,14 @@ func TestHashRamps_T32(t *testing.T) {
 	}
 	for range 30 {
 		w.tick(500 * time.Millisecond)
-		for _, slot := range w.last.Slots.Changed(&before) {
+		for _, slot := range w.last.Slots.Changed(before) {
 			if w.last.Slots[slot] != 1 || home[slot] != 1 {
 				t.Fatalf("slot %d went from %d to %d", slot, before[slot], w.last.Slots[slot])
 			}
 		}
 		before = w.last.Slots
 	}
-	if before != home {
+	if !before.Equal(home) {
 		t.Error("in the end the table is not as before")
 	}
 }
@@ -135,7 +138,7 @@ func TestHashRamps_T32(t *testing.T) {
 // T31 and priority: a link of higher priority that comes back takes over from
 // the lower one by and by, and not before its standby is over.
 func TestSlowOnlineAndPriority_T31(t *testing.T) {
-	w := newWorld(t, config.LinkRoundRobin, slowly, "a 1 8", "b 1 4")
+	w := newWorld(t, RoundRobin, slowly, "a 1 8", "b 1 4")
 	w.tick(0)
 	w.fail("a")
 	w.wants("standby", "b 256", "b")
@@ -147,7 +150,7 @@ func TestSlowOnlineAndPriority_T31(t *testing.T) {
 
 // T31: where nobody else is left, who ramps carries all, and who stands by too.
 func TestSlowOnlineEmptiesNothing_T31(t *testing.T) {
-	w := newWorld(t, config.LinkRoundRobin, slowly, "a", "b")
+	w := newWorld(t, RoundRobin, slowly, "a", "b")
 	w.tick(0)
 	w.say("a:down b:down")
 	if r := w.tick(time.Second); r.Reason != pick.Down || !r.Slots.Empty() || r.Up {
@@ -176,7 +179,7 @@ func TestSlowOnlineEmptiesNothing_T31(t *testing.T) {
 // T31: who fails again begins anew; who was held down comes back slowly, who was
 // drained does not; a reload is no failure, nor is a link that it adds.
 func TestWhoIsSlow_T31(t *testing.T) {
-	w := newWorld(t, config.LinkRoundRobin, slowly, "a", "b", "c")
+	w := newWorld(t, RoundRobin, slowly, "a", "b", "c")
 	phase := func(what string, want Phase) {
 		t.Helper()
 		if got := w.last.Members[0].Phase; got != want {
@@ -221,8 +224,7 @@ func TestWhoIsSlow_T31(t *testing.T) {
 	phase("released", StandingBy)
 
 	w.tick(time.Hour)
-	w.conf.Members = append(w.conf.Members, &config.LinkMember{Link: "d", Weight: 1})
-	w.links = append(w.links, &config.Link{Name: "d"})
+	w.add("d")
 	w.compile()
 	w.tick(time.Second)
 	w.wants("added by a reload", "a 64 b 64 c 64 d 64", "a b c d")
@@ -235,14 +237,14 @@ func TestWhoIsSlow_T31(t *testing.T) {
 // Who sheds some of its clients gives up that part of its share, by and by the
 // same slots of a hash.
 func TestShed(t *testing.T) {
-	w := newWorld(t, config.LinkSourceHash, func(g *config.LinkGroup, _ []*config.Link) { g.BusyProtection = true }, "a", "b")
+	w := newWorld(t, SourceHash, func(g *Spec) { g.BusyProtection = true }, "a", "b")
 	w.tick(0)
 	home := w.last.Slots
 	had := home
 	for _, shed := range []string{"a:shed=64", "a:shed=128", "a:shed=256"} {
 		w.say(shed)
 		w.tick(time.Second)
-		for _, slot := range w.last.Slots.Changed(&had) {
+		for _, slot := range w.last.Slots.Changed(had) {
 			if had[slot] != 1 || w.last.Slots[slot] != 2 {
 				t.Errorf("%s: slot %d went from %d to %d", shed, slot, had[slot], w.last.Slots[slot])
 			}
@@ -251,11 +253,11 @@ func TestShed(t *testing.T) {
 	}
 	w.wants("all of it", "b 256", "b")
 	w.say("a:shed=0")
-	if w.tick(time.Second); w.last.Slots != home {
+	if w.tick(time.Second); !w.last.Slots.Equal(home) {
 		t.Error("the table is not as before")
 	}
 	w.say("a:shed=256 b:shed=256")
-	if r := w.tick(time.Second); r.Slots != home || len(r.Lapsed) != 2 {
+	if r := w.tick(time.Second); !r.Slots.Equal(home) || len(r.Lapsed) != 2 {
 		t.Errorf("all shed all: protection lapses: %s, %v", w.table(), r.Lapsed)
 	}
 }
@@ -264,9 +266,9 @@ func TestShed(t *testing.T) {
 // down keeps its place (spill without down), the reserves that serve in the rest
 // of the table serve there too.
 func TestSlowOnlineLends_T31(t *testing.T) {
-	w := newWorld(t, config.LinkRoundRobin, func(g *config.LinkGroup, links []*config.Link) {
-		slowly(g, links)
-		g.Spill = nil
+	w := newWorld(t, RoundRobin, func(g *Spec) {
+		slowly(g)
+		g.Spill = 0
 	}, "a 0 0", "b 1 0", "c 1 1")
 	w.say("b:down c:down")
 	w.tick(0)
