@@ -9,8 +9,9 @@ import (
 	"github.com/portolan-lb/portolan/config"
 )
 
-// extents are the addresses of what classes of outbound traffic ask for by
-// name: of these the kernel needs every range, not the answer for one client.
+// extents are the addresses of what classes of traffic, of outbound and of slb,
+// ask for by name: of these the kernel needs every range, not the answer for one
+// client.
 type extents struct {
 	isps      map[string]*extent
 	asns      map[uint32]*extent
@@ -23,15 +24,21 @@ type extent struct {
 	v4, v6 []config.AddressRange
 }
 
-// readClasses notes what the classes of outbound traffic ask for, so that the
-// databases are asked for it too.
+// readClasses notes what classes of traffic ask for, so that the databases are
+// asked for it too.
 func (c *compiler) readClasses() {
 	c.extents = &extents{isps: map[string]*extent{}, asns: map[uint32]*extent{}, countries: map[string]*extent{}}
-	if c.model.Outbound == nil {
-		return
+	if o := c.model.Outbound; o != nil {
+		c.readClassesOf("outbound", o.Classes)
 	}
-	for i, k := range c.model.Outbound.Classes {
-		path := fmt.Sprintf("outbound.classes[%d].", i)
+	if s := c.model.SLB; s != nil {
+		c.readClassesOf("slb", s.Classes)
+	}
+}
+
+func (c *compiler) readClassesOf(module string, classes []*config.Class) {
+	for i, k := range classes {
+		path := fmt.Sprintf("%s.classes[%d].", module, i)
 		for _, name := range k.ISPs {
 			if fact, ok := c.isps[name]; ok {
 				c.extents.isps[name] = &extent{fact: fact}
@@ -139,7 +146,7 @@ func (x *extent) add(first, last key, v4 bool) {
 	*list = append(*list, r)
 }
 
-// ISP gives the addresses of an ISP that a class of outbound traffic names:
+// ISP gives the addresses of an ISP that a class of outbound or slb names:
 // ranges in ascending order, which neither overlap nor touch. They are shared
 // and must not be changed. ok is false if no class names it.
 func (t *Table) ISP(name string) (v4, v6 []config.AddressRange, ok bool) {

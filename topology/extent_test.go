@@ -10,7 +10,7 @@ import (
 	"github.com/portolan-lb/portolan/config"
 )
 
-// What a class of outbound traffic names is given as ranges: prefixes and
+// What a class of outbound or of slb names is given as ranges: prefixes and
 // databases together, each address once, and nothing else.
 func TestExtents(t *testing.T) {
 	m := &config.Model{
@@ -21,6 +21,9 @@ func TestExtents(t *testing.T) {
 			{Name: "unasked", Prefixes: prefixes("192.0.2.0/24")},
 		},
 		Outbound: &config.Outbound{Classes: []*config.Class{
+			{Name: "one", ISPs: []string{"telecom"}, ASNs: []uint32{4134}},
+		}},
+		SLB: &config.SLB{Classes: []*config.Class{
 			{Name: "one", ISPs: []string{"telecom", "last"}},
 			{Name: "two", Countries: []string{"CN"}, ASNs: []uint32{4134}},
 		}},
@@ -56,10 +59,15 @@ func TestExtents(t *testing.T) {
 
 // A class that asks for what no database knows is told where it stands.
 func TestExtents_NoDatabase(t *testing.T) {
-	m := &config.Model{Outbound: &config.Outbound{Classes: []*config.Class{{Name: "one", Countries: []string{"CN"}}}}}
-	_, errs := Compile(m, source(nil))
-	if !errs.Failed() || errs[0].Path != "outbound.classes[0].countries" {
-		t.Errorf("errors: %v", errs)
+	classes := []*config.Class{{Name: "one", Countries: []string{"CN"}}}
+	for module, m := range map[string]*config.Model{
+		"outbound": {Outbound: &config.Outbound{Classes: classes}},
+		"slb":      {SLB: &config.SLB{Classes: classes}},
+	} {
+		_, errs := Compile(m, source(nil))
+		if !errs.Failed() || errs[0].Path != module+".classes[0].countries" {
+			t.Errorf("errors: %v", errs)
+		}
 	}
 }
 
