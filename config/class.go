@@ -30,24 +30,30 @@ const (
 
 func (k *Class) defaults() { k.Match = MatchAll }
 
-// checkClasses refuses classes that contain themselves, or nest too deep.
+// checkClasses checks the classes of outbound.
 func (c *checker) checkClasses(classes []*Class) {
+	c.nestClasses(classes, c.gateway.classes, func(k *Class, c *checker) { k.checkAs(c, false) })
+}
+
+// nestClasses checks classes, and refuses those that contain themselves or nest
+// too deep. It gives how they nest, nil if in circles.
+func (c *checker) nestClasses(classes []*Class, named map[string]*Class, check func(*Class, *checker)) *graph {
 	inside := newGraph(func(name string) []string {
-		if k := c.gateway.classes[name]; k != nil {
+		if k := named[name]; k != nil {
 			return k.Classes
 		}
 		return nil
 	})
 	looped := false
 	each(c, classes, func(k *Class, c *checker) {
-		k.check(c)
+		check(k, c)
 		if way := inside.loop(k.Name); way != "" {
 			c.bad(&k.Name, "the class contains itself: %s", way)
 			looped = true
 		}
 	})
 	if looped {
-		return
+		return nil
 	}
 	depths := map[string]int{}
 	each(c, classes, func(k *Class, c *checker) {
@@ -55,13 +61,34 @@ func (c *checker) checkClasses(classes []*Class) {
 			c.bad(&k.Name, "classes nest %d deep here, at most %d may", d+1, maxNesting)
 		}
 	})
+	return inside
 }
 
-func (k *Class) check(c *checker) {
+// checkAs checks a class of slb, or of outbound.
+func (k *Class) checkAs(c *checker, slb bool) {
 	k.checkLists(c)
 	k.checkLookedUp(c)
 	for i := range k.Classes {
-		c.refer("class", &k.Classes[i])
+		if slb {
+			c.refer("class of slb", &k.Classes[i])
+		} else {
+			c.refer("class", &k.Classes[i])
+		}
+	}
+	for i := range k.Interfaces {
+		switch name := k.Interfaces[i]; {
+		case slb && !isInterface(name):
+			c.bad(&k.Interfaces[i], "%s is no name of a network interface: 1 to 15 characters, no space, slash or colon", quote(name))
+		case !slb && !c.gateway.inside[name]:
+			c.bad(&k.Interfaces[i], "%s is not one of outbound.interfaces: nothing that is balanced comes in by it", quote(name))
+		}
+	}
+	switch {
+	case k.HTTP == nil:
+	case slb:
+		k.HTTP.check(c)
+	default:
+		c.bad(k.HTTP, "has no place in outbound, which balances connections")
 	}
 	each(c, k.Times, (*Schedule).check)
 	c.of(k)
@@ -82,6 +109,7 @@ func (k *Class) checkLists(c *checker) {
 		c.empty(list.field, list.size)
 		given = given || c.given(list.field)
 	}
+	given = given || k.HTTP != nil
 	if !given {
 		c.bad(k, "matches nothing: at least one of sources, destinations, isps, asns, countries, ports, interfaces, times, classes belongs here")
 	}
@@ -93,11 +121,6 @@ func (k *Class) checkLists(c *checker) {
 	distinct(c, k.Services)
 	distinct(c, k.Interfaces)
 	distinct(c, k.Classes)
-	for i := range k.Interfaces {
-		if !c.gateway.inside[k.Interfaces[i]] {
-			c.bad(&k.Interfaces[i], "%s is not one of outbound.interfaces: nothing that is balanced comes in by it", quote(k.Interfaces[i]))
-		}
-	}
 }
 
 // checkLookedUp checks what prefix lists and databases are asked for.

@@ -37,7 +37,9 @@ const maxConnections = 2_000_000_000
 // after another.
 const maxLimitRules = 1000
 
-func (p *LimitPolicy) check(c *checker) {
+func (p *LimitPolicy) check(c *checker) { p.checkRules(c, c.gateway.usedBy["limit policy "+p.Name]) }
+
+func (p *LimitPolicy) checkRules(c *checker, used bool) {
 	if c.need(&p.Rules, "rules") {
 		c.empty(&p.Rules, len(p.Rules))
 	}
@@ -45,7 +47,7 @@ func (p *LimitPolicy) check(c *checker) {
 		c.bad(&p.Rules, "%d rules are more than %d", len(p.Rules), maxLimitRules)
 		return
 	}
-	if !c.gateway.usedBy["limit policy "+p.Name] {
+	if !used {
 		c.warn(&p.Name, "no virtual server uses it")
 	}
 	seen := map[netip.Prefix]map[netip.Prefix]int{} // from, to

@@ -250,7 +250,7 @@ func (c *checker) shares(rate, recovery *Percent, otherRate, otherRecovery Perce
 	case *recovery < 1 || *rate < 1: // the other is not to blame
 		between(c, recovery, 1, 100)
 	case *recovery > *rate:
-		c.bad(recovery, "recovery %v is above rate %v: a busy link would be free at once", *recovery, *rate)
+		c.bad(recovery, "recovery %v is above rate %v: what is busy would be free at once", *recovery, *rate)
 	}
 }
 

@@ -39,16 +39,16 @@ type LinkMember struct {
 	Pos            Pos    `yaml:"-" json:"-"`
 }
 
-// Activate says when a link group is available, by the share of its links that
-// are: no longer below lower, again at upper, and between them as before. In
-// YAML a share alone stands for both. Without it a group is available while
-// one link is.
+// Activate says when a link group or a server farm is available, by the share of
+// its members that are: no longer below lower, again at upper, and between them
+// as before. In YAML a share alone stands for both. Without it a group is
+// available while one member is.
 type Activate struct {
-	Lower Percent `yaml:"lower" json:"lower"` // below it the group is not available, 1% to 100% (default upper)
+	Lower Percent `yaml:"lower" json:"lower"` // below it the group or farm is not available, 1% to 100% (default upper)
 	Upper Percent `yaml:"upper" json:"upper"` // from here on it is again, lower to 100% (default lower)
 }
 
-// SlowOnline is how a link that was down gets new connections again. In YAML
+// SlowOnline is how a link or a server that was down gets new connections again. In YAML
 // it is also true: with both defaults.
 type SlowOnline struct {
 	Standby Duration `yaml:"standby" json:"standby"` // none for so long, 0s to 1h (default 5s)
@@ -217,6 +217,6 @@ func (a *Activate) check(c *checker) {
 		between(c, &a.Upper, 1, 100)
 	}
 	if a.Lower > a.Upper {
-		c.bad(&a.Lower, "lower %v is above upper %v: the group would be available and not at the same time", a.Lower, a.Upper)
+		c.bad(&a.Lower, "lower %v is above upper %v: it would be available and not at the same time", a.Lower, a.Upper)
 	}
 }

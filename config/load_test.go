@@ -76,6 +76,9 @@ func TestGood_Gateway(t *testing.T) {
 	}
 }
 
+// The words of server load balancing, each of them once at least.
+func TestGood_Farms(t *testing.T) { good(t, "farms") }
+
 // The sample of DESIGN 4, as far as it is built.
 func TestGood(t *testing.T) {
 	m := good(t, "portolan")

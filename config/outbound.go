@@ -28,8 +28,9 @@ type Outbound struct {
 }
 
 // Helper is a protocol that opens further connections, which the kernel's
-// connection tracking tells from what the first one says. It is looked for on
-// its well-known port, in what comes in by the inside and by links.
+// connection tracking tells from what the first one says. In outbound it is
+// looked for on its well-known port, in what comes in by the inside and by links;
+// in serve on the ports of the virtual server.
 type Helper string
 
 // The protocols whose children are known (FAQ 1.2.24).
@@ -153,20 +154,9 @@ func (t *ConnectionTracking) check(c *checker) {
 func (v *OutboundVirtualServer) check(c *checker) {
 	c.empty(&v.Destinations, len(v.Destinations))
 	distinct(c, v.Destinations)
-	c.empty(&v.Ports, len(v.Ports))
+	c.portRanges(&v.Ports)
 	if len(v.Ports) > 0 && !v.Protocol.HasPorts() && v.Protocol != ProtocolAny && v.Protocol != "" {
 		c.bad(&v.Ports, "%s has no ports", v.Protocol)
-	}
-	for i := range v.Ports {
-		for _, other := range v.Ports[:min(i, maxPortRanges)] {
-			if p := v.Ports[i]; p.From > 0 && (p.Has(other.From) || other.Has(p.From)) {
-				c.bad(&v.Ports[i], "%s has ports in common with %s", p, other)
-				break
-			}
-		}
-	}
-	if len(v.Ports) > maxPortRanges {
-		c.bad(&v.Ports, "%d ranges are more than %d", len(v.Ports), maxPortRanges)
 	}
 	v.checkGroups(c)
 	if c.given(&v.MaxConnections) {

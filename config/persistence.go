@@ -50,6 +50,26 @@ func (p *Persistence) check(c *checker) {
 	if c.given(&p.Mask) && p.By == PersistByDestination {
 		c.bad(&p.Mask, "is about sources, which do not count in by: %s; write destinationMask", p.By)
 	}
+	if c.given(&p.Mask) && p.Requests() {
+		c.bad(&p.Mask, "is about addresses, which do not count in by: %s", p.By)
+	}
+	for _, named := range []struct {
+		field *string
+		by    string
+	}{{&p.Cookie, PersistByCookie}, {&p.Header, PersistByHeader}} {
+		switch {
+		case c.given(named.field) && p.By != named.by && p.By != "":
+			c.bad(named.field, "belongs to by: %s, not to %s", named.by, p.By)
+		case p.By == named.by:
+			if !c.given(named.field) {
+				c.bad(p, "%s is missing: the name of the %s", named.by, named.by)
+			}
+			c.empty(named.field, len(*named.field))
+		}
+	}
+	if p.Shared && !c.farms.usedBy["persistence "+p.Name] && !c.broken {
+		c.warn(&p.Shared, "has no effect: no virtual server that is served uses it")
+	}
 	between(c, &p.Timeout, Duration(time.Second), Duration(168*time.Hour))
 	between(c, &p.MaxEntries, 256, 4_000_000)
 	if p.OverrideBusy && p.OverrideLimit {

@@ -10,8 +10,9 @@ import (
 // what comes is dropped.
 //
 // Of several virtual servers that a packet fits, one has it, in this order: the
-// longest mask; then its very port; then a range of ports, the smaller one;
-// then every port of its protocol; then type ip (FAQ 1.1.9).
+// longest mask; then its very port; then a range of ports, the smaller one, of
+// equal ones the one that begins first; then every port of its protocol; then
+// type ip (FAQ 1.1.9).
 type Serve struct {
 	Type        ServeType   `yaml:"type" json:"type" words:"serveType"`       // what is served (default tcp)
 	Ports       []PortRange `yaml:"ports" json:"ports,omitempty"`             // tcp, udp: such as 443 or 8000-8100 (default the port of the virtual server; if it has none, every port)
@@ -31,6 +32,8 @@ type Serve struct {
 	Helper         Helper     `yaml:"helper" json:"helper,omitempty" words:"helper"`  // its protocol opens further connections, which follow the first one to its server
 	Profile        string     `yaml:"profile" json:"profile,omitempty"`               // of slb.profiles; of kind http, it is not in effect on tcp, udp and ip (FAQ 1.1.10)
 	Pos            Pos        `yaml:"-" json:"-"`
+
+	idle []string // what is not in effect
 }
 
 // ServeType is what a virtual server serves.

@@ -1,7 +1,5 @@
 package config
 
-import "net/netip"
-
 // SNAT says which source address connections have that leave by a link. In
 // YAML it is a word, or {addresses: [...]}. By default masquerade.
 type SNAT struct {
@@ -66,27 +64,8 @@ func (s *SNAT) check(c *checker, l *Link) {
 // checkRange checks a range of addresses among those before it.
 func (s *SNAT) checkRange(c *checker, l *Link, i int) {
 	r := &s.Addresses[i]
-	if !r.From.IsValid() {
-		return // told by the decoder
-	}
-	for _, a := range []netip.Addr{r.From, r.To} {
-		switch {
-		case a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-			c.bad(r, "%s is no address that others could answer to", a)
-			return
-		case a.IsLinkLocalUnicast():
-			c.bad(r, "%s is a link-local address: nobody beyond the next hop could answer to it", a)
-			return
-		}
-	}
-	if n := r.Size(); n > maxPool {
-		c.bad(r, "has more than %d addresses", maxPool)
-	}
-	for _, other := range s.Addresses[:i] {
-		if other.From.IsValid() && (other.Has(r.From) || r.Has(other.From)) {
-			c.bad(r, "has addresses in common with %s", other)
-			return
-		}
+	if !c.sourceRange(s.Addresses, i) {
+		return
 	}
 	hop := l.NextHop
 	if v6 := r.From.Is6(); hop.IsValid() && hop.Is6() != v6 && !l.NextHop6.IsValid() {

@@ -67,6 +67,9 @@ func (v *VirtualServer) check(c *checker) {
 	}
 	c.attach(v.Probes, v.attachment())
 	c.criteria(&v.Criteria, v.Probes)
+	if v.Serve != nil {
+		v.Serve.check(c, v)
+	}
 }
 
 func (v *VirtualServer) checkAddresses(c *checker) {
