@@ -17,8 +17,8 @@ import (
 func TableOf(owner string) string { return tablePrefix + owner }
 
 // Ours tells everything in the calling thread's namespace that is ours, a line
-// each, whoever put it there and whenever: tables of nftables, rules, routes and
-// shapers. It needs CAP_NET_ADMIN.
+// each, whoever put it there and whenever: tables of nftables, rules, routes,
+// addresses and shapers. It needs CAP_NET_ADMIN.
 func Ours() ([]string, error) {
 	var list []string
 	err := onOurs(func(n *routing, nft *socket) (err error) {
@@ -108,6 +108,15 @@ func (n *routing) everything(nft *socket) (list []string, err error) {
 		}
 		for i := range routes {
 			list = append(list, "route "+routes[i].text(ports))
+		}
+		there, err := n.givens()
+		if err != nil {
+			return nil, err
+		}
+		for _, g := range there {
+			if g.proto == protocol {
+				list = append(list, fmt.Sprintf("address %s dev %s", g.prefix, nameOf(ports, g.index)))
+			}
 		}
 		shapers, err := n.ourShapers(owner, handleOf(protocol), q, ports)
 		if err != nil {

@@ -25,6 +25,10 @@ func (w *Wishes) Commands(owner string) string {
 		}
 		line("sysctl -w %s=%s # %s", s.dotted(), s.Values[0], s.Why)
 	}
+	for i := range w.Addresses {
+		a := &w.Addresses[i]
+		line("ip %s address add %s proto %d%s", family(a.Prefix.Addr().Is6()), a, protocol, a.flags())
+	}
 	for i := range w.Routes {
 		line("ip %s route add %s proto %d", family(w.Routes[i].To.Addr().Is6()), &w.Routes[i], protocol)
 	}

@@ -74,5 +74,5 @@ func TestRepairedIsTold_Root(t *testing.T) {
 	mustNFT(t, at, "", "flush", "ruleset")
 	says("flush", "outbound: table portolan_outbound, by ", 1)
 	at.IP("rule del pref 1001")
-	says("a rule", "outbound: routes and rules of policy, by 1 change", 2)
+	says("a rule", "outbound: addresses, routes and rules of policy, by 1 change", 2)
 }

@@ -75,6 +75,7 @@ func parseGiven(b []byte) (index int, p netip.Prefix, a lostAddress, ok bool) {
 	}
 	index, a.flags = int(int32(native.Uint32(b[4:]))), uint32(b[2])
 	var local, other netip.Addr
+	ours := false
 	for kind, v := range attributes(b[unix.SizeofIfAddrmsg:]) {
 		switch kind {
 		case unix.IFA_LOCAL:
@@ -83,6 +84,8 @@ func parseGiven(b []byte) (index int, p netip.Prefix, a lostAddress, ok bool) {
 			other = address(v)
 		case unix.IFA_FLAGS:
 			a.flags = uint32(number(v))
+		case ifaProto: // addresses that are wished come back by themselves
+			ours = ownerOf(uint8(number(v))) != ""
 		}
 	}
 	if local.IsValid() {
@@ -91,7 +94,7 @@ func parseGiven(b []byte) (index int, p netip.Prefix, a lostAddress, ok bool) {
 		local = other
 	}
 	p = netip.PrefixFrom(local, int(b[1]))
-	return index, p, a, index > 0 && p.IsValid() && local.Is6() && a.flags&unix.IFA_F_PERMANENT != 0 && a.flags&temporaryFlag == 0
+	return index, p, a, !ours && index > 0 && p.IsValid() && local.Is6() && a.flags&unix.IFA_F_PERMANENT != 0 && a.flags&temporaryFlag == 0
 }
 
 // bytes writes an address for RTM_NEWADDR.

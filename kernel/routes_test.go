@@ -63,6 +63,8 @@ func FuzzParseRouting(f *testing.F) {
 	f.Add(w.bytes())
 	e := (&PolicyRule{Priority: 900, To: prefix("10.1.2.3/8"), In: "eth1", Table: 70000}).wished()
 	f.Add(e.bytes(80))
+	f.Add(given{givenAt{3, prefix("10.0.0.100/32")}, 82}.bytes())
+	f.Add(given{givenAt{3, prefix("fd00::100/64")}, 0}.bytes())
 	f.Add(lostAddress{peer: ip("fd00::2"), flags: unix.IFA_F_NODAD}.bytes(3, prefix("fd00::1/64")))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if r, ok := parseRoad(b); ok {
@@ -73,6 +75,11 @@ func FuzzParseRouting(f *testing.F) {
 		}
 		if e, by, ok := parseEntry(b); ok {
 			_ = e.String() + string(e.bytes(by))
+		}
+		if g, ok := parseGivenTo(b); ok {
+			if again, ok := parseGivenTo(g.bytes()); !ok || again != g {
+				t.Errorf("%+v was written as %+v %v", g, again, ok)
+			}
 		}
 		l := newLost()
 		for _, kind := range []uint16{unix.RTM_NEWLINK, unix.RTM_DELADDR, unix.RTM_NEWADDR, unix.RTM_DELLINK} {
@@ -104,6 +111,7 @@ func TestLost(t *testing.T) {
 	l.heard(unix.RTM_DELADDR, given("2001:db8::4/64", 0))                                 // of an advertisement
 	l.heard(unix.RTM_DELADDR, given("2001:db8::5/64", forever|unix.IFA_F_MANAGETEMPADDR)) // the same
 	l.heard(unix.RTM_DELADDR, given("2001:db8::6/64", forever))
+	l.heard(unix.RTM_DELADDR, append(given("2001:db8::7/128", forever), attribute(ifaProto, []byte{82})...)) // ours, and wished or not
 	l.heard(unix.RTM_NEWLINK, link(unix.IFF_UP))
 	l.heard(unix.RTM_NEWADDR, given("2001:db8::6/64", forever))
 	got := l.of(3)
@@ -127,8 +135,9 @@ func TestCommands(t *testing.T) {
 			Route{Table: 1002, To: everywhere4, Interface: "usb0", Via: ip("192.168.8.1"), OnLink: true, Metric: 5},
 			Route{Table: 1003, To: everywhere4, Interface: "ppp0", Via: ip("fe80::1")},
 			Route{Table: 99, To: everywhere6, Interface: "lo", Kind: Local}),
-		Rules:   append(rules1(), PolicyRule{Priority: 900, To: prefix("10.0.0.0/8"), In: "lan0", Table: 900}),
-		Shapers: []Shaper{{Interface: "eth1", Out: 20e6, In: 40e6}},
+		Addresses: []Address{{prefix("192.0.2.10/32"), "eth1"}, {prefix("2001:db8::10/128"), "eth1"}, {prefix("2001:db8::11/64"), "lan0"}},
+		Rules:     append(rules1(), PolicyRule{Priority: 900, To: prefix("10.0.0.0/8"), In: "lan0", Table: 900}),
+		Shapers:   []Shaper{{Interface: "eth1", Out: 20e6, In: 40e6}},
 		Sysctls: []Sysctl{{Name: "ipv4/conf/eth0.100/rp_filter", Values: []string{"0", "2"}, Repair: true, Why: "replies come in by another way than the routing table says"},
 			{Name: "net.ipv4.conf.all.src_valid_mark", Values: []string{"0"}, Why: "packets for the DNS proxy are dropped"}},
 	}

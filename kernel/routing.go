@@ -16,26 +16,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// routing is the part of a [Kernel] that keeps everything but nftables: routes,
-// rules of policy, shapers and sysctls.
+// routing is the part of a [Kernel] that keeps everything but nftables:
+// addresses, routes, rules of policy, shapers and sysctls.
 //
 //	Want ──┐
 //	event ─┼─→ owner by owner: dump what is ours, compare, change by element,
 //	clock ─┘                   say what is not yet so
 //
-// The order in which it changes: routes that are missing, rules that are
-// missing, rules that are over, routes that are over. So no rule leads into a
-// table that is not ready.
+// The order in which it changes: addresses that are missing, routes that are missing, rules that are
+// missing, rules that are over, routes that are over, addresses that are over. So
+// no rule leads into a table that is not ready.
 type routing struct {
 	log      *slog.Logger
 	tell     func(p part, owner string, problems []string)
 	repaired func(owner, what string)
-	made     int             // changes of routes and rules
+	made     int             // changes of addresses, routes and rules
 	rt       *socket         // questions
 	news     *socket         // what others change
 	tc       *netlink.Handle // queues, classes, filters
 	space    *space
 	lost     *lost
+
+	marking   bool                        // addresses were seen to keep whose they are
+	unmarked  map[string]map[givenAt]bool // by owner: those of ours that do not
+	unmarking bool                        // for tests: as a kernel that cannot
 
 	wake   chan struct{} // there is something to do, at once
 	rounds atomic.Uint64
@@ -213,7 +217,7 @@ func (n *routing) round() (next time.Time) {
 			before := n.made
 			n.answer(owner, o, asked, n.reconcile(owner, wishes))
 			if made := n.made - before; moved && stood && made > 0 {
-				n.repaired(owner, fmt.Sprintf("routes and rules of policy, by %d changes", made))
+				n.repaired(owner, fmt.Sprintf("addresses, routes and rules of policy, by %d changes", made))
 			}
 		}
 		if o.due.Before(next) {
@@ -275,7 +279,7 @@ func (n *routing) devices() (ports map[string]device, err error) {
 func (n *routing) reconcile(owner string, w *Wishes) (problems []string) {
 	protocol, err := protocolOf(owner)
 	if err != nil {
-		if len(w.Routes)+len(w.Rules)+len(w.Shapers)+len(w.Sysctls) == 0 {
+		if len(w.Routes)+len(w.Rules)+len(w.Shapers)+len(w.Sysctls)+len(w.Addresses) == 0 {
 			return nil
 		}
 		return []string{err.Error()}
@@ -286,12 +290,15 @@ func (n *routing) reconcile(owner string, w *Wishes) (problems []string) {
 	}
 	problems = append(problems, n.sysctls(w.Sysctls)...)
 	problems = append(problems, n.restore(w, ports)...)
+	over, more := n.addresses(owner, protocol, w.Addresses, ports) // routes may have them as their source
+	problems = append(problems, more...)
 	old, more := n.routes(protocol, w.Routes, ports)
 	problems = append(problems, more...)
 	problems = append(problems, n.policy(protocol, w.Rules)...)
 	if err := n.removeRoutes(old); err != nil {
 		problems = append(problems, err.Error())
 	}
+	problems = append(problems, n.removeAddresses(over)...)
 	return append(problems, n.shapers(owner, protocol, w.Shapers, ports)...)
 }
 

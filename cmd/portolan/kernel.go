@@ -16,10 +16,13 @@ func kernelCommand() *cobra.Command {
 		Use:   "kernel",
 		Short: "Look at what Linux was told, and take it all back",
 		Long: `Look at what Portolan has set up in Linux or would set up, and take it all back:
-tables of nftables, rules of the routing policy, routes and shapers. What is
-Portolan's is told by its name (table inet portolan_outbound), by the protocol
-number of routes and rules (proto 80, 81, 82) and by the handle of queues (5050:).
-Nothing else is ever touched.`,
+tables of nftables, rules of the routing policy, routes, addresses and shapers.
+What is Portolan's is told by its name (table inet portolan_outbound), by the
+protocol number of routes, rules and addresses (proto 80, 81, 82) and by the handle
+of queues (5050:). Nothing else is ever touched.
+
+Linux before 5.18 keeps no number of an address: there an address that Portolan
+added is not known for its own after a restart, and has to be removed by hand.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return see(cmd, errors.New("kernel needs one of show and clean"))
