@@ -15,7 +15,7 @@ import (
 // The limits of the door. They are generous for operators and machines and
 // small for memory: everything that is read is bounded before it is read.
 const (
-	maxBody        = 16 << 20 // bytes of a configuration in JSON; config's own bound is 4 MiB of YAML
+	maxBody        = 32 << 20 // bytes of a configuration in JSON; config's own bound is 16 MiB of YAML
 	maxSmallBody   = 64 << 10 // bytes of any other request
 	maxHeader      = 16 << 10 // bytes
 	maxConnections = 64

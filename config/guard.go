@@ -16,9 +16,9 @@ import (
 // Limits on what is parsed at all. The deepest sensible configuration is a
 // region with some matchers inside each other.
 const (
-	maxBytes = 4 << 20 // all configuration files of a run together
-	maxDepth = 100     // lists and mappings inside each other
-	maxKeys  = 1000    // in one mapping
+	maxBytes = 16 << 20 // all configuration files of a run together
+	maxDepth = 100      // lists and mappings inside each other
+	maxKeys  = 1000     // in one mapping
 
 	maxMissing = 1000 // values that are not there
 )
