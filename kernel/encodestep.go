@@ -210,6 +210,8 @@ func (e *encoder) reject(s Reject) error {
 		kind, code = unix.NFT_REJECT_TCP_RST, 0
 	case HostUnreachable:
 		code = unix.NFT_REJECT_ICMPX_HOST_UNREACH
+	case PortUnreachable:
+		code = unix.NFT_REJECT_ICMPX_PORT_UNREACH
 	default:
 		return fmt.Errorf("there is no answer %d", s.With)
 	}

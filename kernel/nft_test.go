@@ -208,6 +208,7 @@ func everything() Table {
 			{Name: "forward", Hook: &Hook{"filter", "forward", -5}, Rules: []Rule{
 				{Do: []Step{Is{Of: Masked{CtMark, Number(LinkMask)}, To: Number(5)}, Reject{HostUnreachable}}},
 				{Do: []Step{Is{Of: Masked{CtMark, Number(LinkMask)}, To: Number(6)}, Reject{AdminProhibited}}},
+				{Do: []Step{Is{Of: Masked{CtMark, Number(LinkMask)}, To: Number(7)}, Reject{PortUnreachable}}},
 			}},
 			{Name: "output", Hook: &Hook{"route", "output", -150}},
 			{Name: "postrouting", Hook: &Hook{"nat", "postrouting", 100}, Rules: []Rule{

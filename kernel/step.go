@@ -129,6 +129,7 @@ const (
 	AdminProhibited RejectWith = iota // ICMP or ICMPv6, by family
 	TCPReset
 	HostUnreachable
+	PortUnreachable // nobody is there
 )
 
 // TProxy gives the packet to a transparent socket of this machine on a port. If

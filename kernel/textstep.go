@@ -67,7 +67,7 @@ func endText(s Step) string {
 	case Return:
 		return "return"
 	case Reject:
-		return [...]string{AdminProhibited: "reject with icmpx type admin-prohibited", TCPReset: "reject with tcp reset", HostUnreachable: "reject with icmpx type host-unreachable"}[s.With]
+		return [...]string{AdminProhibited: "reject with icmpx type admin-prohibited", TCPReset: "reject with tcp reset", HostUnreachable: "reject with icmpx type host-unreachable", PortUnreachable: "reject with icmpx type port-unreachable"}[s.With]
 	case TProxy:
 		return fmt.Sprintf("tproxy %s to :%d", familyText(s.IPv6), s.Port)
 	case Masquerade:

@@ -99,6 +99,18 @@ func numbered(kind Kind, names []string, kept map[string]uint32, most uint32, ca
 	return out, nil
 }
 
-// namesOf gives what is to have a number, in the order of the file. The words of
-// the configuration are not there yet.
-func namesOf(*config.Model) (servers, farms, members []string) { return nil, nil, nil }
+// namesOf gives what is to have a number, in the order of the file.
+func namesOf(m *config.Model) (servers, farms, members []string) {
+	for _, v := range m.VirtualServers {
+		if v.Served() {
+			servers = append(servers, v.Name)
+		}
+	}
+	for _, f := range m.ServerFarms {
+		farms = append(farms, f.Name)
+		for _, s := range f.Servers {
+			members = append(members, ServerKey(f.Name, s.Name))
+		}
+	}
+	return servers, farms, members
+}

@@ -1,0 +1,207 @@
+package l4
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/portolan-lb/portolan/flow"
+	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/traffic"
+)
+
+// A packet's way through the rules. Only the first packet of a connection goes
+// further than the first rule of early and serve.
+//
+//	early    which: virtual server of the destination -> conntrack mark; no SYN: reset; helper
+//	serve    hits, policy ── action ──┐
+//	           └─ default ────────────┴→ target
+//	target   persistence of the target ── keep: it has a server ───────────────┐
+//	         limits of the virtual server, limit policy                        │
+//	         draw: the farm, or its backup; a slot; room, else the next server │
+//	         persistence learns the server ────────────────────────────────────┴→ give: DNAT
+//	forward  the dead, limits of bandwidth, type of service, counters
+//	source   pools of source addresses, hairpin
+//
+// From serve to give the packet's priority (skb->priority) holds what is known so
+// far: a target, then a farm, then a real server ([isTarget], [isFarm]). It is 0
+// before and after. Packet marks, by which outbound routes, are never written.
+
+// The hooks. Early stands before whoever looks at connections of the inside, such
+// as outbound; serve before other destination NAT, source before others' source
+// NAT: whoever translates first has it.
+const (
+	earlyPriority   = -152
+	servePriority   = -101
+	forwardPriority = -5
+	sourcePriority  = 99
+)
+
+// writer writes the table of one [Plan.Wishes].
+type writer struct {
+	*traffic.Builder
+	*Plan
+	facts Facts
+}
+
+// Wishes says what Linux is to be like. Elements are in it as they stand, and
+// stay the plan's: they are changed by its other methods.
+func (p *Plan) Wishes(f Facts) *kernel.Wishes {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w := &writer{traffic.NewBuilder(Table, p.fixed), p, f}
+	w.table()
+	table, roles := w.Done()
+	p.stated.Store(&stated{roles, f.Interfaces})
+	wishes := &kernel.Wishes{Tables: []kernel.Table{table}}
+	w.addresses(wishes)
+	w.sysctls(wishes)
+	return wishes
+}
+
+// Next gives the moment after now when a class begins or ceases to match by its
+// times, so that wishes are to be made anew; the zero Time: never.
+func (p *Plan) Next(now time.Time) time.Time { return traffic.NextChange(p.conf.Classes, now) }
+
+func (w *writer) table() {
+	hook := func(kind, point string, priority int32) kernel.Hook {
+		return kernel.Hook{Type: kind, Point: point, Priority: priority}
+	}
+	w.Base("early", hook("filter", "prerouting", earlyPriority), w.early)
+	w.Base("serve", hook("nat", "prerouting", servePriority), w.serve)
+	if w.conf.Local {
+		w.Base("early_own", hook("filter", "output", earlyPriority), w.early)
+		w.Base("serve_own", hook("nat", "output", servePriority), w.serve)
+	}
+	if rules := w.forward(); len(rules) > 0 {
+		w.Base("forward", hook("filter", "forward", forwardPriority), func() []kernel.Rule { return rules })
+	}
+	w.Base("source", hook("nat", "postrouting", sourcePriority), w.source)
+}
+
+// set puts a set of ours into the table, and gives its name.
+func (w *writer) set(name string) string {
+	s := w.data.shapes[name]
+	s.Elements = w.elements(name)
+	return w.SetFor(setRoles[name], "", s)
+}
+
+// lookup is what a map of ours has for a key.
+func (w *writer) lookup(name string, key ...kernel.Value) kernel.Value {
+	return kernel.Lookup{Key: join(key), Map: w.set(name)}
+}
+
+// in goes on if a set of ours has a key.
+func (w *writer) in(name string, key ...kernel.Value) kernel.In {
+	return kernel.In{Key: join(key), Set: w.set(name)}
+}
+
+func join(key []kernel.Value) kernel.Value {
+	if len(key) == 1 {
+		return key[0]
+	}
+	return kernel.Join(key)
+}
+
+// now is what is known so far: target, farm or server.
+const now = kernel.Priority
+
+// become makes it another.
+func become(v kernel.Value) kernel.Step { return kernel.SetPriority{From: v} }
+
+// served is the virtual server of a connection, in its mark.
+func served() kernel.Value {
+	return kernel.Masked{Of: kernel.CtMark, Mask: kernel.Number(kernel.ServerMask)}
+}
+
+func number(n uint32) kernel.Value { return kernel.Const(kernel.Number(n)) }
+
+// Flags of TCP that say what a packet is of a connection.
+const fin, syn, rst, ack = 1, 2, 4, 16
+
+// early finds the virtual server of a new connection. It is the same for what
+// comes in and for what this machine begins itself.
+func (w *writer) early() []kernel.Rule {
+	return []kernel.Rule{traffic.Rule("which virtual server is a new connection for", traffic.IsNew(),
+		traffic.NoBit(kernel.CtMark, kernel.ServerMask), kernel.Goto{Chain: w.ChainFor(flow.VirtualServer, "", "which", w.which)})}
+}
+
+func (w *writer) which() (rules []kernel.Rule) {
+	hit := kernel.Goto{Chain: w.Chain("hit", w.hit)}
+	for _, f := range traffic.Families() {
+		rules = append(rules, traffic.Rule("a virtual server of this very address and port",
+			become(w.lookup("exact"+f.Digit, f.Dest, kernel.Protocol, kernel.DestPort)), hit))
+	}
+	if w.has.nested == 0 {
+		return rules
+	}
+	inside := kernel.Jump{Chain: w.Chain("which_of_class", func() []kernel.Rule {
+		return []kernel.Rule{
+			traffic.Rule("one of a range of ports", become(w.lookup("ports", now, kernel.Protocol, kernel.DestPort)), hit),
+			traffic.Rule("one of every port", become(w.lookup("protos", now, kernel.Protocol)), hit),
+			traffic.Rule("one of every protocol", become(w.lookup("any", now)), hit),
+		}
+	})}
+	for _, f := range traffic.Families() {
+		rules = append(rules, traffic.Rule("the network that the address is in", become(w.lookup("nets"+f.Digit, f.Dest)), inside))
+	}
+	for range w.has.nested - 1 {
+		rules = append(rules, traffic.Rule("the next larger network", become(w.lookup("parent", now)), inside))
+	}
+	return append(rules, traffic.Rule("none", become(number(0))))
+}
+
+// hit is for a connection whose virtual server is known. A packet in the midst of
+// a connection that is not known would be balanced anew, so TCP begins with SYN.
+//
+// The door of takeover: while sessions of another node are still coming in, such
+// packets are to be dropped here instead of being answered.
+func (w *writer) hit() []kernel.Rule {
+	marked := kernel.Goto{Chain: w.Chain("marked", w.marked)}
+	rules := []kernel.Rule{
+		traffic.Rule("TCP that does not begin with SYN is of no connection", kernel.Is{Of: kernel.Masked{Of: kernel.TCPFlags, Mask: []byte{fin | syn | rst | ack}},
+			Op: kernel.NotEqual, To: []byte{syn}}, w.Count("stray"), kernel.Reject{With: kernel.TCPReset}),
+		traffic.Rule("the connection has its virtual server", kernel.Is{Of: kernel.CtMark, To: kernel.Number(0)}, kernel.CopyCtMark{From: now}, marked),
+	}
+	for bit := uint32(1) << markShift; bit&kernel.ServerMask != 0; bit <<= 1 {
+		rules = append(rules, traffic.Rule("beside the administrator's bits: one by one", traffic.AnyBit(now, bit), kernel.SetCtMark{Mask: bit, Bits: bit}))
+	}
+	return append(rules, traffic.Rule("", marked))
+}
+
+func (w *writer) marked() []kernel.Rule {
+	rules := []kernel.Rule{traffic.Rule("", become(number(0)))}
+	return append(rules, w.assist()...)
+}
+
+// connected gives the networks of an interface: not those of a single address,
+// nor link-local ones.
+func connected(n *kernel.Interface) (list []netip.Prefix) {
+	for _, p := range n.Addresses {
+		if !p.IsSingleIP() && !p.Addr().IsLinkLocalUnicast() {
+			list = append(list, p.Masked())
+		}
+	}
+	return list
+}
+
+// choice is a verdict map of few chains, reached by a data map of many elements:
+// a map of many verdicts would have the kernel check all chains again at every
+// change.
+func (w *writer) choice(tell, data, verdicts string, key kernel.Value, list []chosen) []kernel.Rule {
+	if len(list) == 0 {
+		return nil
+	}
+	slices.SortFunc(list, func(a, b chosen) int { return int(int64(a.number) - int64(b.number)) })
+	elements := make([]kernel.Element, len(list))
+	for i, c := range list {
+		elements[i] = kernel.Element{Key: kernel.Number(c.number), Verdict: c.to}
+	}
+	w.Fix(kernel.Set{Name: verdicts, Key: []kernel.Type{kernel.TypeNumber}, Verdicts: true}, elements)
+	return []kernel.Rule{traffic.Rule(tell, kernel.Choose{Key: w.lookup(data, key), Map: verdicts})}
+}
+
+type chosen struct {
+	number uint32
+	to     kernel.Step
+}

@@ -1,0 +1,150 @@
+package l4
+
+import (
+	"fmt"
+
+	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/traffic"
+)
+
+// draw finds a server of the target that is known, or drops. It comes back.
+func (w *writer) draw() string {
+	return w.ChainFor(RoleFarm, "", "draw", func() []kernel.Rule {
+		var list []chosen
+		for _, m := range w.modes {
+			list = append(list, chosen{m.number, kernel.Jump{Chain: w.mode(m)}})
+		}
+		rules := []kernel.Rule{traffic.Rule("the farm, or the backup that stands in for it", become(w.lookup("farm", now)))}
+		rules = append(rules, w.choice("the server of a slot", "mode", "modes", now, list)...)
+		rules = append(rules, traffic.Rule("nobody has it", traffic.AnyBit(now, kinds), kernel.Goto{Chain: w.nobody()}))
+		if w.has.tries() {
+			rules = append(rules, traffic.Rule("has the server room", kernel.Jump{Chain: w.test()}),
+				traffic.Rule("", kernel.Goto{Chain: w.tries()}))
+		}
+		return rules
+	})
+}
+
+// mode writes the chain that draws a slot.
+func (w *writer) mode(m *mode) string {
+	kind, of := RoleFarm, ""
+	if m.turn != nil {
+		of = m.turn.Name
+	}
+	return w.ChainFor(kind, of, m.name, func() (rules []kernel.Rule) {
+		from := func(slot kernel.Value) kernel.Step { return become(w.lookup("slots", now, slot)) }
+		tell := "algorithm: the server of a slot, by " + string(m.of)
+		switch m.of {
+		case config.FarmRoundRobin:
+			return []kernel.Rule{traffic.Rule(tell, from(kernel.Turn{Of: m.slots}))}
+		case config.FarmRandom:
+			return []kernel.Rule{traffic.Rule("algorithm: the server of a slot, by lot", from(kernel.Lot{Of: m.slots}))}
+		}
+		for _, f := range traffic.Families() {
+			source, dest := f.Masked(f.Source, f.MaskOf(m.mask)), f.Masked(f.Dest, f.MaskOf(m.mask))
+			switch m.of {
+			case config.FarmDestinationHash:
+				rules = append(rules, traffic.Rule(tell, f.Only(), from(kernel.Hash{Of: dest, Mod: m.slots})))
+				continue
+			case config.FarmSourcePortHash: // what has no ports goes by the address
+				rules = append(rules, traffic.Rule(tell, f.Only(), traffic.AnyBit(now, kinds), from(kernel.Hash{Of: kernel.Join{source, kernel.SourcePort}, Mod: m.slots})))
+			}
+			rules = append(rules, traffic.Rule(tell, f.Only(), traffic.AnyBit(now, kinds), from(kernel.Hash{Of: source, Mod: m.slots})))
+		}
+		return rules
+	})
+}
+
+// nobody is for a farm whose slot nobody has: its busy action is data. With force
+// one of those that live takes the connection over its limit.
+func (w *writer) nobody() string {
+	return w.ChainFor(RoleFarm, "", "nobody", func() []kernel.Rule {
+		var list []chosen
+		sizes := map[int]bool{}
+		for _, f := range w.farms {
+			if f.OnBusy == config.FarmForce && !sizes[f.Slots] {
+				sizes[f.Slots] = true
+				list = append(list, chosen{uint32(f.Slots), kernel.Jump{Chain: w.force(f.Slots)}})
+			}
+		}
+		rules := w.choice("it is forced upon one", "force", "forces", now, list)
+		if len(list) > 0 {
+			rules = append(rules, traffic.Rule("", traffic.NoBit(now, kinds), kernel.Return{}))
+		}
+		return append(rules, traffic.Rule("", kernel.Goto{Chain: w.refused()}))
+	})
+}
+
+func (w *writer) force(slots int) string {
+	return w.Chain(fmt.Sprint("force_", slots), func() []kernel.Rule {
+		return []kernel.Rule{traffic.Rule("whoever lives", become(w.lookup("forced", now, kernel.Lot{Of: uint32(slots)})))}
+	})
+}
+
+// refused counts and drops what a farm has no server for. A client of TCP sends
+// its SYN again, which is what a queue comes to here.
+func (w *writer) refused() string {
+	return w.Chain("refused_by_farm", func() []kernel.Rule {
+		return []kernel.Rule{
+			traffic.Rule("its servers are at their limits, or take nothing new", w.in("lives", now), w.in("waiting", now)),
+			traffic.Rule("none of its servers lives", notIn(w.in("lives", now)), w.in("none", now)),
+			traffic.Rule("nobody takes it", kernel.Drop{}),
+		}
+	})
+}
+
+// tested is how many servers are asked in turn whether they have room.
+const tested = 9
+
+// test asks whether a server takes a connection; if not, the next one is known
+// afterwards, with [isMoved]. Each server is asked once: what asks counts.
+func (w *writer) test() string {
+	return w.ChainFor(RoleServer, "", "test", func() (rules []kernel.Rule) {
+		move := kernel.Goto{Chain: w.Chain("move", func() []kernel.Rule {
+			return []kernel.Rule{
+				traffic.Rule("the server is full", w.in("full", now)),
+				traffic.Rule("the next server of the farm", become(w.lookup("next", now)), kernel.Return{}),
+				traffic.Rule("", kernel.Goto{Chain: w.busy()}),
+			}
+		})}
+		for i, f := range traffic.Families() {
+			if w.has.mixed[i] {
+				rules = append(rules, traffic.Rule("it has no address of the family", f.Only(), notIn(w.in("server"+f.Digit, now)), notIn(w.in("host"+f.Digit, now)), move))
+			}
+		}
+		if w.has.full {
+			rules = append(rules, traffic.Rule("it has as many connections as it may", w.in("srv_full", now), move))
+		}
+		if w.has.fast {
+			rules = append(rules, traffic.Rule("more new connections a second than it may have", w.in("srv_fast", now), move))
+		}
+		return rules
+	})
+}
+
+func notIn(s kernel.In) kernel.Step { s.Not = true; return s }
+
+// tries asks further servers while the one before has no room.
+func (w *writer) tries() string {
+	return w.ChainFor(RoleServer, "", "tries", func() (rules []kernel.Rule) {
+		stop := traffic.Rule("", traffic.NoBit(now, isMoved), kernel.Return{})
+		clear := traffic.Rule("", become(kernel.Masked{Of: now, Mask: kernel.Number(^isMoved)}))
+		for range tested - 1 {
+			rules = append(rules, stop, clear, traffic.Rule("has the next server room", kernel.Jump{Chain: w.test()}))
+		}
+		return append(rules, stop, clear, traffic.Rule("", kernel.Goto{Chain: w.busy()}))
+	})
+}
+
+// busy is for a connection for which no server of the farm had room: with force
+// the one that is known takes it.
+func (w *writer) busy() string {
+	return w.ChainFor(RoleServer, "", "busy", func() []kernel.Rule {
+		return []kernel.Rule{
+			traffic.Rule("it is forced upon one", w.in("forcible", now), kernel.Return{}),
+			traffic.Rule("the farm of the last one", become(w.lookup("home", now))),
+			traffic.Rule("", kernel.Goto{Chain: w.refused()}),
+		}
+	})
+}

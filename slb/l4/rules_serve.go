@@ -1,0 +1,170 @@
+package l4
+
+import (
+	"fmt"
+
+	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/flow"
+	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/traffic"
+)
+
+// serve gives a new connection of a virtual server a real server.
+func (w *writer) serve() []kernel.Rule {
+	return []kernel.Rule{traffic.Rule("a new connection of a virtual server", traffic.IsNew(), traffic.AnyBit(kernel.CtMark, kernel.ServerMask),
+		kernel.Goto{Chain: w.ChainFor(flow.VirtualServer, "", "decide", w.decide)})}
+}
+
+// decide asks the policy first, then the farm of the virtual server (FAQ 1.1.7):
+//
+//	action with a farm                   that farm
+//	action without one, or one without servers   drop
+//	rule without action, no policy       the farm of the virtual server
+//	no farm either                       drop
+func (w *writer) decide() []kernel.Rule {
+	var list []chosen
+	for _, q := range w.policies {
+		list = append(list, chosen{w.policyNumber(q.Name), kernel.Goto{Chain: w.policy(q)}})
+	}
+	rules := []kernel.Rule{traffic.Rule("it is counted", w.in("hits", served()))}
+	rules = append(rules, w.choice("policy of the virtual server", "policy", "policies", served(), list)...)
+	return append(rules, traffic.Rule("", kernel.Goto{Chain: w.fallback()}))
+}
+
+// fallback is the farm of the virtual server.
+func (w *writer) fallback() string {
+	return w.ChainFor(flow.VirtualServer, "", "default", func() []kernel.Rule {
+		return append([]kernel.Rule{traffic.Rule("the farm of the virtual server", become(w.lookup("target", served())), kernel.Goto{Chain: w.target()})},
+			w.drop("it has no farm: dropped")...)
+	})
+}
+
+// drop counts and drops.
+func (w *writer) drop(tell string) []kernel.Rule {
+	return []kernel.Rule{traffic.Rule("", kernel.Goto{Chain: w.Chain("drop", func() []kernel.Rule {
+		return []kernel.Rule{traffic.Rule(tell, w.in("dropped", served())), traffic.Rule("", kernel.Drop{})}
+	})})}
+}
+
+// policyNumber and limitNumber are what maps hold for names.
+func (p *Plan) policyNumber(name string) uint32 { return p.numbers["policy "+name] }
+func (p *Plan) limitNumber(name string) uint32  { return p.numbers["limit policy "+name] }
+
+// policy writes the chain of a policy: one for all virtual servers that use it.
+func (w *writer) policy(q *config.FarmPolicy) string {
+	name := "policy_" + traffic.Word(q.Name)
+	return w.ChainFor(flow.Policy, q.Name, name, func() (rules []kernel.Rule) {
+		m := traffic.Matcher{Builder: w.Builder, Classes: w.classes, Topology: w.topo, Far: traffic.Source, Now: w.facts.Now}
+		for i, r := range q.Rules {
+			number := i + 1
+			tell := fmt.Sprintf("policy %s rule %d", q.Name, number)
+			to := w.Chain(fmt.Sprintf("%s_%d", name, number), func() []kernel.Rule { return w.rule(q, number, r) })
+			if r.Class == "" {
+				rules = append(rules, traffic.Rule(tell+": everything", kernel.Jump{Chain: to}))
+				continue
+			}
+			rules = append(rules, w.JumpWhen(func(f traffic.Family) traffic.Condition { return m.Class(w.classes[r.Class], f) },
+				fmt.Sprintf("%s_%d_match", name, number), tell+": class "+r.Class, to)...)
+		}
+		return append(rules, traffic.Rule("what no rule took goes to the farm of the virtual server", kernel.Goto{Chain: w.fallback()}))
+	})
+}
+
+// rule writes the chain of a rule. It comes back if nobody takes the connection
+// and the action says to go on.
+func (w *writer) rule(q *config.FarmPolicy, number int, r *config.FarmRule) []kernel.Rule {
+	tell := fmt.Sprintf("policy %s rule %d", q.Name, number)
+	counted := w.Count(ruleCounter(q.Name, number))
+	if r.Action == nil {
+		return []kernel.Rule{traffic.Rule(tell+": the farm of the virtual server", counted, kernel.Goto{Chain: w.fallback()})}
+	}
+	t := w.targetOf(r.Action)
+	if t == nil {
+		return append([]kernel.Rule{traffic.Rule(tell+": drop", counted)}, w.drop("dropped")...)
+	}
+	var rules []kernel.Rule
+	if r.Action.OnFailure == config.FailureContinue {
+		rules = append(rules, traffic.Rule(tell+": nobody takes it: the next rule", w.in("empty", numberOf(t)), kernel.Return{}))
+	}
+	steps := []kernel.Step{counted}
+	if r.Action.TOS != nil {
+		steps = append(steps, kernel.SetCtLabel{Bits: kernel.ServiceLabel(uint8(*r.Action.TOS))})
+	}
+	steps = append(steps, become(numberOf(t)), kernel.Goto{Chain: w.target()})
+	return append(rules, traffic.Rule(tell+": farm "+t.farm.Name, steps...))
+}
+
+func ruleCounter(policy string, number int) string {
+	return fmt.Sprintf("rule/%s/%d", traffic.Word(policy), number)
+}
+
+func numberOf(t *target) kernel.Value { return number(t.number) }
+
+// targetOf gives the target of an action; nil: it drops.
+func (p *Plan) targetOf(a *config.FarmAction) *target {
+	if p.byFarm[a.Farm] == nil {
+		return nil
+	}
+	return p.byTarget[target{farm: p.byFarm[a.Farm], backup: p.byFarm[a.Backup], keep: p.byKeep[a.Persistence]}]
+}
+
+// target finds the server of a target: by its persistence, which asks the limits
+// itself, or by limits and the algorithm.
+func (w *writer) target() string {
+	return w.ChainFor(flow.VirtualServer, "", "target", func() []kernel.Rule {
+		var list []chosen
+		for _, k := range w.keeps {
+			list = append(list, chosen{k.number, kernel.Goto{Chain: w.keep(k)}})
+		}
+		rules := w.choice("persistence", "keep", "keeps", now, list)
+		rules = append(rules, w.bounded()...)
+		return append(rules,
+			traffic.Rule("a server of the farm", kernel.Jump{Chain: w.draw()}),
+			traffic.Rule("", kernel.Goto{Chain: w.give()}))
+	})
+}
+
+// bounded asks the limits of the virtual server, if there are any.
+func (w *writer) bounded() []kernel.Rule {
+	if !w.has.limited() {
+		return nil
+	}
+	return []kernel.Rule{traffic.Rule("limits of the virtual server", kernel.Jump{Chain: w.limit()})}
+}
+
+// limit writes the limits of virtual servers: their own, then those of the limit
+// policy, and both must admit (FAQ 1.2.9).
+func (w *writer) limit() string {
+	return w.ChainFor(flow.VirtualServer, "", "limit", func() (rules []kernel.Rule) {
+		refuse := kernel.Goto{Chain: w.Chain("refuse", func() []kernel.Rule {
+			return []kernel.Rule{traffic.Rule("over a limit of the virtual server", w.in("limited", served())), traffic.Rule("", kernel.Drop{})}
+		})}
+		for _, l := range []struct {
+			there     bool
+			set, tell string
+		}{{w.has.shut, "vs_shut", "it has as many connections as it may: the daemon counts"}, {w.has.vsFull, "vs_full", "it has as many connections as it may"}, {w.has.vsFast, "vs_fast", "more new connections a second than it may have"}} {
+			if l.there {
+				rules = append(rules, traffic.Rule(l.tell, w.in(l.set, served()), refuse))
+			}
+		}
+		var list []chosen
+		for _, l := range w.limits {
+			chain := w.LimitPolicy(l, traffic.Bounded{Key: served(), Type: kernel.TypeNumber, Refuse: []kernel.Step{refuse}})
+			list = append(list, chosen{w.limitNumber(l.Name), kernel.Jump{Chain: chain}})
+		}
+		return append(rules, w.choice("limit policy", "limits", "limit_policies", served(), list)...)
+	})
+}
+
+// give translates the destination. What has no address of its family goes nowhere.
+func (w *writer) give() string {
+	return w.ChainFor(RoleServer, "", "give", func() []kernel.Rule {
+		rules := []kernel.Rule{traffic.Rule("the server is counted", w.in("given", now))}
+		for _, f := range traffic.Families() {
+			rules = append(rules,
+				traffic.Rule("address and port of the server", f.Only(), kernel.DNAT{IPv6: f.IPv6(), To: w.lookup("server"+f.Digit, now), Port: true}),
+				traffic.Rule("address of the server; the port stays", f.Only(), kernel.DNAT{IPv6: f.IPv6(), To: w.lookup("host"+f.Digit, now)}))
+		}
+		return append(rules, traffic.Rule("the server has no address of this family", w.Count("unaddressed"), kernel.Drop{}))
+	})
+}
