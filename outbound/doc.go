@@ -11,7 +11,7 @@
 // What is of no use is not touched: a tick that finds everything as before
 // writes nothing, and one that has to move a few connections writes a few slots.
 //
-// Start reading at [Group.Tick], which is what a group is given each second, and
-// at [Compile], which makes the tables, maps and routes that hold it; rules_base.go
-// has a picture of a packet's way through them.
+// Who has which slot of a link group is package slots' to say, from the [Spec] of
+// the group. Start reading at [Compile], which makes the tables, maps and routes
+// that hold it; rules_base.go has a picture of a packet's way through them.
 package outbound

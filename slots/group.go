@@ -74,14 +74,14 @@ func New(s Spec) (*Group, error) {
 		g.whoBusy = pick.NewGroup(members, rules, s.chain()...)
 	}
 	if s.Algorithm.Hashes() {
-		g.prefer = preferencesOf(s.Members, s.Size)
+		g.prefer = preferencesOf(s.Members)
 	}
 	return g, nil
 }
 
 // distinct says whether names and numbers tell members apart.
 func (s *Spec) distinct(rising []int) error {
-	names := make(map[string]bool, len(s.Members))
+	names := make([]string, len(rising))
 	for k, i := range rising {
 		m := &s.Members[i]
 		switch {
@@ -89,10 +89,14 @@ func (s *Spec) distinct(rising []int) error {
 			return fmt.Errorf("%s %s: %q has no number", s.Words.Group, s.Name, m.Name)
 		case k > 0 && s.Members[rising[k-1]].ID == m.ID:
 			return fmt.Errorf("%s %s: %q and %q have the number %d", s.Words.Group, s.Name, s.Members[rising[k-1]].Name, m.Name, m.ID)
-		case names[m.Name]:
-			return fmt.Errorf("%s %s: %q is in it twice", s.Words.Group, s.Name, m.Name)
 		}
-		names[m.Name] = true
+		names[k] = m.Name
+	}
+	slices.Sort(names)
+	for k := 1; k < len(names); k++ {
+		if names[k] == names[k-1] {
+			return fmt.Errorf("%s %s: %q is in it twice", s.Words.Group, s.Name, names[k])
+		}
 	}
 	return nil
 }

@@ -22,20 +22,21 @@ import (
 // score of slot and member, each member taking as many as its turn is. So a
 // member that is added or removed moves little more than its own part.
 //
-// As members are seldom lost, the places of a slot are found when they are
-// looked for: the memory that they need is that of the failures that there have
-// been.
+// As members are seldom lost, the places of a slot after the first are found when
+// they are looked for: the memory that they need is that of the failures that
+// there have been.
 type preferences struct {
 	seeds []uint64 // of members, by rank
 	place []uint16 // of the members in the group, by rank: the order of the file says nothing
 
-	mu    sync.Mutex
-	lists [][]uint16 // by slot: ranks of members, as far as they are known
+	mu   sync.Mutex // guards the rest
+	lead []uint16   // by slot: the rank of the first member; nil until somebody asks
+	rest [][]uint16 // by slot: the ranks of those after it, as far as they are known
 }
 
-func preferencesOf(members []Member, size int) *preferences {
+func preferencesOf(members []Member) *preferences {
 	n := len(members)
-	p := &preferences{seeds: make([]uint64, n), place: make([]uint16, n), lists: make([][]uint16, size)}
+	p := &preferences{seeds: make([]uint64, n), place: make([]uint16, n)}
 	byPlace := make([]uint64, n)
 	for i := range members {
 		h := fnv.New64a()
@@ -49,48 +50,74 @@ func preferencesOf(members []Member, size int) *preferences {
 	return p
 }
 
-// first gives the place of the first member of a slot that is among active, or
-// -1.
-func (p *preferences) first(slot int, active []bool) int {
+// assign fills into with the place of the first member of each slot that is among
+// those that are active there, -1 where there is none.
+func (p *preferences) assign(into []int, active func(slot int) []bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.lead == nil && len(p.seeds) > 0 {
+		p.begin(len(into))
+	}
+	for slot := range into {
+		into[slot] = p.first(slot, active(slot))
+	}
+}
+
+func (p *preferences) first(slot int, active []bool) int {
 	for k := range p.seeds {
-		if k == len(p.lists[slot]) {
+		if k > len(p.rest[slot]) {
 			p.extend(slot)
 		}
-		if i := int(p.place[p.lists[slot][k]]); active[i] {
-			return i
+		rank := p.lead[slot]
+		if k > 0 {
+			rank = p.rest[slot][k-1]
+		}
+		if i := p.place[rank]; active[i] {
+			return int(i)
 		}
 	}
 	return -1
 }
 
+// begin finds the first place of all slots.
+func (p *preferences) begin(size int) {
+	p.lead, p.rest = make([]uint16, size), make([][]uint16, size)
+	all, members := make([]int, size), make([]uint16, len(p.seeds))
+	for slot := range all {
+		all[slot] = slot
+	}
+	for rank := range members {
+		members[rank] = uint16(rank)
+	}
+	p.give(all, members, func(slot int, rank uint16) { p.lead[slot] = rank })
+}
+
 // extend finds the next place of a slot, and of all slots that have had the same
 // members so far.
 func (p *preferences) extend(slot int) {
-	known := p.lists[slot]
+	first, known := p.lead[slot], p.rest[slot]
 	var alike []int
-	for s, list := range p.lists {
-		if slices.Equal(list, known) {
+	for s := range p.rest {
+		if p.lead[s] == first && slices.Equal(p.rest[s], known) {
 			alike = append(alike, s)
 		}
 	}
-	rest := make([]uint16, 0, len(p.seeds)-len(known))
+	others := make([]uint16, 0, len(p.seeds)-1)
 	for rank := range p.seeds {
-		if !slices.Contains(known, uint16(rank)) {
-			rest = append(rest, uint16(rank))
+		if r := uint16(rank); r != first && !slices.Contains(known, r) {
+			others = append(others, r)
 		}
 	}
 	if len(alike) == 1 { // nobody left to share with: by score
-		slices.SortFunc(rest, func(x, y uint16) int { return cmp.Compare(p.score(slot, y), p.score(slot, x)) })
-		p.lists[slot] = append(slices.Clip(known), rest...)
+		slices.SortFunc(others, func(x, y uint16) int { return cmp.Compare(p.score(slot, y), p.score(slot, x)) })
+		p.rest[slot] = append(slices.Clip(known), others...)
 		return
 	}
-	p.give(alike, rest)
+	p.give(alike, others, func(slot int, rank uint16) { p.rest[slot] = append(p.rest[slot], rank) })
 }
 
-// give appends to each of the slots one of the members.
-func (p *preferences) give(slots []int, members []uint16) {
+// give gives each of the slots to one of the members.
+func (p *preferences) give(slots []int, members []uint16, to func(slot int, rank uint16)) {
 	// A claim is a member's to a slot: its score, and in the low bits which it is.
 	claims := make([]uint64, 0, len(slots)*len(members))
 	low := uint64(1)<<bits.Len(uint(cap(claims)-1)) - 1
@@ -101,20 +128,19 @@ func (p *preferences) give(slots []int, members []uint16) {
 	}
 	slices.Sort(claims)
 	each, more := len(slots)/len(members), len(slots)%len(members) // more members have one more
-	won, given := make([]int, len(members)), 0
-	done := make([]bool, len(slots))
-	for k := len(claims) - 1; given < len(slots); k-- {
+	won, given := make([]int, len(members)), make([]bool, len(slots))
+	for k, left := len(claims)-1, len(slots); left > 0; k-- {
 		at, m := int(claims[k]&low)/len(members), int(claims[k]&low)%len(members)
-		if done[at] || won[m] > each || won[m] == each && more == 0 {
+		if given[at] || won[m] > each || won[m] == each && more == 0 {
 			continue
 		}
 		if won[m] == each {
 			more--
 		}
 		won[m]++
-		done[at] = true
-		given++
-		p.lists[slots[at]] = append(p.lists[slots[at]], members[m])
+		given[at] = true
+		left--
+		to(slots[at], members[m])
 	}
 }
 

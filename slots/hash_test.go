@@ -18,12 +18,10 @@ func named(names ...string) (members []Member) {
 	return members
 }
 
-// row gives who has each slot.
-func (p *preferences) row(active []bool) []int {
-	row := make([]int, len(p.lists))
-	for slot := range row {
-		row[slot] = p.first(slot, active)
-	}
+// row gives who has each slot of size.
+func (p *preferences) row(size int, active []bool) []int {
+	row := make([]int, size)
+	p.assign(row, func(int) []bool { return active })
 	return row
 }
 
@@ -41,9 +39,9 @@ func shares(row []int, n int) []int {
 func TestPreferences_T32(t *testing.T) {
 	for _, size := range Sizes {
 		for n := 1; n <= len(tenNames); n++ {
-			p := preferencesOf(named(tenNames[:n]...), size)
+			p := preferencesOf(named(tenNames[:n]...))
 			active := slices.Repeat([]bool{true}, n)
-			before := p.row(active)
+			before := p.row(size, active)
 			if all := shares(before, n); slices.Max(all)-slices.Min(all) > 1 {
 				t.Errorf("%d of %d share %v", n, size, all)
 			}
@@ -52,7 +50,7 @@ func TestPreferences_T32(t *testing.T) {
 					continue
 				}
 				active[lost] = false
-				now := p.row(active)
+				now := p.row(size, active)
 				for slot := range now {
 					if now[slot] != before[slot] && before[slot] != lost {
 						t.Fatalf("%d of %d: slot %d moved from %d to %d, lost is %d", n, size, slot, before[slot], now[slot], lost)
@@ -70,7 +68,7 @@ func TestPreferences_T32(t *testing.T) {
 // eagerly is preferences by their definition, all at once: the slots that had the
 // same members so far, by falling score.
 func eagerly(names []string, size int) [][]int {
-	p := preferencesOf(named(names...), size)
+	p := preferencesOf(named(names...))
 	lists := make([][]int, size)
 	var give func(slots []int, members []int)
 	give = func(slots, members []int) {
@@ -129,15 +127,16 @@ func TestPreferencesAsTwin(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n, size := rapid.IntRange(1, len(tenNames)).Draw(t, "members"), rapid.SampledFrom(Sizes[:3]).Draw(t, "size")
 		names := rapid.Permutation(tenNames).Draw(t, "names")[:n]
-		twin, p := eagerly(names, size), preferencesOf(named(names...), size)
+		twin, p := eagerly(names, size), preferencesOf(named(names...))
 		for range rapid.IntRange(1, 8).Draw(t, "ticks") {
 			active := rapid.SliceOfN(rapid.Bool(), n, n).Draw(t, "active")
+			row := p.row(size, active)
 			for slot, list := range twin {
 				want := -1
 				if k := slices.IndexFunc(list, func(m int) bool { return active[m] }); k >= 0 {
 					want = list[k]
 				}
-				if got := p.first(slot, active); got != want {
+				if got := row[slot]; got != want {
 					t.Fatalf("slot %d has %d, want %d of %v", slot, got, want, list)
 				}
 				if len(list) != n {
@@ -156,14 +155,14 @@ func TestPreferencesGrow_T32(t *testing.T) {
 		for n := 1; n < len(tenNames); n++ {
 			turned := slices.Clone(tenNames[:n])
 			slices.Reverse(turned)
-			p, q, grown := preferencesOf(named(tenNames[:n]...), size), preferencesOf(named(turned...), size), preferencesOf(named(tenNames[:n+1]...), size)
-			moved := 0
+			p, q, grown := preferencesOf(named(tenNames[:n]...)), preferencesOf(named(turned...)), preferencesOf(named(tenNames[:n+1]...))
+			moved, first, second, third := 0, p.row(size, all), q.row(size, all), grown.row(size, all)
 			for slot := range size {
-				was := tenNames[p.first(slot, all)]
-				if now := turned[q.first(slot, all)]; now != was {
+				was := tenNames[first[slot]]
+				if now := turned[second[slot]]; now != was {
 					t.Fatalf("slot %d has %s, with the file turned %s", slot, was, now)
 				}
-				if tenNames[grown.first(slot, all)] != was {
+				if tenNames[third[slot]] != was {
 					moved++
 				}
 			}
@@ -207,11 +206,11 @@ func BenchmarkPreferences(b *testing.B) {
 			members, active := named(names...), slices.Repeat([]bool{true}, c[1])
 			b.ReportAllocs()
 			for b.Loop() {
-				p := preferencesOf(members, c[0])
+				p := preferencesOf(members)
 				active[0] = true
-				p.row(active)
+				p.row(c[0], active)
 				active[0] = false
-				p.row(active)
+				p.row(c[0], active)
 			}
 		})
 	}

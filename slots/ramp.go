@@ -181,13 +181,16 @@ func (g *Group) time(gauges *status.Gauges, i int) float64 {
 
 // hash gives each slot to the first of its preferences that takes part in it.
 func (w *work) hash() Slots {
-	s := make(Slots, w.spec.Size)
-	for slot := range s {
+	s, of := make(Slots, w.spec.Size), make([]int, w.spec.Size)
+	w.prefer.assign(of, func(slot int) []bool {
 		k := 0
 		for m := moment(slot, len(s)); k+1 < len(w.pieces) && m >= w.pieces[k].to; {
 			k++
 		}
-		if i := w.prefer.first(slot, w.pieces[k].active); i >= 0 {
+		return w.pieces[k].active
+	})
+	for slot, i := range of {
+		if i >= 0 {
 			s[slot] = w.ids[i]
 		}
 	}

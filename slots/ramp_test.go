@@ -68,11 +68,12 @@ func TestSlowOnline_T31(t *testing.T) {
 // that the link is going to have, and in the end all of it. Least-connections
 // would give all to a link that comes back with none.
 func TestSlowOnlineHoldsForAll_T31(t *testing.T) {
-	for _, a := range []Algorithm{RoundRobin, Random, LeastConnections, WeightedLeastConnections,
+	for _, a := range []Algorithm{RoundRobin, Random, LeastConnections, WeightedLeastConnections, MemberLeastConnections, WeightedMemberLeastConnections, LeastTime,
 		SourceHash, DestinationHash, SourceDestinationHash, SourcePortHash, Bandwidth, MaxBandwidth} {
 		t.Run(string(a), func(t *testing.T) {
 			w := newWorld(t, a, slowly, "a 2", "b 1", "c 1")
 			w.live = []float64{0, 0, 300, 300}
+			w.load.Members = w.live[1:]
 			w.load.Arrivals = Arrivals{Mean: 100, Last: 100, Known: true}
 			w.rates("a:0/300 b:100/200 c:100/200")
 			w.tick(0)

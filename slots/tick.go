@@ -254,8 +254,11 @@ func (w *work) force() {
 	for i := range w.room {
 		w.room[i] = math.Inf(1)
 	}
-	w.divide()
-	w.out.Forced = w.table(w.active(), w.was.Forced)
+	// Somebody who is both down and full may have made room for others by the
+	// latter alone: then these serve.
+	if w.divide(); w.pieces[0].reason == pick.Chosen {
+		w.out.Forced = w.table(w.active(), w.was.Forced)
+	}
 }
 
 // active says who takes part in any piece: who has slots is available, or
