@@ -23,11 +23,11 @@ func TestConditionsAreAsRows(t *testing.T) {
 		own := make([]Condition, rapid.IntRange(0, len(members)).Draw(t, "conditions"))
 		said := table
 		for i := range own {
-			own[i] = Condition{Full: rapid.Bool().Draw(t, "full"), Busy: rules.BusyProtection && rapid.Bool().Draw(t, "busy"), Aside: rapid.Bool().Draw(t, "aside")}
+			own[i] = Condition{Full: rapid.Bool().Draw(t, "full"), Busy: rules.BusyProtection && rapid.Bool().Draw(t, "busy"), Aside: rapid.Bool().Draw(t, "aside"), Unbounded: rapid.IntRange(0, 3).Draw(t, "unbounded") == 0}
 			id := members[len(members)-1-i].Needs[0]
 			row := *table.Row(id)
 			row.ID = id
-			row.Full, row.Busy = row.Full || own[i].Full, row.Busy || own[i].Busy
+			row.Full, row.Busy = (row.Full || own[i].Full) && !own[i].Unbounded, row.Busy || own[i].Busy
 			if own[i].Aside && !row.Held() {
 				row.Hold, row.Health = nil, status.Down
 			}
