@@ -28,6 +28,17 @@ func TestFixed(t *testing.T) {
 	if made(fixed, two, one) != first {
 		t.Error("the same elements are not shared")
 	}
+	limited := func(over uint32, perSecond uint64) kernel.Element {
+		return kernel.Element{Key: kernel.Number(3), Over: over, Rate: &kernel.Rate{PerSecond: perSecond}}
+	}
+	bounds := made(fixed, limited(5, 100))
+	if made(fixed, limited(5, 100)) != bounds {
+		t.Error("the same limits are not shared")
+	}
+	if made(fixed, limited(6, 100)) == bounds || made(fixed, limited(6, 100)) == made(fixed, limited(6, 200)) {
+		t.Error("elements with other limits are taken for the same")
+	}
+	first = made(fixed, one, two)
 	other := fixed.Clone()
 	if made(other, one, number(2, kernel.Jump{Chain: "c"})) == first {
 		t.Error("elements with another verdict are taken for the same")

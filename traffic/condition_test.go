@@ -58,11 +58,24 @@ func trees(depth int) *rapid.Generator[tree] {
 	}))
 }
 
+// conjunction is several alternatives that must hold at once, which take a chain
+// each.
+func conjunction() *rapid.Generator[tree] {
+	either := rapid.Map(rapid.SliceOfNDistinct(rapid.SampledFrom([]uint32{1, 2, 4, 8, 16}), 2, 3, rapid.ID), func(bits []uint32) (t tree) {
+		for _, bit := range bits {
+			t.list = append(t.list, tree{bit: bit})
+		}
+		return t
+	})
+	return rapid.Map(rapid.SliceOfN(either, 2, 4), func(list []tree) tree { return tree{all: true, list: list} })
+}
+
 // Twin: for random conditions and packets the rules lead to the chain exactly
 // where the condition holds, and once only, whether they go or jump there.
 func TestWhen_Twin(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		four, six := trees(3).Draw(rt, "four"), trees(3).Draw(rt, "six")
+		drawn := rapid.OneOf(trees(3), conjunction())
+		four, six := drawn.Draw(rt, "four"), drawn.Draw(rt, "six")
 		if rapid.Bool().Draw(rt, "alike") {
 			six = four
 		}

@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 
@@ -84,26 +85,24 @@ func TestLimitPolicy_First(t *testing.T) {
 	)
 	for _, c := range []struct {
 		from, to string
-		over     uint32 // of the first bound that is asked; 0: none
+		asks     string // the bounds that are asked, upper and lower
 	}{
-		{"10.0.0.5", "192.0.2.1", 1},
-		{"10.0.1.5", "192.0.2.1", 2},
-		{"2001:db8::5", "2001:db8:9::1", 2},
-		{"10.0.1.5", "198.51.100.1", 1000}, // of five parts
-		{"2001:db8::5", "2001:db8:8::1", 0},
+		{"10.0.0.5", "192.0.2.1", "[1]"},
+		{"10.0.1.5", "192.0.2.1", "[2]"},
+		{"2001:db8::5", "2001:db8:9::1", "[2]"},
+		{"10.0.1.5", "198.51.100.1", "[1000 600]"}, // of five parts
+		{"2001:db8::5", "2001:db8:8::1", "[]"},
 	} {
-		var asked uint32
+		var asked []uint32
 		world.Over = func(l kernel.Limit) bool {
-			if asked == 0 {
-				asked = l.Step.(kernel.Change).Over
-			}
+			asked = append(asked, l.Step.(kernel.Change).Over)
 			return false
 		}
 		if _, err := world.Walk("prerouting", kernel.Packet{Source: address(c.from), Dest: address(c.to), Protocol: 17, SourcePort: 1, DestPort: 53, Ct: kernel.CtInfo{State: kernel.CtNew}}); err != nil {
 			t.Fatal(err)
 		}
-		if asked != c.over {
-			t.Errorf("%s to %s: bound %d is asked, want %d", c.from, c.to, asked, c.over)
+		if fmt.Sprint(asked) != c.asks {
+			t.Errorf("%s to %s: bounds %d are asked, want %s", c.from, c.to, asked, c.asks)
 		}
 	}
 }
