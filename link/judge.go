@@ -3,7 +3,6 @@ package link
 import (
 	"fmt"
 	"math"
-	"strconv"
 	"time"
 
 	"github.com/portolan-lb/portolan/busy"
@@ -133,18 +132,5 @@ func (j *judge) sentence(c busy.Change, rates busy.Rates) string {
 	if !c.Busy {
 		word, share = "under", of.Recovery
 	}
-	return fmt.Sprintf("%s %s is %s %s (%v of %v)", c.Direction, showRate(c.Rate), word, showRate(c.Bound), share, of.Bandwidth)
-}
-
-// showRate prints bits a second with three digits: "812Mbps", "1.24Gbps".
-func showRate(bits float64) string {
-	units := []string{"bps", "kbps", "Mbps", "Gbps", "Tbps"}
-	unit := 0
-	for ; bits >= 999.5 && unit < len(units)-1; unit++ {
-		bits /= 1000
-	}
-	if unit == 0 {
-		bits = math.Round(bits)
-	}
-	return strconv.FormatFloat(bits, 'g', 3, 64) + units[unit]
+	return fmt.Sprintf("%s %s is %s %s (%v of %v)", c.Direction, busy.Show(c.Rate), word, busy.Show(c.Bound), share, of.Bandwidth)
 }

@@ -277,7 +277,7 @@ func TestBusy_1_2_12(t *testing.T) {
 		} {
 			b.flows(7, step.in, step.out)
 			time.Sleep(2 * sec)
-			b.isBusy("in "+showRate(float64(step.in))+", out "+showRate(float64(step.out)), step.busy, step.why)
+			b.isBusy("in "+busy.Show(float64(step.in))+", out "+busy.Show(float64(step.out)), step.busy, step.why)
 		}
 		want := []string{
 			"new -> unknown busy: total 728Mbps is over 700Mbps (70% of 1Gbps)",
@@ -730,7 +730,7 @@ func TestBlind(t *testing.T) {
 
 func TestShowRate(t *testing.T) {
 	for bits, want := range map[float64]string{0: "0bps", 0.4: "0bps", 5: "5bps", 999: "999bps", 999.4: "999bps", 999.6: "1kbps", 1500: "1.5kbps", 81.24e6: "81.2Mbps", 812e6: "812Mbps", 1.236e9: "1.24Gbps", 5e15: "5e+03Tbps"} {
-		if got := showRate(bits); got != want {
+		if got := busy.Show(bits); got != want {
 			t.Errorf("%v: %s, want %s", bits, got, want)
 		}
 	}
