@@ -1,0 +1,332 @@
+package slb
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"math"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/slb/l4"
+	"github.com/portolan-lb/portolan/status"
+)
+
+// bench is an SLB over a kernel that only takes notes. It is used in a bubble.
+type bench struct {
+	*SLB
+	t      testing.TB
+	board  *status.Board
+	notes  []string // what the kernel and conntrack were told, in order
+	dirty  int      // elements that the last turn changed
+	plan   *l4.Plan
+	number l4.Numbers
+	told   uint64 // of the board, the last event that was looked at
+
+	elements map[string][]kernel.Element // what rules counted and packets wrote
+	counters map[string]kernel.Counted
+	sessions []kernel.Session
+	fails    error // of conntrack
+	stats    kernel.Tracking
+
+	counter *counter
+	answers map[string][]string // of the DNS, by name
+	lookups int
+	latency map[status.ID]float64
+	moved   int // how often addresses of names changed
+}
+
+func (b *bench) Want(_ string, w *kernel.Wishes) {
+	if w == nil {
+		b.notes = append(b.notes, "want nothing")
+		return
+	}
+	b.notes = append(b.notes, "want")
+}
+
+func (b *bench) Changed(_ string, sets ...*kernel.Elements) {
+	b.notes = append(b.notes, "changed")
+}
+
+func (b *bench) Sync(context.Context, string) error {
+	b.free("it waits for the kernel")
+	b.notes = append(b.notes, "sync")
+	return errors.New("an address does not stand: eth1 is not there")
+}
+func (b *bench) Elements(_, set string) ([]kernel.Element, error) {
+	b.free("elements are read")
+	return b.elements[set], nil
+}
+func (b *bench) Delete(_, set string, keys ...[]byte) error {
+	b.notes = append(b.notes, fmt.Sprintf("forget %d of %s", len(keys), set))
+	b.elements[set] = nil
+	return nil
+}
+func (b *bench) Counts(string) (map[string]kernel.Counted, error) {
+	b.free("counters are read")
+	return b.counters, nil
+}
+
+func (b *bench) Sessions(_ context.Context, f kernel.SessionFilter, yield func(kernel.Session) bool) error {
+	b.free("sessions are listed")
+	if b.fails != nil {
+		return b.fails
+	}
+	for _, s := range slices.Clone(b.sessions) {
+		if (f.Mask == 0 || s.Mark&f.Mask == f.Mark) && (!f.Server.IsValid() || f.Server == s.Reply.Source.Addr()) && !yield(s) {
+			break
+		}
+	}
+	return nil
+}
+
+// conntrack is what the bench is to an SLB as [Sessions].
+type conntrack struct{ *bench }
+
+func (b conntrack) Sessions(ctx context.Context, f kernel.SessionFilter, yield func(kernel.Session) bool) error {
+	return b.bench.Sessions(ctx, f, yield)
+}
+
+func (b conntrack) Delete(s *kernel.Session) (bool, error) {
+	b.notes = append(b.notes, "end "+s.Reply.Source.String())
+	n := len(b.sessions)
+	b.sessions = slices.DeleteFunc(b.sessions, func(o kernel.Session) bool { return o.ID == s.ID })
+	return len(b.sessions) < n, nil
+}
+
+func (b conntrack) Stats() (kernel.Tracking, error) { return b.stats, nil }
+
+// free fails if turns have to wait while something happens.
+func (b *bench) free(what string) {
+	b.t.Helper()
+	if !b.mu.TryLock() {
+		b.t.Errorf("%s: turns wait for it", what)
+		return
+	}
+	b.mu.Unlock()
+}
+
+// LookupNetIP implements [Resolver].
+func (b *bench) LookupNetIP(_ context.Context, network, host string) (list []netip.Addr, err error) {
+	b.lookups++
+	all, known := b.answers[host]
+	if !known {
+		return nil, &net.DNSError{Err: "server misbehaving", Name: host, IsTemporary: true}
+	}
+	for _, text := range all {
+		if a := netip.MustParseAddr(text); a.Is6() == (network == "ip6") {
+			list = append(list, a)
+		}
+	}
+	if len(list) == 0 {
+		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+	}
+	return list, nil
+}
+
+// counter is a counter that tests write.
+type counter struct {
+	now   map[kernel.Served]kernel.Tally
+	moved map[kernel.Served]bool
+	lent  map[kernel.Lent]int
+}
+
+func (c *counter) Moved(f func(kernel.Served, kernel.Tally)) {
+	for s := range c.moved {
+		f(s, c.now[s])
+	}
+	clear(c.moved)
+}
+func (c *counter) Servers(f func(kernel.Served, kernel.Tally)) {
+	for s, t := range c.now {
+		f(s, t)
+	}
+}
+func (c *counter) Loans(f func(kernel.Lent, int)) {
+	for l, n := range c.lent {
+		f(l, n)
+	}
+}
+func (c *counter) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+func (c *counter) Close()                        {}
+
+// has says how many connections a virtual server has at a server.
+func (b *bench) has(virtual, server string, live int) {
+	s := kernel.Served{Mark: b.number.VirtualServers[virtual] << 10, Server: netip.MustParseAddrPort(server), Protocol: 6}
+	t := b.counter.now[s]
+	if live > t.Live {
+		t.Opened += uint64(live - t.Live)
+	}
+	t.Live = live
+	b.counter.now[s], b.counter.moved[s] = t, true
+}
+
+// unanswered notes connections that a server never answered.
+func (b *bench) unanswered(virtual, server string, n uint64) {
+	s := kernel.Served{Mark: b.number.VirtualServers[virtual] << 10, Server: netip.MustParseAddrPort(server), Protocol: 6}
+	t := b.counter.now[s]
+	t.Unanswered += n
+	b.counter.now[s], b.counter.moved[s] = t, true
+}
+
+// session enters a connection of a virtual server that a server answers.
+func (b *bench) session(virtual, server string) {
+	b.sessions = append(b.sessions, kernel.Session{ID: uint32(len(b.sessions) + 1), Mark: b.number.VirtualServers[virtual] << 10,
+		Original: kernel.Tuple{Protocol: 6, Source: netip.MustParseAddrPort("198.51.100.1:4000"), Destination: netip.MustParseAddrPort("203.0.113.10:80")},
+		Reply:    kernel.Tuple{Protocol: 6, Source: netip.MustParseAddrPort(server), Destination: netip.MustParseAddrPort("198.51.100.1:4000")}})
+}
+
+func load(t testing.TB, text string) *config.Model {
+	t.Helper()
+	m, errs := config.LoadBytes([]byte(text), config.Source{})
+	if errs.Failed() {
+		t.Fatalf("%v", errs)
+	}
+	return m
+}
+
+// newBench gives one that serves a configuration, and runs until the test ends.
+func newBench(t testing.TB, text string) *bench {
+	t.Helper()
+	b := &bench{t: t, board: status.NewBoard(1000), elements: map[string][]kernel.Element{}, answers: map[string][]string{}, latency: map[status.ID]float64{},
+		counter: &counter{map[kernel.Served]kernel.Tally{}, map[kernel.Served]bool{}, map[kernel.Lent]int{}}}
+	b.SLB = New(Options{Board: b.board, Kernel: b, Sessions: conntrack{b}, Resolver: b, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Interfaces: func() ([]kernel.Interface, error) { return nil, nil },
+		Count:      func() (Counter, error) { return b.counter, nil },
+		Latency: func(id status.ID) float64 {
+			if l, ok := b.latency[id]; ok {
+				return l
+			}
+			return math.NaN()
+		},
+		Renamed: func() { b.moved++ }})
+	cancel := b.board.Prepare(b.Prepare)
+	t.Cleanup(cancel)
+	b.use(text)
+	return b
+}
+
+// run has it run until the test ends.
+func (b *bench) run(t *testing.T) *bench {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- b.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	synctest.Wait()
+	b.notes = nil
+	return b
+}
+
+func (b *bench) use(text string) {
+	b.t.Helper()
+	m := load(b.t, text)
+	numbers, err := l4.Number(m, b.number, nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if !m.Serves() {
+		b.number, b.plan = numbers, nil
+		b.Use(nil, m, numbers)
+		return
+	}
+	p, errs := l4.Compile(l4.Inputs{Model: m, Numbers: numbers, Before: b.plan})
+	if errs.Failed() {
+		b.t.Fatalf("%v", errs)
+	}
+	b.number, b.plan = numbers, p
+	b.Use(p, m, numbers)
+}
+
+// say sets the health of servers, FARM/NAME each, and waits for what follows.
+func (b *bench) say(health status.Health, servers ...string) {
+	b.t.Helper()
+	var rows []status.Row
+	for _, s := range servers {
+		rows = append(rows, status.Row{ID: status.ID(status.KindRealServer + "/" + s), Health: health})
+	}
+	b.notes = nil
+	b.board.Update(rows...)
+	synctest.Wait()
+}
+
+func (b *bench) wait(d time.Duration) {
+	b.notes = nil
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// row says how a row stands, in a few words.
+func (b *bench) row(id status.ID) string {
+	r, there := b.board.Table().Lookup(id)
+	if !there {
+		return "none"
+	}
+	return r.Health.String() + ": " + r.Why
+}
+
+func (b *bench) want(what, got, want string) {
+	b.t.Helper()
+	if got != want {
+		b.t.Errorf("%s: %q, want %q", what, got, want)
+	}
+}
+
+// slots tells how many slots each server of a farm has, as "a:3 b:5".
+func (b *bench) slots(farm string) string {
+	b.SLB.mu.Lock()
+	defer b.SLB.mu.Unlock()
+	counts := map[string]int{}
+	for _, id := range b.farms[farm].state.Slots {
+		if m := b.farms[farm].memberOf(id); m != nil {
+			counts[m.Name]++
+		}
+	}
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		list = append(list, fmt.Sprintf("%s:%d", name, counts[name]))
+	}
+	return strings.Join(list, " ")
+}
+
+// events tells what the board has recorded since it was asked last.
+func (b *bench) events() (list []string) {
+	for _, e := range b.board.Events(b.told) {
+		b.told = e.Seq
+		list = append(list, fmt.Sprintf("%s: %s -> %s (%s)", e.ID, e.Old, e.New, e.Why))
+	}
+	return list
+}
+
+func (b *bench) heard(what string) bool {
+	return slices.ContainsFunc(b.events(), func(e string) bool { return strings.Contains(e, what) })
+}
+
+func number(n uint32) []byte { return binary.NativeEndian.AppendUint32(nil, n) }
+
+// web is a virtual server over a farm of three; "%s" is more of the farm.
+const web = `
+version: 1
+virtualServers:
+  - {name: web, address: 203.0.113.10, port: 80, serve: {farm: web}}
+serverFarms:
+  - name: web
+    %s
+    servers: [{name: a, address: 10.1.0.1, port: 8080}, {name: b, address: 10.1.0.2, port: 8080}, {name: c, address: 10.1.0.3, port: 8080}]
+`
