@@ -20,9 +20,11 @@ func (w *writer) forward() []kernel.Rule {
 	}
 	return []kernel.Rule{traffic.Rule("packets of a virtual server", traffic.AnyBit(kernel.CtMark, kernel.ServerMask),
 		kernel.Goto{Chain: w.ChainFor(flow.VirtualServer, "", "pass", func() []kernel.Rule {
-			rules := []kernel.Rule{traffic.Rule("from the server", kernel.Is{Of: kernel.CtDirection, To: []byte{1}},
-				kernel.Goto{Chain: w.Chain("pass_back", func() []kernel.Rule { return from })})}
-			return append(rules, to...)
+			back := kernel.Step(kernel.Accept{})
+			if len(from) > 0 {
+				back = kernel.Goto{Chain: w.Chain("pass_back", func() []kernel.Rule { return from })}
+			}
+			return append([]kernel.Rule{traffic.Rule("from the server", kernel.Is{Of: kernel.CtDirection, To: []byte{1}}, back)}, to...)
 		})})}
 }
 
