@@ -18,7 +18,7 @@ type Serve struct {
 	Ports       []PortRange `yaml:"ports" json:"ports,omitempty"`             // tcp, udp: such as 443 or 8000-8100 (default the port of the virtual server; if it has none, every port)
 	Mask        Mask        `yaml:"mask" json:"mask,omitzero"`                // leading bits of the addresses that count: with fewer than all, every address of the network is served, 1 to 32 and 1 to 128 (default 32 and 128)
 	Interface   string      `yaml:"interface" json:"interface,omitempty"`     // network interface that Portolan puts the addresses on, and takes them from when they go; without, they are there already or are routed to this node
-	Enabled     bool        `yaml:"enabled" json:"enabled"`                   // false: as if it were not served (default true)
+	Enabled     bool        `yaml:"enabled" json:"enabled"`                   // false: it takes nothing, and is down where pools have it (default true)
 	Farm        string      `yaml:"farm" json:"farm,omitempty"`               // server farm of what no rule of the policy takes; without a policy, of all
 	Backup      string      `yaml:"backup" json:"backup,omitempty"`           // server farm while farm is not available
 	Persistence string      `yaml:"persistence" json:"persistence,omitempty"` // which clients keep the server that they have, in farm and backup; actions of a policy have their own

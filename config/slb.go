@@ -2,7 +2,7 @@ package config
 
 // SLB is what holds for all virtual servers that this node serves.
 type SLB struct {
-	Enabled       bool `yaml:"enabled" json:"enabled"`                       // false: nothing is served, and what was told to the kernel is taken back (default true)
+	Enabled       bool `yaml:"enabled" json:"enabled"`                       // false: nothing is served, what was told to the kernel is taken back, and virtual servers that would be served are down (default true)
 	Local         bool `yaml:"local" json:"local"`                           // this node's own new connections to virtual servers are balanced too (default true)
 	Unreachables  bool `yaml:"unreachables" json:"unreachables,omitempty"`   // where connections are reset, clients of UDP and ICMP are told by ICMP that nobody is there, at a bounded rate (default false: they hear nothing, FAQ 1.1.16)
 	OneFarm       bool `yaml:"oneFarm" json:"oneFarm,omitempty"`             // a server, by its address and port, may stand in one farm only (default false, FAQ 1.1.1)

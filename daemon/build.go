@@ -192,18 +192,42 @@ func (b *Built) Explain(rows *status.Table, gauges *status.Gauges, q Query) (*dn
 
 func (b *Built) hasRow(id status.ID) bool {
 	return slices.ContainsFunc(b.Plan.Verdicts, func(v probe.Verdict) bool { return v.ID == id }) ||
+		slices.Contains(b.served(), id) ||
 		slices.ContainsFunc(b.Model.Links, func(l *config.Link) bool {
 			return l.Interface != "" && status.MakeID(status.KindInterface, l.Interface) == id
 		})
+}
+
+// served lists the rows of what server load balancing judges.
+func (b *Built) served() (ids []status.ID) {
+	if !b.Model.Serves() {
+		return nil
+	}
+	for _, v := range b.Model.VirtualServers {
+		if v.Served() {
+			ids = append(ids, status.MakeID(status.KindVirtualServer, v.Name))
+		}
+	}
+	for _, f := range b.Model.ServerFarms {
+		ids = append(ids, status.MakeID(status.KindServerFarm, f.Name))
+	}
+	return ids
 }
 
 // Rows is the status of a configuration that nothing has probed yet: every row
 // is there, unknown and usable (C1). It serves what is asked offline.
 func (b *Built) Rows() *status.Table {
 	board := status.NewBoard(1)
-	rows := make([]status.Row, len(b.Plan.Verdicts))
-	for i, v := range b.Plan.Verdicts {
-		rows[i] = status.Row{ID: v.ID, Why: "not probed: this is an offline question"}
+	var rows []status.Row
+	for _, v := range b.Plan.Verdicts {
+		row := status.Row{ID: v.ID, Why: "not probed: this is an offline question"}
+		if v.Missing && v.ID.Kind() == status.KindVirtualServer { // switched off, whoever asks
+			row.Health, row.Why = status.Down, v.Note
+		}
+		rows = append(rows, row)
+	}
+	for _, id := range b.served() {
+		rows = append(rows, status.Row{ID: id, Why: "not served: this is an offline question"})
 	}
 	board.Update(rows...)
 	return board.Table()

@@ -39,7 +39,7 @@ func TestCompileDNSServers_T42_T52(t *testing.T) {
 		},
 	}
 	learnt := map[string][]netip.Addr{"given": addrs("198.51.100.53", "fe80::1%eth1")}
-	plan := CompileOver(m, func(string) (netip.Addr, uint32) { return netip.Addr{}, 0 }, func(name string) []netip.Addr { return learnt[name] })
+	plan := CompileOver(m, Learnt{DNSServer: func(name string) []netip.Addr { return learnt[name] }})
 	want := strings.ReplaceAll(strings.TrimLeft(`
 	probe/198.51.100.1:53@a/resolve to 198.51.100.1:53 by eth1 marked 8
 	probe/[2001:db8::1]:53@a/resolve to [2001:db8::1]:53 by eth1 marked 8

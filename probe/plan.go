@@ -63,26 +63,42 @@ type Need struct {
 	Any    bool
 }
 
-// Compile works out the plan of a model. It is pure. Links without a next hop of
-// their own are not probed: see [CompileOver].
-func Compile(m *config.Model) Plan {
-	return CompileOver(m, func(string) (netip.Addr, uint32) { return netip.Addr{}, 0 }, nil)
+// Learnt is what is found out while a configuration runs, and what a plan
+// depends on besides it. The zero Learnt knows nothing.
+type Learnt struct {
+	// Way gives the next hop of a link that has none in the configuration, the
+	// zero Addr: none is known; and the packet mark that leads over a link that
+	// has none there, 0: none does. Nil knows nothing.
+	Way func(link string) (nextHop netip.Addr, mark uint32)
+
+	// DNSServer gives the addresses of a DNS server that has them from its
+	// link. Nil: none is known.
+	DNSServer func(name string) []netip.Addr
+
+	// RealServer gives the addresses that the DNS name of a server of a farm
+	// has now. Nil: names are not resolved, and such servers are not probed.
+	RealServer func(farm, server string) []netip.Addr
 }
 
-// CompileOver works out the plan of a model. over gives what was learnt as the
-// next hop of a link that has none in the configuration, the zero Addr: nothing;
-// and the packet mark that leads over a link that has none there, 0: none does.
-// learnt gives the addresses of a DNS server that has them from its link; nil:
-// none is known.
+// Compile works out the plan of a model. It is pure. Links without a next hop of
+// their own are not probed: see [CompileOver].
+func Compile(m *config.Model) Plan { return CompileOver(m, Learnt{}) }
+
+// CompileOver works out the plan of a model, as far as what it names is learnt.
 //
-// Rows: virtualServer/X, link/L, site/S and dnsServer/X always; pool/P/MEMBER only where
+// Rows: virtualServer/X, but not of those that are served, link/L, site/S,
+// realServer/FARM/NAME and dnsServer/X always; pool/P/MEMBER only where
 // the member or its pool has probes, the member's own taking the place of the
-// pool's (semantics B.9). Members that are pools get none. A host name is
-// never resolved, so a CNAME member counts only probes with an address of
+// pool's (semantics B.9). Members that are pools get none. A host name of a pool
+// is never resolved, so a CNAME member counts only probes with an address of
 // their own; without one it is not probed.
 //
 // A link's probes are pinned to it, and those with a link to theirs (T52).
-func CompileOver(m *config.Model, over func(link string) (nextHop netip.Addr, mark uint32), learnt func(dnsServer string) []netip.Addr) Plan {
+func CompileOver(m *config.Model, learnt Learnt) Plan {
+	over := learnt.Way
+	if over == nil {
+		over = func(string) (netip.Addr, uint32) { return netip.Addr{}, 0 }
+	}
 	c := compiler{probes: map[string]*config.Probe{}, links: map[string]owner{}, checks: map[status.ID]bool{}}
 	for _, p := range m.Probes {
 		c.probes[p.Name] = p
@@ -93,10 +109,10 @@ func CompileOver(m *config.Model, over func(link string) (nextHop netip.Addr, ma
 	servers := map[string]*config.VirtualServer{}
 	for _, vs := range m.VirtualServers {
 		servers[vs.Name] = vs
-		c.add(owner{
-			id: status.MakeID(status.KindVirtualServer, vs.Name), targets: targetsOf(vs),
-			probes: vs.Probes, criteria: vs.Criteria,
-		})
+		c.virtual(m, vs)
+	}
+	for _, f := range m.ServerFarms {
+		c.farm(f, learnt.RealServer)
 	}
 	for _, l := range m.Links {
 		c.add(c.links[l.Name])
@@ -105,7 +121,7 @@ func CompileOver(m *config.Model, over func(link string) (nextHop netip.Addr, ma
 		c.add(owner{id: status.MakeID(status.KindSite, s.Name), probes: s.Probes, criteria: s.Criteria})
 	}
 	for _, s := range m.DNSServers {
-		c.server(s, learnt)
+		c.server(s, learnt.DNSServer)
 	}
 	for _, p := range m.Pools {
 		for _, member := range p.Members {

@@ -148,7 +148,7 @@ func TestCompileOver_T52(t *testing.T) {
 	link/h: ping[probe/fe80::1%eth5@h/ping] far[probe/198.51.100.53@h/far]
 	link/g: from[probe/192.0.2.1/from]
 	`, "\n"), "\t", "")
-	if got := render(CompileOver(m, func(name string) (netip.Addr, uint32) { return learnt[name], map[string]uint32{"a": 8, "b": 2}[name] }, nil)); got != want {
+	if got := render(CompileOver(m, Learnt{Way: func(name string) (netip.Addr, uint32) { return learnt[name], map[string]uint32{"a": 8, "b": 2}[name] }})); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
