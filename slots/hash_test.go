@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -214,4 +215,21 @@ func BenchmarkPreferences(b *testing.B) {
 			}
 		})
 	}
+}
+
+// A group may be ticked and explained at once.
+func TestHashAtOnce(t *testing.T) {
+	w := newWorld(t, SourceHash, func(g *Spec) { g.Size = 64 }, "a", "b", "c", "d")
+	w.say("b:down c:down")
+	in := w.input()
+	_, want := newWorld(t, SourceHash, func(g *Spec) { g.Size = 64 }, "a", "b", "c", "d").group.Tick(in, Load{}, State{})
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			if _, r := w.group.Tick(in, Load{}, State{}); !r.Slots.Equal(want.Slots) {
+				t.Error("a tick beside others gives other slots")
+			}
+		})
+	}
+	all.Wait()
 }

@@ -1,6 +1,8 @@
 package slots
 
 import (
+	"slices"
+
 	"github.com/portolan-lb/portolan/pick"
 	"github.com/portolan-lb/portolan/status"
 )
@@ -24,6 +26,11 @@ func (r *Result) Obey(hold *status.Hold) (told Result) {
 		r.Up, r.Why, r.Reason = false, "held "+hold.State.String()+": "+hold.Reason, pick.Held
 		if r.Slots = make(Slots, len(r.Slots)); r.Forced != nil {
 			r.Forced = r.Slots
+		}
+		if hold.State == status.HoldDrain {
+			r.Draining = slices.Sorted(slices.Values(slices.Concat(r.Draining, r.Available))) // nobody is in both
+		} else {
+			r.Draining = nil
 		}
 		r.Available, r.AvailableOrBusy, r.Lapsed = nil, nil, nil
 		for i := range r.Members {

@@ -9,7 +9,8 @@ import (
 // the member with the fewest would send a whole tick's connections there, and
 // swing. So the connections that are expected until the next tick are poured
 // over the members like water into a vessel of uneven ground, in as many small
-// portions as there are slots, each to the link that then has the fewest for its weight:
+// portions as there are slots, each to the member that then has the fewest for
+// its weight:
 //
 //	connections  300 ┤ ████                     300 expected: all of them go to b
 //	             200 ┤ ████                     and c, 150 each, and the next tick

@@ -69,6 +69,9 @@ type Result struct {
 	// AvailableOrBusy is Available and who only is not for he is busy: what
 	// persistence with overrideBusy goes by (C2).
 	AvailableOrBusy IDs
+	// Draining is who drains and is below his limits: he has no slot. An owner whose
+	// persistence outlasts a drain takes these for available too.
+	Draining IDs
 
 	Up     bool        // the group is available: activate (T30)
 	Why    string      // why it is, or is not

@@ -326,12 +326,12 @@ func noiseSlots(size int) float64 {
 	return 1.5
 }
 
-// sets fills in who is alive and available.
+// sets fills in who is alive, available and drains.
 func (w *work) sets() {
 	open := w.heedless()
 	n := len(w.spec.Members)
-	memory := make(IDs, 3*n)
-	alive, available, orBusy := memory[:0:n], memory[n:n:2*n], memory[2*n:2*n]
+	memory := make(IDs, 4*n)
+	alive, available, orBusy, draining := memory[:0:n], memory[n:n:2*n], memory[2*n:2*n:3*n], memory[3*n:3*n]
 	for _, i := range w.rising {
 		s := &w.out.Members[i]
 		if s.Phase != Out {
@@ -343,6 +343,9 @@ func (w *work) sets() {
 		if s.Active || open != nil && open[i] {
 			orBusy = append(orBusy, s.ID)
 		}
+		if s.Phase == Draining && !s.Full {
+			draining = append(draining, s.ID)
+		}
 	}
-	w.out.Alive, w.out.Available, w.out.AvailableOrBusy = alive, available, orBusy
+	w.out.Alive, w.out.Available, w.out.AvailableOrBusy, w.out.Draining = alive, available, orBusy, draining
 }

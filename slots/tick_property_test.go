@@ -93,6 +93,8 @@ func (w *world) whole(t *rapid.T, was State, r Result) {
 		t.Fatalf("%v with %d slots", r.Reason, slots)
 	case !slices.Equal(active, r.Available):
 		t.Fatalf("available %v, active %v", r.Available, active)
+	case !slices.IsSorted(r.Draining) || !within(r.Draining, r.Alive) || slices.ContainsFunc(r.Draining, r.Available.Has):
+		t.Fatalf("%v drain, available %v, alive %v", r.Draining, r.Available, r.Alive)
 	case r.Lapsed != nil && (!w.conf.BusyProtection || r.Reason != pick.Chosen):
 		t.Fatalf("lapsed: %v", r.Lapsed)
 	case len(r.Slots) != w.conf.Size || w.conf.Force != (r.Forced != nil):
