@@ -17,6 +17,7 @@ import (
 	"github.com/portolan-lb/portolan/dnsserver"
 	"github.com/portolan-lb/portolan/outbound"
 	"github.com/portolan-lb/portolan/probe"
+	"github.com/portolan-lb/portolan/slb/l4"
 	"github.com/portolan-lb/portolan/status"
 	"github.com/portolan-lb/portolan/store"
 	"github.com/portolan-lb/portolan/topology"
@@ -29,13 +30,16 @@ type Built struct {
 	DNS      *dnsserver.Table
 	Plan     probe.Plan
 	Outbound *outbound.Plan // nil: nothing is balanced
+	SLB      *l4.Plan       // nil: nothing is served
 	Proxy    *dnsproxy.Plan
 	Numbers  map[string]uint16 // of links in marks of connections
+	Serving  l4.Numbers        // of what is served
 	Revision string            // names the content of the files; see [store.Bundle.Revision]
 
-	carried   func(link uint16) bool // whether a connection has the number of a link; nil: none has
-	geography [sha256.Size]byte      // of all that Topology depends on
-	files     *store.Recorder        // what it was made from
+	carried   func(link uint16) bool                      // whether a connection has the number of a link; nil: none has
+	held      func(l4.Numbers) func(l4.Kind, uint32) bool // whether connections or entries hold a number; nil: none does
+	geography [sha256.Size]byte                           // of all that Topology depends on
+	files     *store.Recorder                             // what it was made from
 
 	folder   *dnsserver.Folder // of zones that are served without a configuration; else nil
 	settings *dnsserver.Table  // then: the table without the folder's zones
@@ -101,7 +105,7 @@ func Build(src config.Source, before *Built, lastGood *config.Source) (*Built, c
 		return nil, errs
 	}
 	b.DNS = table
-	for _, found := range []config.Errors{b.setOutbound(before), b.setProxy(src, before)} {
+	for _, found := range []config.Errors{b.setOutbound(before), b.setSLB(before), b.setProxy(src, before)} {
 		errs = append(errs, found...)
 		if found.Failed() {
 			return nil, errs

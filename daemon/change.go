@@ -39,6 +39,7 @@ func (d *Daemon) use(b *Built) config.Errors {
 	d.probeFor(b)
 	d.wanting.Unlock()
 	d.balance(b)
+	d.serveFrom(b)
 	d.intercept(b)
 	d.report.want(b.Model.VirtualServers)
 	errs := d.keepConfig(b)

@@ -25,6 +25,7 @@ import (
 	"github.com/portolan-lb/portolan/outbound"
 	"github.com/portolan-lb/portolan/probe"
 	"github.com/portolan-lb/portolan/proximity"
+	"github.com/portolan-lb/portolan/slb/l4"
 	"github.com/portolan-lb/portolan/status"
 	"github.com/portolan-lb/portolan/store"
 )
@@ -69,6 +70,9 @@ type Daemon struct {
 	evidence atomic.Pointer[map[string]map[netip.Addr][]status.ID]
 	marks    atomic.Pointer[outbound.Plan] // by which links are marked; nil: they are not
 	numbers  map[string]uint16             // of links, as kept
+	serving  l4.Numbers                    // of what is served, as kept
+	named    map[string][]netip.Addr       // servers by name, as kept
+	idle     []status.ID                   // rows of what is not served for want of the kernel
 
 	monitor monitorDoor // written before anybody can ask for a change
 
@@ -124,6 +128,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		d.proxy.Prepare(next, changed)
 		if d.gateway.outbound != nil {
 			d.gateway.outbound.Prepare(next, changed)
+			d.gateway.slb.Prepare(next, changed)
 		}
 	})
 	defer cancel()

@@ -92,6 +92,7 @@ func (d *Daemon) intercept(b *Built) {
 // plugged does what follows from a change of interfaces and their addresses.
 func (d *Daemon) plugged() {
 	d.gateway.outbound.Moved()
+	d.gateway.slb.Moved()
 	if b := d.running.Load(); b != nil {
 		d.intercept(b)
 	}

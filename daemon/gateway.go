@@ -12,6 +12,7 @@ import (
 	"github.com/portolan-lb/portolan/dnsproxy"
 	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/outbound"
+	"github.com/portolan-lb/portolan/slb"
 	"github.com/portolan-lb/portolan/status"
 	"github.com/portolan-lb/portolan/store"
 )
@@ -24,6 +25,7 @@ type gateway struct {
 	conntrack *kernel.Conntrack
 	looker    *kernel.Conntrack // for who only looks, and may be slow
 	outbound  *outbound.Outbound
+	slb       *slb.SLB
 	closed    error // why there is no kernel
 
 	wishing sync.Mutex     // of what is below
@@ -72,6 +74,7 @@ func (d *Daemon) openGateway() (closeAll func()) {
 		Interfaces: g.reader.Interfaces, Neighbours: g.reader.Neighbours, Lookup: g.reader.Lookup,
 		Count: func() (outbound.Counter, error) { return kernel.OpenLive(kernel.LinkMask) },
 	})
+	g.slb = d.newSLB()
 	return closeAll
 }
 
@@ -83,6 +86,7 @@ func (g *gateway) run(ctx context.Context, start func(func() error), plugged fun
 	}
 	start(func() error { return g.kernel.Run(ctx) })
 	start(func() error { return g.outbound.Run(ctx) })
+	start(func() error { return g.slb.Run(ctx) })
 	start(func() error { return g.reader.Watch(ctx, plugged) })
 }
 
@@ -172,6 +176,7 @@ const (
 // restoreNumbers gives what stands for the configuration before the first.
 func (d *Daemon) restoreNumbers() *Built {
 	b := &Built{carried: d.carried}
+	d.restoreServing(b)
 	if d.store == nil {
 		return b
 	}

@@ -82,6 +82,7 @@ func (d *Daemon) save() {
 	err := errors.Join(
 		d.store.SaveJSON(warmKind, warmVersion, d.prober.Snapshot()),
 		d.store.SaveLastGoodSets(d.running.Load().DNS.LastGood()),
+		d.keepNames(),
 	)
 	if err != nil {
 		d.log.Error("state was not kept", "err", err)

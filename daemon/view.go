@@ -94,7 +94,7 @@ func (d *Daemon) NotReady() []api.NotReady {
 		}
 	}
 	slices.SortFunc(parts[pools:], func(a, b api.NotReady) int { return cmp.Compare(a.Part, b.Part) })
-	return append(parts, d.notBalancing()...)
+	return append(append(parts, d.notBalancing()...), d.notServing()...)
 }
 
 func (d *Daemon) stats() api.DNSStats {

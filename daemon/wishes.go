@@ -6,6 +6,8 @@ import (
 	"github.com/portolan-lb/portolan/dnsproxy"
 	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/outbound"
+	"github.com/portolan-lb/portolan/slb"
+	"github.com/portolan-lb/portolan/slb/l4"
 )
 
 // OwnerWishes is what one owner would have Linux be like.
@@ -25,6 +27,13 @@ func (b *Built) Wishes() (list []OwnerWishes, err error) {
 		}
 		list = append(list, OwnerWishes{outbound.Owner, b.Outbound.Wishes(outbound.Facts{Now: now})})
 	}
+	if b.SLB != nil {
+		now := time.Now()
+		if err := slb.Fill(b.SLB, b.Model, b.Serving, b.Rows(), now); err != nil {
+			return nil, err
+		}
+		list = append(list, OwnerWishes{slb.Owner, b.SLB.Wishes(l4.Facts{Now: now})})
+	}
 	if w := b.Proxy.Wishes(nil); w != nil {
 		list = append(list, OwnerWishes{dnsproxy.Owner, w})
 	}
@@ -36,6 +45,9 @@ func (b *Built) Wishes() (list []OwnerWishes, err error) {
 func (b *Built) Sysctls(interfaces []kernel.Interface) (list []kernel.Sysctl) {
 	if b.Outbound != nil {
 		list = b.Outbound.Wishes(outbound.Facts{Now: time.Now(), Interfaces: interfaces}).Sysctls
+	}
+	if b.SLB != nil {
+		list = append(list, b.SLB.Wishes(l4.Facts{Now: time.Now(), Interfaces: interfaces}).Sysctls...)
 	}
 	if w := b.Proxy.Wishes(interfaces); w != nil {
 		list = append(list, w.Sysctls...)

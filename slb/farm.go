@@ -56,8 +56,9 @@ type member struct {
 // that there were.
 func (s *SLB) gather(n l4.Numbers, farms map[string]*farm, virtuals map[string]*virtual) {
 	for _, c := range s.model.ServerFarms {
-		f := s.newFarm(c, n)
-		if f == nil {
+		f, err := s.newFarm(c, n)
+		if err != nil { // the compiler would have refused it
+			s.opts.Log.Error("a server farm cannot be used", "farm", c.Name, "err", err)
 			continue
 		}
 		f.succeed(farms[c.Name])
@@ -81,8 +82,8 @@ func (s *SLB) gather(n l4.Numbers, farms map[string]*farm, virtuals map[string]*
 	s.gatherPools()
 }
 
-// newFarm gives a farm as if nothing had been before; nil: it cannot be used.
-func (s *SLB) newFarm(c *config.ServerFarm, n l4.Numbers) *farm {
+// newFarm gives a farm as if nothing had been before.
+func (s *SLB) newFarm(c *config.ServerFarm, n l4.Numbers) (*farm, error) {
 	f := &farm{ServerFarm: c, row: status.MakeID(status.KindServerFarm, c.Name)}
 	for _, r := range c.Servers {
 		id := l4.ID(n.Servers[l4.ServerKey(c.Name, r.Name)])
@@ -105,12 +106,8 @@ func (s *SLB) newFarm(c *config.ServerFarm, n l4.Numbers) *farm {
 		f.members = append(f.members, m)
 	}
 	group, err := slots.New(f.spec())
-	if err != nil { // the compiler would have refused it
-		s.opts.Log.Error("a server farm cannot be used", "farm", c.Name, "err", err)
-		return nil
-	}
 	f.group = group
-	return f
+	return f, err
 }
 
 // spec is what the slots of a farm are compiled from. Limits that the kernel
@@ -211,7 +208,7 @@ func (s *SLB) tick(now time.Time, farms []*farm, all bool) {
 }
 
 // tickFarm has one farm ticked, and gives what of the kernel's elements changed.
-func (s *SLB) tickFarm(f *farm, in *slots.Input) (changed []*kernel.Elements) {
+func (s *SLB) tickFarm(f *farm, in *slots.Input) []*kernel.Elements {
 	var result slots.Result
 	f.state, result = f.group.Tick(*in, f.load, f.state)
 	f.given = slots.Load{Arrivals: f.load.Arrivals, Members: append(f.given.Members[:0], f.load.Members...), Everywhere: append(f.given.Everywhere[:0], f.load.Everywhere...)}
@@ -224,13 +221,17 @@ func (s *SLB) tickFarm(f *farm, in *slots.Input) (changed []*kernel.Elements) {
 		delete(s.due, f)
 	}
 	s.notice(f, in)
-	changed = append(changed, s.plan.SetServers(f.Name, l4.States{Alive: f.honoured(&told), Loose: told.AvailableOrBusy, Available: told.Available})...)
-	changed = append(changed, s.plan.SetSlots(f.Name, told.Slots)...)
+	return append(f.tell(s.plan, &told), s.plan.SetDead(f.Name, f.dead)...)
+}
+
+// tell tells a plan what a tick has found.
+func (f *farm) tell(p *l4.Plan, told *slots.Result) (changed []*kernel.Elements) {
+	changed = append(changed, p.SetServers(f.Name, l4.States{Alive: f.honoured(told), Loose: told.AvailableOrBusy, Available: told.Available})...)
+	changed = append(changed, p.SetSlots(f.Name, told.Slots)...)
 	if told.Forced != nil {
-		changed = append(changed, s.plan.SetForced(f.Name, told.Forced)...)
+		changed = append(changed, p.SetForced(f.Name, told.Forced)...)
 	}
-	changed = append(changed, s.plan.SetUnavailable(f.Name, !result.Up)...)
-	return append(changed, s.plan.SetDead(f.Name, f.dead)...)
+	return append(changed, p.SetUnavailable(f.Name, !told.Up)...)
 }
 
 // due says whether the farm changes by itself.

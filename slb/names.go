@@ -291,14 +291,10 @@ func (s *SLB) RestoreNames(all map[string][]netip.Addr) {
 	}
 }
 
-// Addresses gives where a server of a farm is now: as configured, or as its name
-// says.
-func (s *SLB) Addresses(r *config.RealServer) []netip.Addr {
-	if r.Host == "" {
-		return r.Addresses
-	}
-	var list []netip.Addr
-	for _, a := range s.names.known(r.Host) {
+// Known gives the addresses that a name of servers has now; none are known of
+// names that are not followed.
+func (s *SLB) Known(host string) (list []netip.Addr) {
+	for _, a := range s.names.known(host) {
 		if a.IsValid() {
 			list = append(list, a)
 		}

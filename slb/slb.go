@@ -127,7 +127,6 @@ func (s *SLB) Use(p *l4.Plan, m *config.Model, n l4.Numbers) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if p == nil && s.plan == nil && s.stated {
-		s.replaceRows(IdleRows(m, Owner, offWhy(m)))
 		return
 	}
 	before, virtuals := s.farms, s.virtuals
@@ -139,7 +138,7 @@ func (s *SLB) Use(p *l4.Plan, m *config.Model, n l4.Numbers) {
 		s.count.Want(false)
 		s.names.want(nil)
 		s.book, s.alarms, s.endings = book{}, nil, nil
-		s.replaceRows(IdleRows(m, Owner, offWhy(m)))
+		s.replaceRows(nil)
 		s.opts.Kernel.Want(Owner, nil)
 		return
 	}
@@ -157,7 +156,7 @@ func (s *SLB) start() {
 	s.alarms = alarmsOf(s.plan.Hits())
 	s.readings.Forget(s.alarms)
 	s.look(now)
-	s.replaceRows(s.ownRows())
+	s.replaceRows(s.outRows())
 	s.recount(now)
 	s.tick(now, slices.Clone(s.list), true)
 	s.wish(now)
@@ -185,8 +184,11 @@ func (s *SLB) replaceRows(rows []status.Row) {
 		keep(p.row)
 	}
 	list := make([]status.ID, 0, len(gone))
+	is := s.opts.Board.Table()
 	for id := range gone {
-		list = append(list, id)
+		if r, there := is.Lookup(id); there && r.By == Owner { // a virtual server that others serve now is another's
+			list = append(list, id)
+		}
 	}
 	if len(list) > 0 {
 		s.opts.Board.Unmark(Owner, list...)

@@ -64,7 +64,7 @@ serverFarms:
 		b.want("all up", b.row(web), "up: 2 of 2 servers are usable")
 		b.want("all up", b.row(row), "up: farm web: 2 of 2 servers are usable")
 		b.want("without a farm", b.row("virtualServer/bare"), "down: nothing serves it: it has neither a farm nor a policy that leads to one")
-		b.want("switched off", b.row("virtualServer/off"), "down: it is switched off (serve.enabled: false)")
+		b.want("switched off, which probe says", b.row("virtualServer/off"), "none")
 		b.say(status.Down, "web/a")
 		if !strings.HasPrefix(b.row(web), "up: ") {
 			t.Errorf("half is not below half: %s", b.row(web))
@@ -207,14 +207,14 @@ func TestReload_T60(t *testing.T) {
 	})
 }
 
-// Nothing is served any more: the kernel is told so, and rows say why.
+// Nothing is served any more: the kernel is told so, and rows of ours go.
 func TestStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, fmt.Sprintf(web, "")).run(t)
 		b.use(strings.Replace(fmt.Sprintf(web, ""), "virtualServers:", "slb: {enabled: false}\nvirtualServers:", 1))
 		synctest.Wait()
 		b.want("the kernel", strings.Join(b.notes, " "), "want nothing")
-		b.want("the row", b.row("virtualServer/web"), "down: nothing is served (slb.enabled: false)")
+		b.want("the row", b.row("virtualServer/web"), "none")
 		b.want("the farm's", b.row("serverFarm/web"), "none")
 		b.use(fmt.Sprintf(web, ""))
 		synctest.Wait()

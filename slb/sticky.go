@@ -2,6 +2,7 @@ package slb
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/netip"
 	"time"
 
@@ -112,4 +113,25 @@ func entryOf(p *l4.Plan, s *l4.Stick, el *kernel.Element) (e StickyEntry, ok boo
 		e.VirtualServer = p.VirtualServerOf(c.Scope)
 	}
 	return e, true
+}
+
+// Held gives the numbers that entries of persistence hold.
+func (s *SLB) Held() (map[l4.Held]bool, error) {
+	p := s.Plan()
+	if p == nil {
+		return nil, errors.New("nothing is served: which maps there are is not known")
+	}
+	held := map[l4.Held]bool{}
+	for _, stick := range p.Sticks() {
+		list, err := s.opts.Kernel.Elements(l4.Table, stick.Set)
+		if err != nil {
+			return nil, err
+		}
+		for i := range list {
+			for _, h := range stick.Holds(&list[i]) {
+				held[h] = true
+			}
+		}
+	}
+	return held, nil
 }

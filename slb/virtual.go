@@ -3,7 +3,6 @@ package slb
 import (
 	"cmp"
 	"fmt"
-	"math/bits"
 	"slices"
 
 	"github.com/portolan-lb/portolan/config"
@@ -33,9 +32,6 @@ type virtual struct {
 	moved bool // its connections, since it was looked at last
 }
 
-// markShift is where the number of a virtual server stands in the conntrack mark.
-var markShift = bits.TrailingZeros32(kernel.ServerMask)
-
 func compare(a, b string) int { return cmp.Compare(a, b) }
 
 // gatherVirtuals makes what virtual servers there are, and tells the farms.
@@ -45,7 +41,7 @@ func (s *SLB) gatherVirtuals(n l4.Numbers, before map[string]*virtual) {
 		policies[q.Name] = q
 	}
 	for _, c := range s.model.VirtualServers {
-		mark := n.VirtualServers[c.Name] << markShift
+		mark := l4.Mark(n.VirtualServers[c.Name])
 		if !c.Served() || mark == 0 {
 			continue
 		}
@@ -93,42 +89,20 @@ func (v *virtual) rowNow() status.Row {
 	return row
 }
 
-// IdleRows gives the rows of what a configuration would have served while nothing
-// is: down, for clients that come get no answer.
+// IdleRows gives the rows of the virtual servers of a configuration while nothing
+// of it can be served: down, for clients that come get no answer.
 func IdleRows(m *config.Model, by, why string) (rows []status.Row) {
-	if m == nil {
-		return nil
-	}
 	for _, v := range m.VirtualServers {
-		if v.Serve == nil {
-			continue
+		if v.Served() {
+			rows = append(rows, status.Row{ID: status.MakeID(status.KindVirtualServer, v.Name), Health: status.Down, Why: "nothing serves it: " + why, By: by})
 		}
-		said := why
-		if !v.Serve.Enabled {
-			said = "it is switched off (serve.enabled: false)"
-		}
-		rows = append(rows, status.Row{ID: status.MakeID(status.KindVirtualServer, v.Name), Health: status.Down, Why: said, By: by})
 	}
 	return rows
 }
 
-// offWhy says why nothing of a configuration is served.
-func offWhy(m *config.Model) string {
-	if m != nil && m.SLB != nil && !m.SLB.Enabled {
-		return "nothing is served (slb.enabled: false)"
-	}
-	return "nothing is served"
-}
-
-// ownRows gives the rows of ours that no tick writes: of virtual servers that are
-// switched off, and of servers that are out for a reason of ours.
-func (s *SLB) ownRows() (rows []status.Row) {
-	for _, row := range IdleRows(s.model, Owner, "") {
-		if s.virtuals[row.ID.Name()] == nil {
-			rows = append(rows, row)
-		}
-	}
-	for _, f := range s.farms {
+// outRows gives the rows of servers that are out for a reason of ours.
+func (s *SLB) outRows() (rows []status.Row) {
+	for _, f := range s.list {
 		for _, m := range f.members {
 			if row, out := m.ownRow(); out {
 				rows = append(rows, row)
@@ -144,9 +118,7 @@ func (s *SLB) ownRows() (rows []status.Row) {
 // the DNS gives it to nobody new, and those who still have its address are served.
 func (s *SLB) shut(v *virtual, hold *status.Hold) []*kernel.Elements {
 	v.held = hold != nil && hold.State == status.HoldDown
-	if now := v.held || v.over; now != v.shut {
-		v.shut = now
-	}
+	v.shut = v.held || v.over
 	return s.plan.SetShut(v.Name, v.shut)
 }
 
