@@ -182,7 +182,11 @@ func Name(s string) []byte {
 
 // Key joins the parts of a key, each padded to a multiple of four octets.
 func Key(parts ...[]byte) []byte {
-	var key []byte
+	size := 0
+	for _, p := range parts {
+		size += padded(len(p))
+	}
+	key := make([]byte, 0, size)
 	for _, p := range parts {
 		key = append(key, p...)
 		for len(key)%4 != 0 {

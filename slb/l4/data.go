@@ -49,6 +49,9 @@ func (p *Plan) build(f *found, before *Plan) {
 	p.data = d
 	p.live = &live{hosts: map[ID][2]netip.Addr{}, unavailable: map[string]bool{}, vacant: map[string]bool{}, lives: map[string]bool{}, dead: map[string][]ID{}, sockets: map[netip.AddrPort][]*member{}}
 	p.remember(before)
+	for _, set := range []string{"given", "server4", "host4"} {
+		d.lists[set] = make([]kernel.Element, 0, len(p.members))
+	}
 	for _, fam := range traffic.Families() {
 		d.add("exact"+fam.Digit, f.exact[fam.Index]...)
 		d.add("nets"+fam.Digit, f.nets[fam.Index]...)
