@@ -1,9 +1,7 @@
 package kernel
 
 import (
-	"bytes"
 	"encoding/binary"
-	"maps"
 	"net/netip"
 	"sync"
 )
@@ -13,35 +11,32 @@ import (
 // only what changed is written. Their methods may be called from any goroutine.
 type Elements struct {
 	mu    sync.Mutex
-	all   map[string]Element
-	dirty map[string]struct{} // keys changed since they were taken last
+	all   *store
+	dirty map[string]struct{} // ids changed since they were taken last
 }
 
 // NewElements gives a set's elements.
 func NewElements(list ...Element) *Elements {
-	e := &Elements{all: make(map[string]Element, len(list)), dirty: map[string]struct{}{}}
+	e := &Elements{all: newStore(len(list)), dirty: map[string]struct{}{}}
 	e.Put(list...)
 	return e
 }
 
-// Put adds elements, or gives keys that are there other data. Elements must
-// not be changed afterwards.
+// Put adds elements, or gives keys that are there other data. What is there
+// already as it is costs nothing, and its counter goes on.
 func (e *Elements) Put(list ...Element) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, el := range list {
-		e.put(el)
+		e.put(pack(el))
 	}
 }
 
-func (e *Elements) put(el Element) {
-	el = el.normal()
-	key := el.id()
-	if old, ok := e.all[key]; ok && old.same(el) {
-		return
+func (e *Elements) put(p packed) {
+	if !e.all.has(p) {
+		e.all.put(p)
+		e.dirty[p.id] = struct{}{}
 	}
-	e.all[key] = el
-	e.dirty[key] = struct{}{}
 }
 
 // Delete removes elements by Key, and End of an interval.
@@ -53,10 +48,10 @@ func (e *Elements) Delete(list ...Element) {
 	}
 }
 
-func (e *Elements) remove(key string) {
-	if _, ok := e.all[key]; ok {
-		delete(e.all, key)
-		e.dirty[key] = struct{}{}
+func (e *Elements) remove(id string) {
+	if _, ok := e.all.get(id); ok {
+		e.all.remove(id)
+		e.dirty[id] = struct{}{}
 	}
 }
 
@@ -67,19 +62,22 @@ func (e *Elements) Replace(list []Element) {
 	defer e.mu.Unlock()
 	keep := make(map[string]struct{}, len(list))
 	for _, el := range list {
-		keep[el.id()] = struct{}{}
-		e.put(el)
+		p := pack(el)
+		keep[p.id] = struct{}{}
+		e.put(p)
 	}
-	for key := range e.all {
-		if _, ok := keep[key]; !ok {
-			e.remove(key)
+	for p := range e.all.each() {
+		if _, ok := keep[p.id]; !ok {
+			e.remove(p.id)
 		}
 	}
 }
 
 // Clone gives elements that go their own way from now on.
 func (e *Elements) Clone() *Elements {
-	return &Elements{all: e.snapshot(), dirty: map[string]struct{}{}}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return &Elements{all: e.all.clone(), dirty: map[string]struct{}{}}
 }
 
 // Len is how many there are; 0 of nil.
@@ -89,15 +87,16 @@ func (e *Elements) Len() int {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return len(e.all)
+	return e.all.len()
 }
 
 // Get gives the element of a key that is no range.
 func (e *Elements) Get(key []byte) (Element, bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	el, ok := e.all[string(key)]
-	return el, ok
+	p, ok := e.find(string(key))
+	if !ok {
+		return Element{}, false
+	}
+	return p.element(), true
 }
 
 // id is what tells elements of a set apart.
@@ -105,10 +104,10 @@ func (el Element) id() string {
 	if el = el.normal(); el.End == nil {
 		return string(el.Key)
 	}
-	return string(el.Key) + "\x00-" + string(el.End)
+	return string(el.Key) + rangeMark + string(el.End)
 }
 
-// take gives the keys that changed since it was called last.
+// take gives the ids that changed since it was called last.
 func (e *Elements) take() map[string]struct{} {
 	if e == nil {
 		return nil
@@ -121,37 +120,52 @@ func (e *Elements) take() map[string]struct{} {
 }
 
 // find gives the element with an id.
-func (e *Elements) find(id string) (Element, bool) {
+func (e *Elements) find(id string) (packed, bool) {
 	if e == nil {
-		return Element{}, false
+		return packed{}, false
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	el, ok := e.all[id]
-	return el, ok
+	return e.all.get(id)
 }
 
-// snapshot gives all elements with their ids.
-func (e *Elements) snapshot() map[string]Element {
+// list gives all elements in no order.
+func (e *Elements) list() (all []Element) {
 	if e == nil {
 		return nil
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return maps.Clone(e.all)
-}
-
-// same tells whether two elements with one id are alike.
-func (el Element) same(o Element) bool {
-	return bytes.Equal(el.Data, o.Data) && el.Verdict == o.Verdict && el.Timeout == o.Timeout && el.Over == o.Over && el.Rate.same(o.Rate)
-}
-
-// same tells whether two rates are alike as the kernel keeps them.
-func (r *Rate) same(o *Rate) bool {
-	if r == nil || o == nil {
-		return r == o
+	all = make([]Element, 0, e.all.len())
+	for p := range e.all.each() {
+		all = append(all, p.element())
 	}
-	return r.PerSecond == o.PerSecond && r.burst() == o.burst() && r.Octets == o.Octets
+	return all
+}
+
+// differ gives the ids of elements that are not the same here and there, in no
+// order.
+func (e *Elements) differ(have *store) (ids []string) {
+	wish := newStore(0)
+	if e != nil {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		wish = e.all
+	}
+	if have.len() == 0 {
+		ids = make([]string, 0, wish.len())
+	}
+	for p := range wish.each() {
+		if !have.has(p) {
+			ids = append(ids, p.id)
+		}
+	}
+	for id := range have.all {
+		if _, is := wish.all[id]; !is {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // rateBurst is the burst of packets that the kernel takes if none is told.

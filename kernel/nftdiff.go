@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"bytes"
 	"fmt"
 )
 
@@ -54,34 +53,6 @@ func match[A, B any](want []A, have []B, same func(A, B) bool) []int {
 	return found
 }
 
-// sane takes out elements that make no sense, and of ranges that overlap the
-// later one: the kernel would refuse the rest with them.
-func (pl *planner) sane(set *Set, all map[string]Element) map[string]Element {
-	for key, el := range all {
-		if !pl.fits(set, el) {
-			delete(all, key)
-		}
-	}
-	if !set.Interval {
-		return all
-	}
-	list := make([]Element, 0, len(all))
-	for _, el := range all {
-		list = append(list, el)
-	}
-	list = inOrder(list, keysOf)
-	var last *Element
-	for i := range list {
-		if last != nil && bytes.Compare(list[i].Key, last.last()) <= 0 {
-			pl.bad(fmt.Sprintf("set %s: %s overlaps %s", set.Name, set.elementText(list[i]), set.elementText(*last)))
-			delete(all, list[i].id())
-			continue
-		}
-		last = &list[i]
-	}
-	return all
-}
-
 func (pl *planner) fits(set *Set, el Element) bool {
 	if err := set.checkElement(el); err != nil {
 		pl.bad(fmt.Sprintf("set %s: %v", set.Name, err))
@@ -99,64 +70,51 @@ func tell(format string, args ...any) func() string {
 // the socket sends at once.
 const transactionSize = 6 << 20
 
-// cut makes a plan that is too large for one transaction a smaller one, to be
-// followed by others: new sets are filled before there are rules that use them.
-func (pl *planner) cut() {
-	size := 0
-	for _, o := range pl.p.ops() {
-		size += len(o.body) + 32
-	}
-	if size <= transactionSize {
-		return
-	}
-	small := &plan{cut: true}
-	room := transactionSize / 2
-	pl.p, small = small, pl.p
-	pl.addTable()
+// fill makes a plan for a part of the elements if there are too many for one
+// transaction, to be followed by others, and says whether it did: new sets are
+// filled before there are rules that use them. A set that takes the place of
+// another goes as a whole, in the last transaction.
+func (pl *planner) fill(onlyElements bool) bool {
+	all := 0
+	var parts []func(room int) int
 	for _, name := range pl.want.setNames() {
-		set := pl.want.sets[name]
-		have := pl.have.sets[name]
+		set, have, what := pl.want.sets[name], pl.have.sets[name], pl.pending[name]
+		isNew := have == nil
 		switch {
-		case have == nil && !pl.leftOut(object{kind: "set", name: name}) && len(small.steps[newSets]) > 0:
-			for _, o := range small.steps[newSets] {
-				if o.of.name == name {
-					pl.p.add(newSets, o)
-				}
+		case what == nil, set.Verdicts, // their chains come later
+			isNew && (onlyElements || pl.leftOut(object{kind: "set", name: name})),
+			!isNew && have.sum != set.sum():
+			continue
+		case isNew:
+			have = &setHave{elements: newStore(0)}
+		}
+		pl.compare(set, have, what)
+		per := elementSize(set) + 16
+		if have.elements.len() > 0 {
+			per *= 2
+		}
+		all += per * len(what.work)
+		parts = append(parts, func(room int) int {
+			if len(what.work) == 0 || room <= 0 {
+				return 0
 			}
-			have = newSetHave(set)
-			pl.p.after(func() { pl.have.sets[name] = have })
-		case have == nil || have.sum != set.sum():
-			continue // it takes the place of another: in the last transaction
-		}
-		if !set.Verdicts { // their chains come later
-			room = pl.part(set, have, room)
-		}
-	}
-	if len(pl.p.ops()) == 0 {
-		pl.p = small // it cannot be made smaller
-	}
-}
-
-// part puts changes of one set into a plan until room is used up, and gives what
-// is left of it.
-func (pl *planner) part(set *Set, have *setHave, room int) int {
-	if room <= 0 {
-		return 0
-	}
-	per := 2*(len(wireElements(pl.table, set, []Element{{Key: make([]byte, widthOf(set.Key)), Data: make([]byte, widthOf(set.Data))}}, false))-2*nfgenSize) + 16
-	most := room/per + 1
-	some := &pending{keys: map[string]struct{}{}}
-	pick := func(all map[string]Element, other func(string) (Element, bool)) {
-		for key, el := range all {
-			if o, ok := other(key); len(some.keys) < most && (!ok || !o.same(el)) {
-				some.keys[key] = struct{}{}
+			if isNew {
+				have = pl.newSet(set)
 			}
-		}
+			most := room/per + 1
+			pl.changeElements(set, have, what, most)
+			return per * min(most, len(what.work))
+		})
 	}
-	pick(have.elements, set.Elements.find)
-	if len(some.keys) < most {
-		pick(pl.sane(set, set.Elements.snapshot()), func(key string) (Element, bool) { el, ok := have.elements[key]; return el, ok })
+	if all <= transactionSize {
+		return false
 	}
-	pl.changeElements(set, have, some)
-	return room - per*len(some.keys)
+	if !onlyElements {
+		pl.addTable()
+	}
+	for room, i := transactionSize/2, 0; i < len(parts); i++ {
+		room -= parts[i](room)
+	}
+	pl.p.cut = true
+	return len(pl.p.ops()) > 0
 }

@@ -32,7 +32,10 @@ type ruleHave struct {
 type setHave struct {
 	set      Set // no more than is needed to delete elements
 	sum      uint64
-	elements map[string]Element
+	elements *store
+
+	count  uint32 // how many elements Linux says it has; 0: it does not say (before 6.16)
+	unread bool   // its elements were not read: see nftadopt.go
 
 	key, data uint32 // nft's numbers of the types
 	timeout   time.Duration
@@ -40,7 +43,7 @@ type setHave struct {
 
 // newSetHave is a set that we have just made.
 func newSetHave(s *Set) *setHave {
-	return &setHave{set: *s, sum: s.sum(), elements: map[string]Element{}, key: numberOf(s.Key), data: numberOf(s.Data), timeout: s.Timeout}
+	return &setHave{set: *s, sum: s.sum(), elements: newStore(s.Elements.Len()), key: numberOf(s.Key), data: numberOf(s.Data), timeout: s.Timeout}
 }
 
 func noTable() *tableHave {
@@ -151,9 +154,9 @@ func (h *tableHave) set(a map[uint16][]byte) {
 	sum, _ := markOf(a[unix.NFTA_SET_USERDATA])
 	name := text(a[unix.NFTA_SET_NAME])
 	set := Set{Name: name, Key: typesOf(uint32(bigNumber(a[unix.NFTA_SET_KEY_TYPE]))), Interval: flags&unix.NFT_SET_INTERVAL != 0, Dynamic: flags&unix.NFT_SET_EVAL != 0}
-	have := &setHave{set: set, sum: sum, elements: map[string]Element{}}
+	have := &setHave{set: set, sum: sum, elements: newStore(0)}
 	have.key, have.data = uint32(bigNumber(a[unix.NFTA_SET_KEY_TYPE])), uint32(bigNumber(a[unix.NFTA_SET_DATA_TYPE]))
-	have.timeout = milliseconds(a[unix.NFTA_SET_TIMEOUT])
+	have.timeout, have.count = milliseconds(a[unix.NFTA_SET_TIMEOUT]), uint32(bigNumber(a[nftaSetCount]))
 	h.sets[name] = have
 }
 
@@ -164,41 +167,64 @@ func (h *tableHave) readElements(s *socket, table string, wish *tableWish) error
 			continue
 		}
 		have.set = *set
-		list, err := dumpElements(s, table, set)
-		if err != nil {
-			return err
+		if have.unread = adoptable(set, have.count); have.unread {
+			continue
 		}
-		for _, el := range list {
-			if set.Dynamic {
-				if _, ours := set.Elements.find(el.id()); !ours {
-					continue
-				}
-				el.Expires = 0
-			}
-			have.elements[el.id()] = el
+		if err := have.read(s, table, set); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
+// read reads the elements, of a dynamic set those that are ours.
+func (h *setHave) read(s *socket, table string, set *Set) error {
+	h.unread, h.elements = false, newStore(set.Elements.Len())
+	return eachElement(s, table, set, func(el Element) {
+		p := pack(el)
+		if set.Dynamic {
+			if _, ours := set.Elements.find(p.id); !ours {
+				return
+			}
+		}
+		h.elements.add(p)
+	})
+}
+
 // dumpElements reads the elements of a set.
 func dumpElements(s *socket, table string, set *Set) (all []Element, err error) {
+	err = eachElement(s, table, set, func(el Element) {
+		el.Key, el.End, el.Data = bytes.Clone(el.Key), bytes.Clone(el.End), bytes.Clone(el.Data)
+		all = append(all, el)
+	})
+	return all, err
+}
+
+// eachElement gives the elements of a set to f, whose octets are its own only
+// until it returns.
+func eachElement(s *socket, table string, set *Set, f func(el Element)) error {
 	w := header(table, unix.NFTA_SET_ELEM_LIST_TABLE)
 	w.text(unix.NFTA_SET_ELEM_LIST_SET, set.Name)
 	var raw []rawElement
-	err = s.ask(nft16(unix.NFT_MSG_GETSETELEM), unix.NLM_F_DUMP, w.b, func(_ uint16, b []byte) {
-		parseElements(bytes.Clone(b), func(el Element, end bool) {
-			if set.Interval && !set.boxes() {
+	joined := set.Interval && !set.boxes()
+	err := s.ask(nft16(unix.NFT_MSG_GETSETELEM), unix.NLM_F_DUMP, w.b, func(_ uint16, b []byte) {
+		if joined {
+			b = bytes.Clone(b)
+		}
+		parseElements(b, func(el Element, end bool) {
+			if joined {
 				raw = append(raw, rawElement{el, end})
 			} else {
-				all = append(all, el.normal())
+				f(el.normal())
 			}
 		})
 	})
-	if set.Interval && !set.boxes() {
-		all = joinRanges(raw)
+	if joined && err == nil {
+		for _, el := range joinRanges(raw) {
+			f(el)
+		}
 	}
-	return all, err
+	return err
 }
 
 // generation asks for the number of the rule set: each transaction of anybody

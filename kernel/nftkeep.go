@@ -56,7 +56,7 @@ func (k *keeper) lookAtAll() {
 	k.whole = true
 	if k.want != nil {
 		for name := range k.want.sets {
-			k.look(name).all = true
+			*k.look(name) = pending{all: true, keys: map[string]struct{}{}}
 		}
 	}
 }
@@ -75,7 +75,7 @@ func (k *keeper) elementsChanged(e *Elements, dirty map[string]struct{}) {
 		if set.Elements == e {
 			t := k.look(name)
 			for key := range dirty {
-				t.keys[key] = struct{}{}
+				put(&t.keys, key, struct{}{})
 			}
 		}
 	}
@@ -175,29 +175,33 @@ func (n *nft) try(k *keeper, a *attempt, now time.Time) (again bool) {
 	if k.have == nil && !n.readAll(k, a, now) {
 		return false
 	}
-	a.problems = nil
 	pl := &planner{table: k.name, want: k.want, have: k.have, pending: k.pending, left: a.left, single: a.single,
 		bad:   func(problem string) { a.problems = append(a.problems, problem) },
 		carry: func(old *setHave, set *Set) []Element { return n.carry(k.name, old, set) }}
 	p := pl.makePlan(!k.whole || len(a.refused) > 0)
 	ops := p.ops()
 	if len(ops) == 0 {
-		k.done(a)
-		return false
+		return n.finish(k, a, now)
 	}
 	bad, err := transact(n.changes, ops, n.fail)
 	switch {
 	case err != nil:
 		return n.failedWhole(k, a, err, now)
 	case len(bad) > 0:
+		if met, err := n.meet(k, bad); err != nil {
+			return n.failedWhole(k, a, err, now)
+		} else if met {
+			return true
+		}
 		return k.failedParts(a, bad)
 	}
 	n.generation++
+	changes := k.changes(ops)
 	for _, f := range p.commit {
 		f()
 	}
-	if k.doubted && k.want != nil {
-		n.repaired(k.owner, fmt.Sprintf("table %s, by %d changes of rules, sets and elements", k.name, len(ops)))
+	if k.doubted && k.want != nil && changes > 0 {
+		n.repaired(k.owner, fmt.Sprintf("table %s, by %d changes of rules, sets and elements", k.name, changes))
 		k.doubted = false
 	}
 	if k.have.unsure() {
@@ -205,6 +209,18 @@ func (n *nft) try(k *keeper, a *attempt, now time.Time) (again bool) {
 		return true
 	}
 	if p.cut {
+		return true
+	}
+	return n.finish(k, a, now)
+}
+
+// finish ends a go at a table, unless there is more in it than was wished.
+func (n *nft) finish(k *keeper, a *attempt, now time.Time) (again bool) {
+	more, err := n.surplus(k)
+	if err != nil {
+		return n.failedWhole(k, a, err, now)
+	}
+	if more {
 		return true
 	}
 	k.done(a)

@@ -39,10 +39,15 @@ func (p *plan) add(phase int, o *op) { p.steps[phase] = append(p.steps[phase], o
 
 func (p *plan) after(f func()) { p.commit = append(p.commit, f) }
 
-// pending are the elements of a set to look at: all, or some keys.
+// pending are the elements of a set to look at: all, or some ids.
 type pending struct {
 	all  bool
 	keys map[string]struct{}
+
+	// What a look at all of them found to do, as ids; what is done is cut off
+	// in front. It may be a million: they are compared once, and go in parts.
+	work      []string
+	senseless map[string]struct{} // ids that are left out: they overlap others
 }
 
 // planner makes plans for one table.
@@ -69,6 +74,9 @@ func (pl *planner) makePlan(onlyElements bool) *plan {
 		pl.removeTable()
 		return pl.p
 	}
+	if pl.fill(onlyElements) {
+		return pl.p
+	}
 	replaced := map[string]bool{}
 	if !onlyElements {
 		pl.addTable()
@@ -78,10 +86,9 @@ func (pl *planner) makePlan(onlyElements bool) *plan {
 	}
 	for _, name := range pl.want.setNames() {
 		if have := pl.have.sets[name]; have != nil && !replaced[name] && have.sum == pl.want.setSum(name) {
-			pl.changeElements(pl.want.sets[name], have, pl.pending[name])
+			pl.changeElements(pl.want.sets[name], have, pl.pending[name], everyone)
 		}
 	}
-	pl.cut()
 	return pl.p
 }
 
@@ -150,14 +157,20 @@ func (pl *planner) sets(replaced map[string]bool) {
 		if old != nil && !replaced[name] || pl.leftOut(of) {
 			continue
 		}
-		pl.p.add(newSets, &op{kind: unix.NFT_MSG_NEWSET, flags: unix.NLM_F_CREATE | unix.NLM_F_EXCL, body: wireSet(pl.table, set), of: of, tell: func() string { return "add " + set.head() }})
-		made := newSetHave(set)
-		pl.p.after(func() { pl.have.sets[name] = made })
+		made := pl.newSet(set)
 		if old != nil && old.set.Dynamic && set.Dynamic {
 			pl.carryOver(old, set)
 		}
-		pl.changeElements(set, made, &pending{all: true})
+		pl.changeElements(set, made, &pending{all: true}, everyone)
 	}
+}
+
+// newSet makes a set.
+func (pl *planner) newSet(set *Set) *setHave {
+	of, made := object{kind: "set", name: set.Name}, newSetHave(set)
+	pl.p.add(newSets, &op{kind: unix.NFT_MSG_NEWSET, flags: unix.NLM_F_CREATE | unix.NLM_F_EXCL, body: wireSet(pl.table, set), of: of, tell: func() string { return "add " + set.head() }})
+	pl.p.after(func() { pl.have.sets[set.Name] = made })
+	return made
 }
 
 // carryOver puts what packets wrote into a set into the one that takes its place.
@@ -245,69 +258,100 @@ func (pl *planner) rules(c *chainWish, have *chainHave, replaced map[string]bool
 
 func (r *ruleWish) object(chain string) object { return object{"rule", chain, r.sum} }
 
-// changeElements makes the elements of a set as wished, as far as told.
-func (pl *planner) changeElements(set *Set, have *setHave, what *pending) {
+// everyone is more elements than there can be.
+const everyone = 1 << 30
+
+// changeElements makes the elements of a set as wished, as far as told: those
+// that were named, and so many of what is to do besides.
+func (pl *planner) changeElements(set *Set, have *setHave, what *pending, most int) {
 	if what == nil {
 		return
 	}
+	pl.compare(set, have, what)
+	some := what.work[:min(most, len(what.work))]
 	var gone, came []Element
-	var whole map[string]Element // all there is of a set that was empty
-	one := func(key string, want Element, is bool) {
-		is = is && (len(pl.left) == 0 || !pl.leftOut(object{kind: "element", name: set.Name + "\x00" + key}))
-		old, was := have.elements[key]
-		if is && was && old.same(want) {
+	var put []packed
+	one := func(id string) {
+		want, is := set.Elements.find(id)
+		old, was := have.elements.get(id)
+		if is && was && old == want && len(what.senseless) == 0 {
+			return
+		}
+		var el Element
+		if is {
+			el = want.element()
+			is = pl.takes(set, what, id, el)
+		}
+		if is && was && old == want {
 			return
 		}
 		if was {
-			gone = append(gone, old)
+			gone = append(gone, old.element())
 		}
 		if is {
-			came = append(came, want)
+			came, put = append(came, el), append(put, want)
 		}
 	}
-	if what.all {
-		wanted := pl.sane(set, set.Elements.snapshot())
-		if len(have.elements) == 0 {
-			came = make([]Element, 0, len(wanted))
-		}
-		for key, want := range wanted {
-			one(key, want, true)
-		}
-		if len(have.elements) == 0 && len(came) == len(wanted) {
-			whole = wanted
-		}
-		for key := range have.elements {
-			if _, is := wanted[key]; !is {
-				one(key, Element{}, false)
-			}
-		}
-	} else {
-		for key := range what.keys {
-			want, is := set.Elements.find(key)
-			one(key, want, is && pl.fits(set, want))
+	for id := range what.keys {
+		one(id)
+	}
+	came, put = slices.Grow(came, len(some)), slices.Grow(put, len(some))
+	for _, id := range some {
+		if _, done := what.keys[id]; !done {
+			one(id)
 		}
 	}
 	pl.elementOps(oldElements, unix.NFT_MSG_DELSETELEM, set, gone)
 	pl.elementOps(newElements, unix.NFT_MSG_NEWSETELEM, set, came)
-	if len(gone)+len(came) > 0 {
+	if len(gone)+len(came)+len(some) > 0 {
 		pl.p.after(func() {
-			if whole != nil {
-				have.elements = whole
-				return
-			}
+			what.work = what.work[len(some):]
 			for _, el := range gone {
-				delete(have.elements, el.id())
+				have.elements.remove(el.id())
 			}
-			for _, el := range came {
-				have.elements[el.id()] = el
+			for _, p := range put {
+				have.elements.add(p)
 			}
 		})
 	}
 }
 
-// elementOps writes the messages for elements, in the order of their keys.
+// compare finds what is to do if all of a set is to be looked at.
+func (pl *planner) compare(set *Set, have *setHave, what *pending) {
+	if set.boxes() && len(what.keys) > 0 {
+		what.all = true // whether they overlap is seen only among all of them
+	}
+	if !what.all {
+		return
+	}
+	what.all, what.keys = false, nil
+	what.senseless = pl.overlapping(set)
+	what.work = set.Elements.differ(have.elements)
+	for id := range what.senseless {
+		if _, there := have.elements.get(id); there && !slices.Contains(what.work, id) {
+			what.work = append(what.work, id)
+		}
+	}
+	if set.Interval { // the kernel wants to see them one after the other
+		slices.Sort(what.work)
+	}
+}
+
+// takes says whether an element is to be in the kernel: it makes sense, and was
+// not refused.
+func (pl *planner) takes(set *Set, what *pending, id string, el Element) bool {
+	if _, bad := what.senseless[id]; bad || len(pl.left) > 0 && pl.leftOut(object{kind: "element", name: set.Name + "\x00" + id}) {
+		return false
+	}
+	return pl.fits(set, el)
+}
+
+// elementOps writes the messages for elements, in the order of their keys: where
+// the kernel wants it so, and where they are few enough that people read them.
 func (pl *planner) elementOps(phase int, kind uint16, set *Set, list []Element) {
-	list = inOrder(list, keysOf)
+	if set.Interval || len(list) <= elementsPerMessage {
+		list = inOrder(list, keysOf)
+	}
 	most, verb := elementsPerMessage, "add"
 	if pl.single[set.Name] {
 		most = 1
@@ -324,6 +368,6 @@ func (pl *planner) elementOps(phase int, kind uint16, set *Set, list []Element) 
 		if phase == newElements {
 			flags = unix.NLM_F_CREATE
 		}
-		pl.p.add(phase, &op{kind: kind, flags: flags, body: wireElements(pl.table, set, part, phase == oldElements), of: of, tell: func() string { return verb + " " + set.elementsText(part) }})
+		pl.p.add(phase, &op{kind: kind, flags: flags, body: wireElements(pl.table, set, part, phase == oldElements), of: of, list: part, tell: func() string { return verb + " " + set.elementsText(part) }})
 	}
 }

@@ -182,7 +182,10 @@ func (w *wire) element(s *Set, el Element, keysOnly bool) {
 
 // elementSize is about how many octets an element takes in a message.
 func elementSize(s *Set) int {
-	size := 20 + widthOf(s.Key) + widthOf(s.Data)
+	size := 28 + padded(widthOf(s.Key)) + padded(widthOf(s.Data))
+	if len(s.Data) == 0 {
+		size += 72 // it may have a limit
+	}
 	if s.Verdicts {
 		size += 40
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,6 +19,7 @@ type op struct {
 	of    object        // what it is about
 	tell  func() string // the same for people
 	done  func(handle uint64)
+	list  []Element // that it puts or removes
 }
 
 // object tells apart what a table has.
@@ -25,6 +27,15 @@ type object struct {
 	kind string // table, chain, rule, set, elements, object
 	name string
 	sum  uint64 // of a rule
+}
+
+// set gives the name of the set whose elements it is about; empty: of none.
+func (o object) set() string {
+	if o.kind != "elements" && o.kind != "element" {
+		return ""
+	}
+	name, _, _ := strings.Cut(o.name, "\x00")
+	return name
 }
 
 // opError is what the kernel says of one message of a transaction.
@@ -146,7 +157,7 @@ func receiveNow(s *socket) (n int, from uint32, err error) {
 }
 
 // sendRoom is the largest transaction: the kernel takes one as a whole.
-const sendRoom = 8 << 20
+const sendRoom = 64 << 20
 
 // forceSendRoom makes room for large transactions.
 func (s *socket) forceSendRoom() error {

@@ -177,10 +177,7 @@ func keyOf(s Step, set string) Value {
 
 // sorted gives elements in the order of their keys.
 func sorted(e *Elements) []Element {
-	var all []Element
-	for _, el := range e.snapshot() {
-		all = append(all, el)
-	}
+	all := e.list()
 	slices.SortFunc(all, func(a, b Element) int { return bytes.Compare(a.Key, b.Key) })
 	return all
 }

@@ -3,7 +3,6 @@ package kernel
 import (
 	"bytes"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"sort"
@@ -213,13 +212,6 @@ func (el *Element) covers(key []byte) bool {
 		return bytes.Equal(el.Key, key)
 	}
 	return bytes.Compare(key, el.End) <= 0
-}
-
-// list gives all elements in no order.
-func (e *Elements) list() []Element {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return slices.Collect(maps.Values(e.all))
 }
 
 // unboundedSize is the kernel's bound of a set that packets write, if none is told.
