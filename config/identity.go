@@ -36,8 +36,8 @@ var allPorts = PortRange{1, 65535}
 
 // identities refuses virtual servers that are the same, and those that others
 // leave nothing to (FAQ 1.1.9, T47). Of several that claim a connection the
-// longest mask has it, then the smallest range of ports, of equal ones the one
-// that begins first, then type ip.
+// longest mask has it, then the smallest range of ports, of equal ones the first
+// in the file, then type ip.
 func (c *checker) identities() {
 	at, all := map[claimKey]*claims{}, []*claims{}
 	of, taken := map[*VirtualServer][]*claim{}, new(portSet)
@@ -109,18 +109,18 @@ func (s *portSet) add(p PortRange) (news bool) {
 func (g *claims) rank(c *checker, taken *portSet) {
 	*taken = portSet{}
 	slices.SortStableFunc(g.list, func(a, b *claim) int {
-		return cmp.Or(a.size()-b.size(), int(a.ports.From)-int(b.ports.From), a.order-b.order)
+		return cmp.Or(a.size()-b.size(), a.order-b.order)
 	})
-	var last *claim
+	first := make(map[PortRange]*claim, len(g.list))
 	for _, k := range g.list {
 		k.dead = !taken.add(k.ports)
-		if last != nil && last.ports == k.ports && last.v != k.v {
+		if o := first[k.ports]; o == nil {
+			first[k.ports] = k
+		} else if o.v != k.v {
 			k.dead = false // told here
 			c.of(k.v)
-			c.bad(k.v, "serves %s, and so does virtual server %q, at %s (FAQ 1.1.9)", g.tell(k.ports), last.v.Name, last.v.Pos)
-			continue
+			c.bad(k.v, "serves %s, and so does virtual server %q, at %s (FAQ 1.1.9)", g.tell(k.ports), o.v.Name, o.v.Pos)
 		}
-		last = k
 	}
 	g.partly(c)
 }
@@ -136,11 +136,11 @@ func (g *claims) partly(c *checker) {
 		}
 		if open != nil && open.v != k.v && open.ports.From < k.ports.From && k.ports.From <= open.ports.To && open.ports.To < k.ports.To {
 			winner, loser, why := open, k, "its range is smaller"
-			if w := cmp.Or(k.size()-open.size(), int(k.ports.From)-int(open.ports.From)); w < 0 {
+			if w := cmp.Or(k.size()-open.size(), k.order-open.order); w < 0 {
 				winner, loser = k, open
 			}
 			if k.size() == open.size() {
-				why = "its range begins first"
+				why = "it comes first in the file"
 			}
 			c.of(loser.v)
 			c.warn(loser.v, "serves %s, and virtual server %q has %s of it: %s",

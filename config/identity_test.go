@@ -1,7 +1,6 @@
 package config
 
 import (
-	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -42,7 +41,7 @@ func (d drawn) claims() []PortRange {
 // rank, by the order that [Serve] documents.
 func owner(all []drawn, kind ServeType, prefix netip.Prefix, port uint16) (first string) {
 	best := -1
-	var size, from int
+	var size int
 	for i, d := range all {
 		p, _ := netip.MustParseAddr(d.addr).Prefix(d.bits)
 		if d.kind != kind || p != prefix {
@@ -50,8 +49,8 @@ func owner(all []drawn, kind ServeType, prefix netip.Prefix, port uint16) (first
 		}
 		for _, r := range d.claims() {
 			s := int(r.To) - int(r.From)
-			if r.Has(port) && (best < 0 || cmp.Or(s-size, int(r.From)-from) < 0) {
-				best, size, from = i, s, int(r.From)
+			if r.Has(port) && (best < 0 || s < size) {
+				best, size = i, s
 			}
 		}
 	}

@@ -19,22 +19,37 @@ type placed struct {
 	s *RealServer
 }
 
-// treatment is what becomes of source addresses on the way to a server.
+// treatment is what the kernel does with packets to and from a server, which it
+// tells from others by address and port alone.
 type treatment struct {
-	mode SNATMode
-	pool string
+	mode  SNATMode
+	pool  string
+	limit Bandwidths
+}
+
+func treatmentOf(n placed) treatment {
+	mode, pool := n.f.Snat()
+	return treatment{mode, pool, n.s.RateLimit}
 }
 
 func (t treatment) String() string {
+	how := "snat " + string(t.mode)
 	if t.pool != "" {
-		return "snatPool " + t.pool
+		how = "snatPool " + t.pool
 	}
-	return "snat " + string(t.mode)
+	for _, l := range []struct {
+		key string
+		of  Bandwidth
+	}{{"rateLimit ", t.limit.Total}, {"rateLimit.in ", t.limit.In}, {"rateLimit.out ", t.limit.Out}} {
+		if l.of > 0 {
+			how += ", " + l.key + l.of.String()
+		}
+	}
+	return how
 }
 
 // placements checks where servers are: none is where a virtual server is served,
-// and none is treated in two ways. The kernel tells servers apart by address
-// and port alone where it changes source addresses.
+// and none is treated in two ways.
 func (c *checker) placements() {
 	vips := map[netip.Addr][]*VirtualServer{}
 	for _, v := range c.m.VirtualServers {
@@ -46,7 +61,7 @@ func (c *checker) placements() {
 			}
 		}
 	}
-	at := &treated{first: map[endpoint]placed{}, by: map[netip.Addr]map[treatment]placed{}}
+	at := &treated{first: map[endpoint]placed{}, nat: map[endpoint]placed{}, by: map[netip.Addr]map[treatment]placed{}}
 	for _, f := range c.m.ServerFarms {
 		for _, s := range f.Servers {
 			c.of(s)
@@ -78,18 +93,21 @@ func (c *checker) loops(n placed, a netip.Addr, vips []*VirtualServer) {
 // treated is the servers so far, by where they are.
 type treated struct {
 	first map[endpoint]placed                 // the first at the very place
+	nat   map[endpoint]placed                 // the first there of a farm of mode nat
 	by    map[netip.Addr]map[treatment]placed // the first of each treatment, of any port
 }
 
 // add checks a server against those before it.
 func (t *treated) add(c *checker, n placed, a netip.Addr) {
-	mode, pool := n.f.Snat()
-	how, e := treatment{mode, pool}, endpoint{a, n.s.Port}
+	how, e := treatmentOf(n), endpoint{a, n.s.Port}
 	if o, ok := t.first[e]; !ok {
 		t.first[e] = n
 	} else if c.m.SLB != nil && c.m.SLB.OneFarm && o.f != n.f {
 		c.bad(n.s, "%s stands in farm %q already, at %s, and slb.oneFarm is set (FAQ 1.1.1)", e, o.f.Name, o.s.Pos)
 		return
+	}
+	if n.f.Mode != FarmNAT {
+		return // packets to it stay as they are
 	}
 	all := t.by[a]
 	if all == nil {
@@ -97,36 +115,27 @@ func (t *treated) add(c *checker, n placed, a netip.Addr) {
 		t.by[a] = all
 	}
 	if o, ok := t.other(e, how); ok {
-		mode, pool := o.f.Snat()
-		c.bad(n.s, "%s is sent to with %s, and from farm %q, at %s, with %s: a server has one treatment of source addresses in all farms",
-			e, how, o.f.Name, o.s.Pos, treatment{mode, pool})
+		c.bad(n.s, "%s is sent to with %s, and from farm %q, at %s, with %s: these must agree, for the kernel tells their packets by address and port alone",
+			e, how, o.f.Name, o.s.Pos, treatmentOf(o))
 	}
 	if _, ok := all[how]; !ok {
 		all[how] = n
+	}
+	if _, ok := t.nat[e]; !ok {
+		t.nat[e] = n
 	}
 }
 
 // other finds a server at the same place that is treated otherwise. One without
 // a port is at every port of its address.
 func (t *treated) other(e endpoint, how treatment) (placed, bool) {
-	differs := func(o placed) bool {
-		mode, pool := o.f.Snat()
-		return treatment{mode, pool} != how
-	}
 	for _, port := range []uint16{e.port, 0} {
-		if o, ok := t.first[endpoint{e.addr, port}]; ok && differs(o) {
+		if o, ok := t.nat[endpoint{e.addr, port}]; ok && treatmentOf(o) != how {
 			return o, true
 		}
 	}
 	if e.port == 0 {
-		for _, s := range []treatment{{SNATNone, ""}, {SNATMasquerade, ""}} {
-			if o, ok := t.by[e.addr][s]; ok && s != how {
-				return o, true
-			}
-		}
-		if o, ok := anyOther(t.by[e.addr], how); ok {
-			return o, true
-		}
+		return anyOther(t.by[e.addr], how)
 	}
 	return placed{}, false
 }

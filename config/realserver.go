@@ -23,7 +23,7 @@ type RealServer struct {
 
 	MaxConnections int        `yaml:"maxConnections" json:"maxConnections,omitempty"` // of this farm at once; full at so many, 1 to 2000000000; 0: no bound
 	NewConnections int        `yaml:"newConnections" json:"newConnections,omitempty"` // of this farm a second; more go elsewhere, 1 to 10000000; 0: no bound
-	RateLimit      Bandwidths `yaml:"rateLimit" json:"rateLimit,omitzero"`            // of its connections of this farm, in to the server, out from it; what is over is dropped. What remains of it is what bandwidth and max-bandwidth look at
+	RateLimit      Bandwidths `yaml:"rateLimit" json:"rateLimit,omitzero"`            // of its connections, in to the server, out from it; what is over is dropped; the same in all farms that it stands in. What remains of it is what bandwidth and max-bandwidth look at
 	MaxBandwidth   Bandwidths `yaml:"maxBandwidth" json:"maxBandwidth,omitzero"`      // what it is expected to carry, in and out as above: busy protection judges by it; without, it is never busy
 	Busy           ServerBusy `yaml:"busy" json:"busy,omitzero"`
 

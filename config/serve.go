@@ -11,8 +11,8 @@ import (
 //
 // Of several virtual servers that a packet fits, one has it, in this order: the
 // longest mask; then its very port; then a range of ports, the smaller one, of
-// equal ones the one that begins first; then every port of its protocol; then
-// type ip (FAQ 1.1.9).
+// equal ones the first in the file; then every port of its protocol; then type
+// ip (FAQ 1.1.9).
 type Serve struct {
 	Type        ServeType   `yaml:"type" json:"type" words:"serveType"`       // what is served (default tcp)
 	Ports       []PortRange `yaml:"ports" json:"ports,omitempty"`             // tcp, udp: such as 443 or 8000-8100 (default the port of the virtual server; if it has none, every port)
