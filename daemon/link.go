@@ -35,7 +35,7 @@ func (d *Daemon) deadTime(link string) time.Duration {
 // probeFor has everything probed that a configuration asks for, over the links as
 // they stand. The links of b are wanted already.
 func (d *Daemon) probeFor(b *Built) {
-	plan := probe.CompileOver(b.Model, probe.Learnt{Way: d.way, DNSServer: d.learner.Addresses})
+	plan := probe.CompileOver(b.Model, probe.Learnt{Way: d.way, DNSServer: d.learner.Addresses, RealServer: d.serverAddresses(b)})
 	d.prober.Want(plan)
 	servers := plan.Servers()
 	d.evidence.Store(&servers)
