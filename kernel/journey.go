@@ -24,9 +24,10 @@ type Way struct {
 	Hooks  []Passage // in order
 	Routed *Routed   // nil: it did not come so far
 	End    End
-	Packet Packet       // as it left
-	Copies []netip.Addr // where copies of it were sent to, which went on by themselves ([Dup])
-	NAT    *NAT         // the source address that it leaves with; nil: its own
+	Packet Packet          // as it left
+	Copies []netip.Addr    // where copies of it were sent to, which went on by themselves ([Dup])
+	NAT    *NAT            // the source address that it leaves with; nil: its own
+	To     *netip.AddrPort // the destination that its connection is given; nil: as it is
 }
 
 // Passage is a hook and what happened there.
@@ -40,7 +41,9 @@ type Passage struct {
 // this machine's own, and goes through output. It gives each way that draws
 // allow, as [World.Outcomes] does, the likelier ones first.
 //
-// Translation of destinations is not followed: our tables do none.
+// A destination that is translated is the one that routing and the hooks behind
+// it see. What a rule wrote to the priority is gone behind routing if the packet
+// is one of IPv4 that goes through.
 func (w *World) Journey(p Packet) ([]Way, error) {
 	first := "prerouting"
 	if p.In == "" {
@@ -76,6 +79,9 @@ func (w *World) route(way *Way) {
 	r := w.Route(way.Packet)
 	way.Routed = &r
 	if !r.Local() {
+		if way.Packet.In != "" && !way.Packet.IPv6() {
+			way.Packet.Priority = forwarded(way.Packet.TOS)
+		}
 		way.Packet.Out = r.Interface()
 	}
 	if r.Found && r.Route.Kind == Unreachable {
@@ -113,6 +119,9 @@ func (w *World) through(point string, ways []Way) (all []Way, err error) {
 			next.Copies = append(slices.Clip(way.Copies), o.Trace.Copies...)
 			if o.Trace.NAT != nil {
 				next.NAT = o.Trace.NAT
+			}
+			if o.Trace.To != nil {
+				next.To = o.Trace.To
 			}
 			all = append(all, next)
 		}

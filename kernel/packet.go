@@ -18,6 +18,7 @@ type Packet struct {
 	EtherSource          [6]byte
 	In, Out              string // interfaces by name; empty where there is none, or none yet
 	Mark                 uint32
+	Priority             uint32 // skb->priority: 0 of what comes in
 	Ct                   CtInfo
 }
 
@@ -28,7 +29,11 @@ type CtInfo struct {
 	Reply  bool   // the packet goes the other way than the first one
 	Mark   uint32
 	Label  [labelWidth]byte
-	Status uint32 // bits of IPS_: 1 expected, 16 source NAT, 32 destination NAT
+	Status uint32 // bits of IPS_: 1 expected, 8 confirmed: not its first packet, 16 source NAT, 32 destination NAT
+
+	// To is the destination that the connection was given in place of the one that
+	// its packets have; port 0: that of the packets. The zero one: none.
+	To netip.AddrPort
 }
 
 // ctUntracked is the state of a packet that conntrack left alone.
@@ -76,6 +81,8 @@ func (p *Packet) field(f Field, addrType func(netip.Addr) uint32) (b []byte, ok 
 		return Name(p.Out), true
 	case Mark:
 		return Number(p.Mark), true
+	case Priority:
+		return Number(p.Priority), true
 	case CtMark, CtState, CtDirection, CtStatus, CtLabel:
 		return p.session(f)
 	case DestType:

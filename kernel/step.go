@@ -65,7 +65,8 @@ type CopyMark struct{ From Value }
 
 // SetPriority makes the priority of the packet (skb->priority, the class of
 // queueing disciplines) a number, whole. It is the one place for a number
-// between two rules that is no mark of anybody's. Who uses it so writes 0 before the
+// between two rules that is no mark of anybody's; it holds within one hook, as Linux
+// writes it anew when it forwards an IPv4 packet. Who uses it so writes 0 before the
 // packet goes its way; [DNAT] does.
 type SetPriority struct{ From Value }
 

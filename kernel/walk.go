@@ -24,13 +24,14 @@ func (e End) String() string { return [...]string{"passed", "dropped", "refused"
 // Trace tells how a packet went through the chains of a hook.
 type Trace struct {
 	End    End
-	Packet Packet       // as it left, with the marks that were set
-	NAT    *NAT         // the source address that its connection is given; nil: as it is
-	Socket *TProxy      // the transparent socket that it is for
-	Helper string       // the conntrack helper that its connection is given
-	Copies []netip.Addr // where copies of it were sent to, by neighbour or next hop towards it
-	Visits []Visit      // the rules that it came to, in order
-	Open   []Limit      // those taken as not reached, as nobody knows ([World.Over])
+	Packet Packet          // as it left, with the marks that were set
+	NAT    *NAT            // the source address that its connection is given; nil: as it is
+	To     *netip.AddrPort // the destination that its connection is given, port 0: with its own port; nil: as it is
+	Socket *TProxy         // the transparent socket that it is for
+	Helper string          // the conntrack helper that its connection is given
+	Copies []netip.Addr    // where copies of it were sent to, by neighbour or next hop towards it
+	Visits []Visit         // the rules that it came to, in order
+	Open   []Limit         // those taken as not reached, as nobody knows ([World.Over])
 
 }
 
@@ -38,6 +39,8 @@ type Trace struct {
 type NAT struct {
 	Masquerade bool // the address of the interface that it leaves by
 	From, To   netip.Addr
+
+	FirstPort, LastPort uint16 // the ports that it may get; 0: its own unless that is taken
 }
 
 // Visit is one rule that a packet came to.
@@ -73,7 +76,9 @@ const tooLong = 1 << 16
 //
 // Chains of equal priority are taken in the order of the tables; Linux promises
 // none. Chains of type nat see only the first packet of a connection, and
-// no further one once an address is chosen.
+// no further one once an address is chosen. A packet of a connection whose
+// destination was translated ([CtInfo.To]) gets it where these chains are; how
+// answers and sources are translated, behind the last chain, is not followed.
 func (w *World) Walk(point string, p Packet) (*Trace, error) {
 	if !w.Remember {
 		w.written, w.removed = nil, nil
@@ -82,21 +87,32 @@ func (w *World) Walk(point string, p Packet) (*Trace, error) {
 		return nil, fmt.Errorf("a packet from %s to %s cannot be", p.Source, p.Dest)
 	}
 	k := &walker{world: w, trace: &Trace{Packet: p}}
+	natAt, done := natOf(point)
 	for _, b := range w.bases(point) {
 		if !b.table.sees(p.family()) {
 			continue
 		}
-		if b.nat() && (p.Ct.State&(CtNew|CtRelated) == 0 || k.trace.NAT != nil) {
-			continue
+		if b.at() > natAt || b.nat() {
+			k.translateAt(point)
+		}
+		if b.nat() {
+			if p.Ct.State&(CtNew|CtRelated) == 0 || p.Ct.Status&statusConfirmed != 0 || k.trace.NAT != nil || k.trace.To != nil {
+				continue
+			}
+			k.settles |= done
+		} else {
+			k.trace.Packet.Ct.Status |= k.settles
 		}
 		k.table = b.table
 		if err := k.enterBase(b.chain); err != nil {
 			return nil, fmt.Errorf("table %s: %w", b.table.ID(), err)
 		}
 		if k.trace.End != Passed {
-			break
+			return k.trace, nil
 		}
 	}
+	k.translateAt(point)
+	k.trace.Packet.Ct.Status |= k.settles
 	return k.trace, nil
 }
 
@@ -142,6 +158,8 @@ type walker struct {
 	table *Table
 	visit *Visit
 	err   error
+
+	settles uint32 // bits of the status that chains of type nat leave behind
 }
 
 // frame is where a jump comes back to.

@@ -38,6 +38,10 @@ func (k *walker) step(s Step) (verdict Step, ok bool) {
 		return Accept{}, true
 	case SNAT:
 		return Accept{}, k.snat(s)
+	case SNATTo:
+		return Accept{}, k.snatTo(s)
+	case DNAT:
+		return Accept{}, k.dnat(s)
 	default:
 		return nil, k.effect(s)
 	}
@@ -77,6 +81,20 @@ func (k *walker) effect(s Step) bool {
 			return k.fail("a mark has 4 octets, not %d", len(b))
 		}
 		p.Mark = native.Uint32(b)
+	case CopyCtMark:
+		b, ok := k.number(s.From)
+		if !ok {
+			return false
+		}
+		if p.tracked() {
+			p.Ct.Mark = native.Uint32(b)
+		}
+	case SetPriority:
+		b, ok := k.number(s.From)
+		if !ok {
+			return false
+		}
+		p.Priority = native.Uint32(b)
 	case Count:
 	case NoTrack:
 		if !p.tracked() {
@@ -181,14 +199,15 @@ func (k *walker) in(s In) bool {
 	if !ok {
 		return false
 	}
-	found := k.look(set, s.Key, b) != nil
+	l := k.look(set, s.Key, b)
 	if k.err != nil {
 		return false
 	}
+	found := l != nil
 	if found == s.Not {
 		return k.stop("%s %s is %sin %s", valueText(s.Key), tellOctets(s.Key, b), notUnless(found), s.Set)
 	}
-	return true
+	return s.Not || k.above(set, b, l)
 }
 
 func notUnless(found bool) string {
@@ -200,11 +219,14 @@ func notUnless(found bool) string {
 
 // over goes on if a limit is exceeded.
 func (k *walker) over(s Step, key []byte) bool {
-	w, l := k.world, Limit{k.visit.Place, s, key}
-	if w.Over == nil {
+	return k.reached(Limit{Place: k.visit.Place, Step: s, Key: key}) && k.did(s)
+}
+
+func (k *walker) reached(l Limit) bool {
+	if w := k.world; w.Over == nil {
 		k.trace.Open = append(k.trace.Open, l)
 	} else if w.Over(l) {
-		return k.did(s)
+		return true
 	}
 	return k.stop("the limit is not reached")
 }

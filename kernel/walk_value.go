@@ -98,6 +98,9 @@ func (k *walker) find(key Value, name string) *liveElement {
 	if l == nil && k.err == nil {
 		k.stop("%s has nothing for %s, which is %s", name, valueText(key), tellOctets(key, b))
 	}
+	if l == nil || !k.above(set, b, l) {
+		return nil
+	}
 	return l
 }
 

@@ -27,8 +27,8 @@ type World struct {
 	// AddressType gives the type of an address, as Field DestType. Nil: by its
 	// looks. See [AddressTypes].
 	AddressType func(netip.Addr) uint32
-	// Over says whether a limit (RateOver, CountOver, or Change with Over) is
-	// exceeded. Nil: none is. See [Limit].
+	// Over says whether a limit (RateOver, CountOver, Change with Over, or that
+	// of an element) is exceeded. Nil: none is. See [Limit].
 	Over func(Limit) bool
 	// Draw gives the number, 0 to of-1, that a Turn or Lot yields. Nil: 0.
 	// [World.Outcomes] puts its own in its place.
@@ -62,8 +62,11 @@ type Place struct {
 // Limit is a limit that a packet came to.
 type Limit struct {
 	Place
-	Step Step   // CountOver, RateOver or Change
-	Key  []byte // of Change: whose connections are counted
+	Step Step   // CountOver, RateOver or Change; nil: the limit is an element's
+	Key  []byte // of Change and an element: whose connections or packets are counted
+
+	Set     string   // of an element
+	Element *Element // the one that has the limit, Over or Rate
 }
 
 type setName struct{ table, set string }
@@ -194,6 +197,10 @@ func (w *World) found(t *Table, s *liveSet, key []byte) (l *liveElement, err err
 		}
 		if ok {
 			l = w.born(s.Set, el)
+		}
+	} else if s.boxes() {
+		if i := slices.IndexFunc(s.ranges, func(el Element) bool { return s.inBox(&el, key) }); i >= 0 {
+			l = &liveElement{Element: s.ranges[i]}
 		}
 	} else if s.Interval {
 		i := sort.Search(len(s.ranges), func(i int) bool { return bytes.Compare(s.ranges[i].Key, key) > 0 }) - 1
