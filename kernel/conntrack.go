@@ -71,39 +71,103 @@ func (f *SessionFilter) matches(s *Session) bool {
 // header is a struct nfgenmsg with the marks of a filter. Its version is 1: with
 // 0 the kernel deletes in all families, whichever is named.
 func (f *SessionFilter) header() []byte {
-	b := []byte{f.Family, 1, 0, 0}
+	b := []byte{f.family(), 1, 0, 0}
 	if f.Mask != 0 {
 		b = append(b, attribute(ctaMark, big32(f.Mark&f.Mask))...)
 		b = append(b, attribute(ctaMarkMask, big32(f.Mask))...)
 	}
-	// The kernel's comparison of IPv6 addresses is the wrong way round: seen up to
-	// Linux 6.18. Of these all are read.
-	if s, d := f.Source, f.Destination; f.Family == unix.AF_INET && s.IsSingleIP() && d.IsSingleIP() && s.Addr().Is4() && d.Addr().Is4() {
-		t := Tuple{Source: netip.AddrPortFrom(s.Addr(), 0), Destination: netip.AddrPortFrom(d.Addr(), 0)}
-		b = append(b, nested(ctaTupleOriginal, nested(ctaTupleIP, t.ip()))...)
-		b = append(b, nested(ctaFilter, append(attribute32(ctaFilterOriginal, ctaFilterSource|ctaFilterDestination), attribute32(ctaFilterReply, 0)...))...)
+	original, flags := f.original()
+	reply, replyFlags := f.reply()
+	if flags|replyFlags == 0 {
+		return b
 	}
-	return b
+	if flags != 0 {
+		b = append(b, nested(ctaTupleOriginal, original)...)
+	}
+	if replyFlags != 0 {
+		b = append(b, nested(ctaTupleReply, reply)...)
+	}
+	return append(b, nested(ctaFilter, append(attribute32(ctaFilterOriginal, flags), attribute32(ctaFilterReply, replyFlags)...))...)
+}
+
+// family is the one that is told, or that of the addresses.
+func (f *SessionFilter) family() uint8 {
+	for _, a := range []netip.Addr{f.Source.Addr(), f.Destination.Addr(), f.Server, f.AnswersTo} {
+		if f.Family == 0 && a.IsValid() {
+			return familyNumber(a)
+		}
+	}
+	return f.Family
+}
+
+// original is what the kernel goes by of the original direction.
+//
+// Its comparison of IPv6 addresses is the wrong way round: seen up to Linux
+// 6.18. So it is not asked for these.
+func (f *SessionFilter) original() (tuple []byte, flags uint32) {
+	var ip []byte
+	if f.family() != unix.AF_INET {
+		return nil, 0
+	}
+	if f.Source.IsSingleIP() && f.Source.Addr().Is4() {
+		ip, flags = append(ip, attribute(ctaIP4Source, f.Source.Addr().AsSlice())...), flags|ctaFilterSource
+	}
+	if f.Destination.IsSingleIP() && f.Destination.Addr().Is4() {
+		ip, flags = append(ip, attribute(ctaIP4Destination, f.Destination.Addr().AsSlice())...), flags|ctaFilterDestination
+	}
+	return nested(ctaTupleIP, ip), flags
+}
+
+// reply is the same of the reply direction. Ports go with a protocol that has
+// them.
+func (f *SessionFilter) reply() (tuple []byte, flags uint32) {
+	var ip []byte
+	if f.family() == unix.AF_INET && f.Server.Is4() {
+		ip, flags = append(ip, attribute(ctaIP4Source, f.Server.AsSlice())...), flags|ctaFilterSource
+	}
+	if f.family() == unix.AF_INET && f.AnswersTo.Is4() {
+		ip, flags = append(ip, attribute(ctaIP4Destination, f.AnswersTo.AsSlice())...), flags|ctaFilterDestination
+	}
+	if ip != nil {
+		tuple = nested(ctaTupleIP, ip)
+	}
+	if f.ServerPort != 0 && HasPorts(f.Protocol) && f.family() != 0 {
+		protocol := append(attribute(ctaProtocolNumber, []byte{f.Protocol}), attribute(ctaSourcePort, big16(f.ServerPort))...)
+		tuple, flags = append(tuple, nested(ctaTupleProtocol, protocol)...), flags|ctaFilterProtocol|ctaFilterSourcePort
+	}
+	return tuple, flags
 }
 
 // Sessions gives each session that the filter means to yield, as they are read,
 // until yield says false. The kernel sends those of the filter's mark and
-// family alone, and (since Linux 5.8) of its addresses if both are whole IPv4
-// ones and the family is told. New ones and those that end meanwhile may be among them or not.
+// family alone, and (since Linux 5.8) of its addresses that are whole IPv4 ones,
+// and of its server's port if the protocol is told. New ones and those that end meanwhile may be among them or not.
 // yield must not call c's methods.
 func (c *Conntrack) Sessions(ctx context.Context, f SessionFilter, yield func(Session) bool) error {
-	n, enough := 0, false
-	err := c.socket.ask(ctGet, unix.NLM_F_DUMP, f.header(), func(kind uint16, b []byte) {
+	n := 0
+	return c.read(ctx, f.header(), func(s *Session) bool {
+		if !f.matches(s) {
+			return true
+		}
+		n++
+		return yield(*s) && n != f.Limit
+	})
+}
+
+// read gives each session that the kernel sends to a question, until yield says
+// false.
+func (c *Conntrack) read(ctx context.Context, question []byte, yield func(*Session) bool) error {
+	enough := false
+	err := c.socket.ask(ctGet, unix.NLM_F_DUMP, question, func(kind uint16, b []byte) {
 		if enough = enough || ctx.Err() != nil; enough || kind != ctNew {
 			return
 		}
 		s, ok := parseSession(b)
-		if !ok || s.Status&statusDying != 0 || !f.matches(&s) {
+		if !ok || s.Status&statusDying != 0 {
 			return
 		}
 		s.tupleRaw = nil // it is of the buffer
-		n++
-		enough = !yield(s) || n == f.Limit
+		enough = !yield(&s)
 	})
 	if errors.Is(err, errInterrupted) {
 		err = nil
@@ -157,14 +221,7 @@ func (c *Conntrack) DeleteByMark(mark, mask uint32, family uint8) error {
 // Delete ends one session, and only that: if another has taken its place since
 // it was read nothing is done. It tells whether there was one to end.
 func (c *Conntrack) Delete(s *Session) (bool, error) {
-	b := append([]byte{familyNumber(s.Original.Source.Addr()), 1, 0, 0}, nested(ctaTupleOriginal, s.Original.bytes())...)
-	if s.Zone != 0 {
-		b = append(b, attribute(ctaZone, big16(s.Zone))...)
-	}
-	if s.ID != 0 {
-		b = append(b, attribute(ctaID, big32(s.ID))...)
-	}
-	err := c.socket.ask(ctDelete, unix.NLM_F_ACK, b, func(uint16, []byte) {})
+	err := c.socket.ask(ctDelete, unix.NLM_F_ACK, s.ending(), func(uint16, []byte) {})
 	switch {
 	case errors.Is(err, unix.ENOENT):
 		return false, nil

@@ -46,7 +46,7 @@ func run(t *testing.T, s *nettest.Space, in string, args ...string) string {
 }
 
 // flows makes a session each by sending from one socket to n ports.
-func flows(t *testing.T, s *nettest.Space, to netip.AddrPort, n int) {
+func flows(t testing.TB, s *nettest.Space, to netip.AddrPort, n int) {
 	t.Helper()
 	var c *net.UDPConn
 	var err error
@@ -62,7 +62,7 @@ func flows(t *testing.T, s *nettest.Space, to netip.AddrPort, n int) {
 	}
 }
 
-func openConntrack(t *testing.T, s *nettest.Space) *Conntrack {
+func openConntrack(t testing.TB, s *nettest.Space) *Conntrack {
 	t.Helper()
 	var c *Conntrack
 	var err error

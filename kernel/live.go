@@ -12,7 +12,8 @@ import (
 )
 
 // Live counts the sessions there are by the bits of a mask of their marks, and
-// how many have come, by what the kernel tells of each that begins and ends.
+// how many have come, by what the kernel tells of each that begins and ends; if
+// it was opened so, by the servers that answer them too (liveserver.go).
 // Sessions with none of the bits are not counted.
 //
 // What the kernel tells can be lost when there is too much of it, and does not
@@ -30,16 +31,24 @@ type Live struct {
 	untold int              // of known
 	next   time.Time        // when the table is read again
 	cost   time.Duration    // of reading it
+	most   int              // rows from which on idle ones are forgotten
 
 	mu       sync.Mutex // guards the rest, which only Run changes
-	counts   map[uint32]Tally
+	rows     []liveRow
+	byMark   map[uint32]uint32 // places in rows; of one that does not count by servers
+	byServer map[rowKey]uint32 // the same of one that does, else nil
+	counts   map[uint32]*Tally
+	servers  map[Served]*servedTally
+	loans    map[Lent]*int
+	moved    []*servedTally // since Moved was called
 	recounts uint64
 	overrun  uint64
 }
 
-// known is a session that is counted.
+// known is a session that is counted. It holds no pointers, for there may be a
+// million of them.
 type known struct {
-	mark uint32
+	row  uint32
 	told bool // by an event: its end will be told too
 }
 
@@ -80,9 +89,9 @@ const (
 
 // OpenLive begins to listen in the calling thread's namespace; [Live.Run] does
 // the counting. mask has the bits to count by. The caller closes it.
-func OpenLive(mask uint32) (*Live, error) { return openLive(mask, liveBuffer) }
+func OpenLive(mask uint32) (*Live, error) { return openLive(mask, false, liveBuffer) }
 
-func openLive(mask uint32, buffer int) (*Live, error) {
+func openLive(mask uint32, servers bool, buffer int) (*Live, error) {
 	table, err := OpenConntrack()
 	if err != nil {
 		return nil, err
@@ -92,11 +101,21 @@ func openLive(mask uint32, buffer int) (*Live, error) {
 		table.Close()
 		return nil, fmt.Errorf("events of sessions: %w", err)
 	}
-	l := &Live{mask: mask, events: events, table: table, counts: map[uint32]Tally{}, known: map[uint64]known{}}
+	l := newLive(mask, servers)
+	l.events, l.table = events, table
 	if b, err := os.ReadFile(sleepyEvents); err == nil && len(b) > 0 && b[0] == '0' {
 		l.asleep = true
 	}
 	return l, nil
+}
+
+// newLive gives one that hears nothing yet.
+func newLive(mask uint32, servers bool) *Live {
+	l := &Live{mask: mask, most: rowsMost, known: map[uint64]known{}, byMark: map[uint32]uint32{}, counts: map[uint32]*Tally{}}
+	if servers {
+		l.byServer, l.servers, l.loans = map[rowKey]uint32{}, map[Served]*servedTally{}, map[Lent]*int{}
+	}
+	return l
 }
 
 // Close ends it, and Run if that still goes on.
@@ -112,7 +131,7 @@ func (l *Live) Counts(into map[uint32]Tally) (lost uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for mark, c := range l.counts {
-		into[mark] = c
+		into[mark] = *c
 	}
 	return l.overrun
 }
@@ -211,25 +230,28 @@ func (l *Live) take(b []byte) {
 			continue
 		}
 		if m.kind == ctDelete {
-			l.gone(s.key())
+			// Those that somebody ends are told with the number of his socket.
+			l.gone(s.key(), m.port == 0 && s.Status&StatusSeenReply == 0)
 		} else {
-			l.come(s.key(), s.Mark&l.mask)
+			l.come(&s)
 		}
 	}
 }
 
-func (l *Live) come(key uint64, mark uint32) {
-	if _, is := l.known[key]; is || mark == 0 {
+func (l *Live) come(s *Session) {
+	key := s.key()
+	if _, is := l.known[key]; is || s.Mark&l.mask == 0 {
 		return
 	}
-	l.known[key] = known{mark: mark, told: true}
-	c := l.counts[mark]
-	c.Live++
-	c.Opened++
-	l.counts[mark] = c
+	row, is := l.rowOf(s)
+	if !is {
+		row = l.newRow(s)
+	}
+	l.known[key] = known{row: row, told: true}
+	l.count(row, 1, 1, 0)
 }
 
-func (l *Live) gone(key uint64) {
+func (l *Live) gone(key uint64, unanswered bool) {
 	k, is := l.known[key]
 	if !is {
 		return
@@ -238,9 +260,11 @@ func (l *Live) gone(key uint64) {
 	if !k.told {
 		l.untold--
 	}
-	c := l.counts[k.mark]
-	c.Live--
-	l.counts[k.mark] = c
+	n := uint64(0)
+	if unanswered {
+		n = 1
+	}
+	l.count(k.row, -1, 0, n)
 }
 
 // readTable reads the whole table and makes it the truth:
@@ -270,9 +294,8 @@ func (l *Live) readTable(ctx context.Context) error {
 	before := time.Now()
 	err := l.table.socket.ask(ctGet, unix.NLM_F_DUMP, []byte{unix.AF_UNSPEC, 1, 0, 0}, func(kind uint16, b []byte) {
 		s, ok := parseSession(b)
-		if mark := s.Mark & l.mask; ok && kind == ctNew && mark != 0 && s.Status&statusDying == 0 {
-			key := s.key()
-			found[key] = known{mark: mark, told: l.known[key].told}
+		if ok && kind == ctNew && s.Mark&l.mask != 0 && s.Status&statusDying == 0 {
+			l.find(found, &s)
 		}
 	})
 	if err != nil && !errors.Is(err, errInterrupted) {
@@ -291,27 +314,52 @@ func (l *Live) readTable(ctx context.Context) error {
 	return nil
 }
 
+// find notes a session of the table.
+func (l *Live) find(found map[uint64]known, s *Session) {
+	row, is := l.rowOf(s)
+	if !is {
+		l.mu.Lock()
+		row = l.newRow(s)
+		l.mu.Unlock()
+	}
+	key := s.key()
+	found[key] = known{row: row, told: l.known[key].told}
+}
+
 // replace makes found what is known.
 func (l *Live) replace(found map[uint64]known) {
-	counts := make(map[uint32]Tally, len(l.counts))
-	for mark, c := range l.counts { // only Run changes it
-		counts[mark] = Tally{Opened: c.Opened}
+	type change struct {
+		live   int
+		opened uint64
+	}
+	changes := make([]change, len(l.rows)) // only Run changes them
+	for at := range l.rows {
+		changes[at].live = -l.rows[at].live
 	}
 	l.untold = 0
 	for key, k := range found {
-		c := counts[k.mark]
-		c.Live++
+		c := &changes[k.row]
+		c.live++
 		if _, is := l.known[key]; !is && l.recounts > 0 {
-			c.Opened++
+			c.opened++
 		}
 		if !k.told {
 			l.untold++
 		}
-		counts[k.mark] = c
 	}
 	l.known = found
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.counts = counts
+	for at, c := range changes {
+		if c != (change{}) {
+			l.count(uint32(at), c.live, c.opened, 0)
+		}
+	}
 	l.recounts++
+	if places := l.forget(); places != nil {
+		for key, k := range l.known {
+			k.row = places[k.row]
+			l.known[key] = k
+		}
+	}
 }

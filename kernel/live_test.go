@@ -15,7 +15,7 @@ func startLive(t *testing.T, s *nettest.Space, buffer int) *Live {
 	t.Helper()
 	var l *Live
 	var err error
-	s.Do(func() { l, err = openLive(LinkMask, buffer) })
+	s.Do(func() { l, err = openLive(LinkMask, false, buffer) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,10 +111,6 @@ func TestLiveOrder(t *testing.T) {
 	told := func(kind uint16, id uint32) []byte {
 		return message(kind, 0, 0, sessionMessage(tuple, tuple, attribute(ctaID, big32(id)), attribute(ctaMark, big32(3))))
 	}
-	keyOf := func(id uint32) uint64 {
-		s, _ := parseSession(sessionMessage(tuple, tuple, attribute(ctaID, big32(id))))
-		return s.key()
-	}
 	for name, c := range map[string]struct {
 		before [][]byte
 		table  []uint32
@@ -129,13 +125,14 @@ func TestLiveOrder(t *testing.T) {
 		"its end is told twice":         {[][]byte{told(ctNew, 1), told(ctDelete, 1)}, nil, [][]byte{told(ctDelete, 1)}, 0},
 		"the same number, other tuples": {nil, []uint32{1}, [][]byte{told(ctNew, 1), message(ctNew, 0, 0, sessionMessage(Tuple{Protocol: 6, Source: tuple.Source, Destination: tuple.Source}, tuple, attribute(ctaID, big32(1)), attribute(ctaMark, big32(3))))}, 2},
 	} {
-		l := &Live{mask: LinkMask, counts: map[uint32]Tally{}, known: map[uint64]known{}}
+		l := newLive(LinkMask, false)
 		for _, b := range c.before {
 			l.take(b)
 		}
 		found := map[uint64]known{}
 		for _, id := range c.table {
-			found[keyOf(id)] = known{mark: 3}
+			s, _ := parseSession(sessionMessage(tuple, tuple, attribute(ctaID, big32(id)), attribute(ctaMark, big32(3))))
+			l.find(found, &s)
 		}
 		l.replace(found)
 		for _, b := range c.after {
@@ -148,7 +145,7 @@ func TestLiveOrder(t *testing.T) {
 }
 
 func BenchmarkLiveEvent(b *testing.B) {
-	l := &Live{mask: LinkMask, counts: map[uint32]Tally{}, known: map[uint64]known{}}
+	l := newLive(LinkMask, false)
 	tuple := Tuple{Protocol: unix.IPPROTO_UDP, Source: port("10.0.0.5:40000"), Destination: port("8.8.8.8:53")}
 	come := message(ctNew, 0, 0, sessionMessage(tuple, tuple, attribute(ctaID, big32(1)), attribute(ctaMark, big32(3))))
 	leave := message(ctDelete, 0, 0, sessionMessage(tuple, tuple, attribute(ctaID, big32(1)), attribute(ctaMark, big32(3))))

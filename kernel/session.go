@@ -75,6 +75,8 @@ const (
 	ctaFilterReply       = 2
 	ctaFilterSource      = 1 << 0
 	ctaFilterDestination = 1 << 1
+	ctaFilterProtocol    = 1 << 3
+	ctaFilterSourcePort  = 1 << 4
 
 	ctaIP4Source      = 1
 	ctaIP4Destination = 2
