@@ -149,13 +149,14 @@ func (c *Conntrack) Sessions(ctx context.Context, f SessionFilter, yield func(Se
 		if !f.matches(s) {
 			return true
 		}
+		s.tupleRaw = nil // it is of the buffer
 		n++
 		return yield(*s) && n != f.Limit
 	})
 }
 
 // read gives each session that the kernel sends to a question, until yield says
-// false.
+// false. Its raw tuple is valid in yield alone.
 func (c *Conntrack) read(ctx context.Context, question []byte, yield func(*Session) bool) error {
 	enough := false
 	err := c.socket.ask(ctGet, unix.NLM_F_DUMP, question, func(kind uint16, b []byte) {
@@ -166,7 +167,6 @@ func (c *Conntrack) read(ctx context.Context, question []byte, yield func(*Sessi
 		if !ok || s.Status&statusDying != 0 {
 			return
 		}
-		s.tupleRaw = nil // it is of the buffer
 		enough = !yield(&s)
 	})
 	if errors.Is(err, errInterrupted) {
@@ -221,7 +221,7 @@ func (c *Conntrack) DeleteByMark(mark, mask uint32, family uint8) error {
 // Delete ends one session, and only that: if another has taken its place since
 // it was read nothing is done. It tells whether there was one to end.
 func (c *Conntrack) Delete(s *Session) (bool, error) {
-	err := c.socket.ask(ctDelete, unix.NLM_F_ACK, s.ending(), func(uint16, []byte) {})
+	err := c.socket.ask(ctDelete, unix.NLM_F_ACK, s.ending(s.Original.bytes()), func(uint16, []byte) {})
 	switch {
 	case errors.Is(err, unix.ENOENT):
 		return false, nil

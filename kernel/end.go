@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,12 +18,13 @@ const endsMost = 256
 // End ends the sessions that any of the filters means, and tells how many there
 // were. Each is ended by its tuple and number, so one that has taken the place of
 // another meanwhile lives on. Sessions that begin while it works may be among
-// them or not. A filter that means everything is refused, before anything is
-// done. All sessions of one mark go faster with [Conntrack.DeleteByMark], which
-// does not count them.
+// them or not. A filter that means everything is refused before anything is
+// done; a session that the kernel does not let go keeps none of the others. All
+// sessions of one mark go faster with [Conntrack.DeleteByMark], which does not
+// count them.
 //
 // Filters that the kernel cannot tell apart cost one reading of the table for
-// all of them: so the servers of a farm are best ended together.
+// all of them.
 func (c *Conntrack) End(ctx context.Context, filters ...SessionFilter) (n int, err error) {
 	for _, f := range filters {
 		if f == (SessionFilter{Limit: f.Limit}) {
@@ -40,23 +42,24 @@ func (c *Conntrack) End(ctx context.Context, filters ...SessionFilter) (n int, e
 			}
 		}
 		filters = rest
-		bodies, err := c.bodies(ctx, question, same)
-		if err != nil {
-			return n, err
+		bodies, failed := c.bodies(ctx, question, same)
+		if failed != nil {
+			return n, failed
 		}
 		for len(bodies) > 0 {
 			part := bodies[:min(len(bodies), endsMost)]
 			bodies = bodies[len(part):]
-			ended, err := c.endAll(part)
-			if n += ended; err != nil {
-				return n, fmt.Errorf("ending sessions: %w", err)
-			}
-			if ctx.Err() != nil {
+			ended, failed := c.endAll(part)
+			n += ended
+			if err = cmp.Or(err, failed); ctx.Err() != nil {
 				return n, fmt.Errorf("ending sessions: %w", ctx.Err())
 			}
 		}
 	}
-	return n, nil
+	if err != nil {
+		err = fmt.Errorf("ending sessions: %w", err)
+	}
+	return n, err
 }
 
 // bodies reads the table once, and gives a message for the end of each session
@@ -72,7 +75,7 @@ func (c *Conntrack) bodies(ctx context.Context, question []byte, filters []Sessi
 				continue
 			}
 			left[i]--
-			list = append(list, s.ending())
+			list = append(list, s.ending(s.tupleRaw))
 			break
 		}
 		return true
@@ -80,26 +83,33 @@ func (c *Conntrack) bodies(ctx context.Context, question []byte, filters []Sessi
 	return list, err
 }
 
-// ending writes the message that ends a session, and only that.
-func (s *Session) ending() []byte {
-	b := append([]byte{familyNumber(s.Original.Source.Addr()), 1, 0, 0}, nested(ctaTupleOriginal, s.Original.bytes())...)
+// ending writes the message that ends a session with an original tuple, and
+// only that. It never goes without a tuple, which would mean all sessions.
+func (s *Session) ending(tuple []byte) []byte {
 	if s.Zone != 0 {
-		b = append(b, attribute(ctaZone, big16(s.Zone))...)
+		tuple = s.Original.bytes() // a raw one may have the zone in it, which is told once
+	}
+	w := wire{b: make([]byte, sizeofNetfilter, len(tuple)+32)}
+	w.b[0], w.b[1] = familyNumber(s.Original.Source.Addr()), 1
+	w.put(ctaTupleOriginal|unix.NLA_F_NESTED, tuple)
+	if s.Zone != 0 {
+		w.put(ctaZone, big16(s.Zone))
 	}
 	if s.ID != 0 {
-		b = append(b, attribute(ctaID, big32(s.ID))...)
+		w.u32(ctaID, s.ID)
 	}
-	return b
+	return w.b
 }
 
-// endAll sends messages at once and tells how many of them ended a session. The
-// kernel answers those that fail, and the last one.
+// endAll sends messages at once and tells how many of them ended a session, and
+// what became of the first that the kernel did not take. It answers those that
+// fail, and the last one.
 func (c *Conntrack) endAll(bodies [][]byte) (n int, err error) {
 	s := c.socket
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	first := s.seq + 1
-	var b []byte
+	b := make([]byte, 0, len(bodies)*(unix.SizeofNlMsghdr+len(bodies[0])+8))
 	for i, body := range bodies {
 		flags := uint16(unix.NLM_F_REQUEST)
 		if i == len(bodies)-1 {
@@ -116,9 +126,9 @@ func (c *Conntrack) endAll(bodies [][]byte) (n int, err error) {
 		if err := s.file.SetReadDeadline(time.Now().Add(patience * time.Second)); err != nil {
 			return 0, err
 		}
-		size, from, err := receive(s.conn.Read, s.buf)
-		if err != nil {
-			return 0, err
+		size, from, lost := receive(s.conn.Read, s.buf)
+		if lost != nil {
+			return 0, lost
 		}
 		if from != 0 {
 			continue // not from the kernel
@@ -127,14 +137,15 @@ func (c *Conntrack) endAll(bodies [][]byte) (n int, err error) {
 			if m.kind != unix.NLMSG_ERROR || m.seq-first >= uint32(len(bodies)) {
 				continue // of a question that was given up
 			}
-			switch failed := verdict(m.body, m.flags); {
-			case errors.Is(failed, unix.ENOENT):
+			failed := verdict(m.body, m.flags)
+			if failed != nil {
 				n--
-			case failed != nil:
-				return n, failed
+			}
+			if !errors.Is(failed, unix.ENOENT) {
+				err = cmp.Or(err, failed)
 			}
 			if m.seq == s.seq {
-				return n, nil
+				return n, err
 			}
 		}
 	}

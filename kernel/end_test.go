@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -31,6 +32,7 @@ func served(t testing.TB) *nettest.Space {
 		rules += fmt.Sprintf("ip daddr 10.9.9.%d ct mark set 0x%x\nip6 daddr fd09::%d ct mark set 0x%x\n", i, i<<10|0x20000001, i, i<<10|0x20000001)
 	}
 	mustNFT(t, s, `table inet served {
+		chain zones { type filter hook output priority -300; udp dport 7000 ct zone set 7; udp dport 7001 ct original zone set 8; }
 		chain early { type filter hook output priority -110; ct state new jump marking; }
 		chain marking {
 `+rules+`
@@ -144,6 +146,9 @@ func TestEnd_Root(t *testing.T) {
 	end("several, one twice", 5000+3020, one(SessionFilter{Server: server2}), SessionFilter{Mark: serverMark(2), Mask: ServerMask, Server: server1}, one(SessionFilter{Server: server2, Family: unix.AF_INET}))
 	end("some", 7, SessionFilter{Server: server1, Mark: serverMark(3), Mask: ServerMask, Limit: 7})
 	end("a virtual server", 1000, one(SessionFilter{}))
+	flows(t, s, at(address4(1), 7000), 2) // in zones of their own
+	all += 2
+	end("in zones", 2, SessionFilter{Mark: serverMark(1), Mask: ServerMask, Server: server1})
 	end("those of a lent address", 993, SessionFilter{AnswersTo: netip.MustParseAddr("127.0.2.1")})
 	if n, err := c.End(t.Context(), one(SessionFilter{}), SessionFilter{Limit: 3}); n != 0 || err == nil {
 		t.Error("a filter that means everything was taken")
@@ -174,7 +179,7 @@ func TestEndAll_Root(t *testing.T) {
 		case i%3 == 1:
 			all[i].ID++
 		}
-		bodies = append(bodies, all[i].ending())
+		bodies = append(bodies, all[i].ending(all[i].Original.bytes()))
 	}
 	for _, part := range []struct { // the last one is gone in the first, and there in the second
 		bodies [][]byte
@@ -190,8 +195,9 @@ func TestEndAll_Root(t *testing.T) {
 	if _, err := c.Stats(); err != nil {
 		t.Errorf("the next question: %v", err)
 	}
-	if n, err := c.endAll([][]byte{bodies[0], append([]byte{unix.AF_INET, 1, 0, 0}, nested(ctaTupleOriginal, nil)...)}); err == nil {
-		t.Errorf("a message that makes no sense: %d", n)
+	left := sessions(t, c, SessionFilter{})[0]
+	if n, err := c.endAll([][]byte{bodies[0], append([]byte{unix.AF_INET, 1, 0, 0}, nested(ctaTupleOriginal, nil)...), left.ending(left.Original.bytes())}); n != 1 || !errors.Is(err, unix.EINVAL) {
+		t.Errorf("one that is gone, one that makes no sense, and one more: ended %d %v", n, err)
 	}
 }
 
