@@ -101,7 +101,7 @@ func TestBadBodies(t *testing.T) {
 		{"/v1/holds", "application/json", `{"id": 1}`, "the body: json: cannot unmarshal number"},
 		{"/v1/holds", "application/json", `{} {}`, "the body goes on after its JSON value"},
 		{"/v1/holds", "application/json", `{"id":"` + strings.Repeat("x", api.MaxSmallBody) + `"}`, "the request has more than 65536 bytes"},
-		{"/v1/apply", "application/json", `{"base":"` + strings.Repeat("x", api.MaxBody) + `"}`, "the request has more than 16777216 bytes"},
+		{"/v1/apply", "application/json", `{"base":"` + strings.Repeat("x", api.MaxBody) + `"}`, "the request has more than 33554432 bytes"},
 	} {
 		w := ask(h, "POST", c.path, c.contentType, strings.NewReader(c.body))
 		if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), c.want) {
