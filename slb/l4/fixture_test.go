@@ -1,7 +1,6 @@
 package l4
 
 import (
-	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -33,6 +32,7 @@ type balancer struct {
 	facts   Facts
 	world   *kernel.World
 	written map[string][]kernel.Element // what packets wrote before, by set
+	learnt  map[string]map[string]ID    // what packets wrote to maps of persistence
 }
 
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
@@ -96,7 +96,7 @@ func compile(t testing.TB, text string, before *Plan) *Plan {
 // share.
 func newBalancer(t *testing.T, text string) *balancer {
 	t.Helper()
-	b := &balancer{t: t, Plan: compile(t, text, nil), facts: usual()}
+	b := &balancer{t: t, Plan: compile(t, text, nil), facts: usual(), learnt: map[string]map[string]ID{}}
 	for _, f := range b.farms {
 		b.share(f.Name)
 	}
@@ -199,6 +199,7 @@ func (b *balancer) walk(point string, p kernel.Packet) *kernel.Trace {
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	b.note(trace)
 	if trace.Packet.Mark != p.Mark {
 		b.t.Errorf("the packet mark is %#x, and was %#x: it is outbound's (DESIGN 3)", trace.Packet.Mark, p.Mark)
 	}
@@ -317,7 +318,5 @@ func rules(w *kernel.Wishes) (n int) {
 	return n
 }
 
-var _ = fmt.Sprint
-
 // priorityOf is the priority that a packet has after all rules.
-func priorityOf(trace *kernel.Trace) uint32 { return 0 }
+func priorityOf(trace *kernel.Trace) uint32 { return trace.Packet.Priority }

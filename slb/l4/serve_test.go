@@ -1,0 +1,26 @@
+package l4
+
+import "testing"
+
+// A connection to a virtual server goes to one of its servers, of the family of
+// the client; anything else is not touched (FAQ 1.1.1).
+func TestServe(t *testing.T) {
+	b := newBalancer(t, simple)
+	got := b.shares("192.0.2.5:1000 > 203.0.113.10:80/tcp")
+	for _, want := range []string{"10.1.0.1:8080", "10.1.0.2:8080", "10.1.0.3:8080"} {
+		if got[want] < 0.3 || got[want] > 0.36 {
+			t.Errorf("%s has %.2f of %v", want, got[want], got)
+		}
+	}
+	for text, want := range map[string]string{
+		"[2001:db8:9::1]:1000 > [2001:db8::10]:80/tcp": "[fd01::1]:8080",
+		"192.0.2.5:1000 > 203.0.113.10:81/tcp":         "-",
+		"192.0.2.5:1000 > 203.0.113.10:80/udp":         "-",
+		"192.0.2.5:1000 > 203.0.113.11:80/tcp":         "-",
+		"192.0.2.5 > 203.0.113.10/icmp":                "-",
+	} {
+		if got := b.send(text); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+}
