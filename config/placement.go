@@ -1,6 +1,7 @@
 package config
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 )
@@ -205,7 +206,7 @@ func (v *VirtualServer) reaches(c *checker, field *string, f *ServerFarm) {
 	case lacks != "":
 		c.warn(field, "farm %q has no server of %s: connections to the virtual server's %s address are dropped", f.Name, lacks, lacks)
 	}
-	for _, port := range slices.Sorted(keys(k.ports)) {
+	for _, port := range slices.Sorted(maps.Keys(k.ports)) {
 		s, ports := k.ports[port], v.ServedPorts()
 		switch {
 		case port == 0:
@@ -214,16 +215,6 @@ func (v *VirtualServer) reaches(c *checker, field *string, f *ServerFarm) {
 		case f.Mode == FarmNAT || len(ports) == 1 && ports[0] == (PortRange{port, port}):
 		default:
 			c.bad(field, "server %q of farm %q has port %d, and mode %s leaves packets as they are; leave the port away", s.Name, f.Name, port, f.Mode)
-		}
-	}
-}
-
-func keys[K comparable, V any](m map[K]V) func(func(K) bool) {
-	return func(yield func(K) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
 		}
 	}
 }
