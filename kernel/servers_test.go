@@ -1,7 +1,10 @@
 package kernel
 
 import (
+	"bytes"
+	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -113,6 +116,113 @@ func TestServers_Root(t *testing.T) {
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("nft does not list %q:\n%s", want, out)
+		}
+	}
+}
+
+// An element that stays as it is keeps its counter whatever is put beside it and
+// over a restart; one whose limit changes is another element, and it alone.
+func TestElementsKeepTheirCounters_Root(t *testing.T) {
+	at := nettest.New(t)
+	k := stand(t, at)
+	given, full := NewElements(Element{Key: Number(1)}, Element{Key: Number(2)}), NewElements(Element{Key: Number(1), Over: 5}, Element{Key: Number(2), Rate: &Rate{PerSecond: 5}})
+	mine := Is{Of: Protocol, To: []byte{17}}
+	wish := func() *Wishes {
+		return &Wishes{Tables: []Table{{Name: "portolan_test",
+			Sets: []Set{{Name: "given", Key: []Type{TypeNumber}, Counted: true, Elements: given}, {Name: "full", Key: []Type{TypeNumber}, Elements: full}},
+			Chains: []Chain{{Name: "out", Hook: &Hook{"filter", "output", 0}, Rules: []Rule{
+				{Do: []Step{mine, SetPriority{Const(Number(1))}}}, {Do: []Step{mine, In{Key: Priority, Set: "given"}}}, {Do: []Step{SetPriority{Const(Number(0))}}}}}}}}}
+	}
+	k.Want("test", wish())
+	k.synced("test")
+	at.IP("link set lo up")
+	at.Do(func() {
+		c, err := net.Dial("udp", "127.0.0.1:9")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer func() { _ = c.Close() }()
+		if _, err := c.Write(make([]byte, 72)); err != nil {
+			t.Error(err)
+		}
+	})
+	counted := func(k *standing, when string) {
+		t.Helper()
+		list, err := k.Elements("portolan_test", "given")
+		i := slices.IndexFunc(list, func(el Element) bool { return bytes.Equal(el.Key, Number(1)) })
+		if err != nil || i < 0 || list[i].Packets != 1 || list[i].Octets != 100 {
+			t.Errorf("%s: %+v, %v", when, list, err)
+		}
+	}
+	counted(k, "at first")
+	k.sentSince()
+	given.Put(Element{Key: Number(1)}, Element{Key: Number(3)})
+	given.Delete(Element{Key: Number(2)})
+	full.Put(Element{Key: Number(1), Over: 5}, Element{Key: Number(2), Rate: &Rate{PerSecond: 5, Burst: rateBurst}})
+	k.Changed("test", given, full)
+	k.synced("test")
+	if sent, want := k.sentSince(), []string{"delete element given { 0x2 }", "add element given { 0x3 }"}; !slices.Equal(sent, want) {
+		t.Errorf("sent %q, want %q", sent, want)
+	}
+	counted(k, "after a change beside it")
+	full.Put(Element{Key: Number(1), Over: 6})
+	k.Changed("test", full)
+	k.synced("test")
+	if sent, want := k.sentSince(), []string{"delete element full { 0x1 ct count over 5 }", "add element full { 0x1 ct count over 6 }"}; !slices.Equal(sent, want) {
+		t.Errorf("sent %q, want %q", sent, want)
+	}
+	k.stop()
+	again := stand(t, at)
+	again.Want("test", wish())
+	again.synced("test")
+	if sent := again.sentSince(); sent != nil {
+		t.Errorf("a restart sends %q", sent)
+	}
+	counted(again, "after a restart")
+}
+
+// Ranges of several parts that overlap are told, each with the one before it, and
+// only they are left out; so are limits that make no sense.
+func TestSenselessElements(t *testing.T) {
+	box := func(from, to, first, last uint16) Element {
+		return Element{Key: Key(Number(1), Port(from), Port(first)), End: Key(Number(1), Port(to), Port(last))}
+	}
+	boxes := &Set{Name: "b", Key: []Type{TypeNumber, TypePort, TypePort}, Interval: true}
+	plain := &Set{Name: "p", Key: []Type{TypePort}}
+	counted := &Set{Name: "c", Key: []Type{TypePort}, Counted: true}
+	for _, c := range []struct {
+		set  *Set
+		list []Element
+		want []string
+	}{
+		{boxes, []Element{box(1, 9, 1, 9), box(10, 19, 1, 9), box(1, 9, 10, 20)}, nil},
+		{boxes, []Element{box(1, 9, 1, 9), box(9, 19, 9, 20)}, []string{"0x1 . 9-19 . 9-20 overlaps 0x1 . 1-9 . 1-9"}},
+		{boxes, []Element{box(1, 99, 1, 99), box(5, 6, 7, 8), box(100, 100, 1, 1)}, []string{"0x1 . 5-6 . 7-8 overlaps"}},
+		{boxes, []Element{box(9, 1, 1, 1)}, []string{"part 2 of the range ends before it begins"}},
+		{boxes, []Element{{Key: Key(Number(1), Port(1), Port(1)), End: Key(Number(2), Port(1), Port(1))}}, []string{"part 1 is not in the network's order"}},
+		{plain, []Element{{Key: Port(1), Over: 1, Rate: &Rate{PerSecond: 1}}}, []string{"an element has one limit"}},
+		{plain, []Element{{Key: Port(1), Rate: &Rate{}}}, []string{"a rate of 0"}},
+		{counted, []Element{{Key: Port(1), Over: 1}}, []string{"what has a limit is not counted"}},
+		{&Set{Name: "s", Key: []Type{TypePort}, Size: 9}, []Element{{Key: Port(1), Over: 1}}, []string{"only in sets without a size"}},
+	} {
+		c.set.Elements = NewElements(c.list...)
+		w := wishOf(&Table{Name: "portolan_test", Sets: []Set{*c.set}})
+		var told []string
+		pl := &planner{table: "portolan_test", want: w, have: noTable(), pending: map[string]*pending{}, bad: func(p string) { told = append(told, p) }}
+		p := pl.makePlan(false)
+		put := 0
+		for _, o := range p.steps[newElements] {
+			put += len(o.list)
+		}
+		if len(told) != len(c.want) || put != len(c.list)-len(c.want) {
+			t.Errorf("%v: told %q, %d are put", c.list, told, put)
+			continue
+		}
+		for i, want := range c.want {
+			if !strings.Contains(told[i], want) {
+				t.Errorf("told %q, want %q", told[i], want)
+			}
 		}
 	}
 }

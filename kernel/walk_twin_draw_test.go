@@ -20,6 +20,7 @@ func drawTable(t *rapid.T, n int) Table {
 	for i, prio := range []int32{-150, -140} {
 		table.Chains = append(table.Chains, Chain{Name: fmt.Sprintf("base%d", i), Hook: &Hook{"filter", "prerouting", prio}, Rules: drawRules(t, &table, -1)})
 	}
+	table.Chains = append(table.Chains, serverChains(t, &table)...)
 	for i := range twinChains {
 		table.Chains = append(table.Chains, Chain{Name: chainName(i), Rules: drawRules(t, &table, i)})
 	}
@@ -32,15 +33,15 @@ func chainName(i int) string { return fmt.Sprintf("chain%d", i) }
 func drawSets(t *rapid.T) []Set {
 	chance := func() bool { return rapid.Bool().Draw(t, "there") }
 	number := []Type{TypeNumber}
-	sets := []Set{
+	sets := append(serverSets(t), []Set{
 		{Name: "ports", Key: []Type{TypePort}, Interval: true, Elements: NewElements(Element{Key: Port(0), End: Port(53)}, Element{Key: Port(443), End: Port(443)}, Element{Key: Port(60001), End: Port(65535)})},
 		{Name: "services", Key: []Type{TypeProto, TypePort}, Elements: NewElements(Element{Key: Key([]byte{6}, Port(443))}, Element{Key: Key([]byte{17}, Port(53))})},
 		{Name: "names", Key: []Type{TypeName}, Elements: NewElements(Element{Key: Name("lan1")})},
 		{Name: "routers", Key: []Type{TypeName, TypeEther}, Verdicts: true, Elements: NewElements(Element{Key: Key(Name("lan0"), twinMAC[:]), Verdict: Jump{chainName(twinChains - 1)}})},
 		{Name: "slots", Key: number, Data: number, Elements: NewElements()},
 		{Name: "avail", Key: number, Verdicts: true, Elements: NewElements()},
-	}
-	slots, avail := sets[4].Elements, sets[5].Elements
+	}...)
+	slots, avail := sets[len(sets)-2].Elements, sets[len(sets)-1].Elements
 	for i := range uint32(8) {
 		if chance() {
 			slots.Put(Element{Key: Number(i), Data: Number(rapid.Uint32Range(0, 3).Draw(t, "link"))})
@@ -118,7 +119,7 @@ func drawSteps(t *rapid.T, chain int) []Step {
 // drawEffect makes what a rule does. It is one draw of a number at most in each
 // rule, which [Place] tells apart.
 func drawEffect(t *rapid.T, family, chain int) []Step {
-	kind := rapid.IntRange(0, 12).Draw(t, "effect")
+	kind := rapid.IntRange(0, 15).Draw(t, "effect")
 	last := chain >= twinChains-1
 	switch {
 	case kind < 2:
@@ -140,6 +141,14 @@ func drawEffect(t *rapid.T, family, chain int) []Step {
 	}
 	at := rapid.IntRange(0, twinMarkBits-1).Draw(t, "bit")
 	bit := uint32(1) << at
+	if kind > 12 {
+		of := rapid.SampledFrom([]Value{Lookup{Join{Protocol, DestPort}, "portmap"}, Const(Number(bit)), Masked{Mark, Number(63)}, Masked{Priority, Number(^bit)}, Masked{Lookup{fieldsOf(family).dest, "links" + fieldsOf(family).digit}, Number(63)}}).Draw(t, "from")
+		choices := 4
+		if last {
+			choices = 3
+		}
+		return []Step{rapid.SampledFrom([]Step{SetPriority{of}, SetPriority{of}, CopyCtMark{of}, Choose{Masked{Priority, Number(3)}, "avail"}}[:choices]).Draw(t, "number")}
+	}
 	value := bit * rapid.Uint32Range(0, 1).Draw(t, "value")
 	return []Step{rapid.SampledFrom([]Step{SetMark{bit, bit}, SetMark{bit, value}, SetCtMark{bit, value}, SetCtMark{bit, bit}, SetCtLabel{twinLabel(at)}}).Draw(t, "mark")}
 }
@@ -185,6 +194,8 @@ func drawMatch(t *rapid.T, family int) Step {
 		Is{DestType, which, Number(typ)}, Is{SourceType, which, Number(typ)},
 		In{f.source, "hosts" + f.digit, not}, In{f.dest, "hosts" + f.digit, not}, In{f.dest, "nets" + f.digit, not}, In{f.source, "nets" + f.digit, not}, In{DestPort, "ports", not},
 		In{Join{Protocol, DestPort}, "services", not}, In{InName, "names", not}, In{f.source, "learnt" + f.digit, not}, In{f.source, "links" + f.digit, not},
+		In{Join{f.dest, DestPort}, "boxes" + f.digit, not}, In{Join{Protocol, DestPort}, "portmap", not},
+		Is{Masked{Priority, Number(bit)}, which, Number(0)}, Is{Lookup{Join{Protocol, DestPort}, "portmap"}, which, Number(bit)},
 		In{Join{f.source, f.dest}, "pairs" + f.digit, not}, In{Masked{Lookup{f.source, "links" + f.digit}, Number(7)}, "slots", not},
 		Is{Masked{Lookup{f.dest, "links" + f.digit}, Number(LinkMask)}, which, Number(1)}, Is{Lookup{f.source, "learnt" + f.digit}, which, Number(bit)},
 		Is{Hash{f.dest, 5, bit}, which, Number(bit % 5)}, Is{Hash{Join{f.source, SourcePort}, 3, 1}, which, Number(1)},
