@@ -330,3 +330,12 @@ serverFarms:
     %s
     servers: [{name: a, address: 10.1.0.1, port: 8080}, {name: b, address: 10.1.0.2, port: 8080}, {name: c, address: 10.1.0.3, port: 8080}]
 `
+
+func addr(s string) netip.Addr         { return netip.MustParseAddr(s) }
+func addrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+
+func (b *bench) poolText() string {
+	b.SLB.mu.Lock()
+	defer b.SLB.mu.Unlock()
+	return b.pools[0].text()
+}

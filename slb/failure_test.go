@@ -1,0 +1,165 @@
+package slb
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/portolan-lb/portolan/status"
+)
+
+// What a server that fails has is dealt with after slots and sets stand, as the
+// farm says; "reset" only after its packets were answered by resets for a while
+// (T38, FAQ 1.1.16).
+func TestFailure_T38(t *testing.T) {
+	const ended = "sync end 10.1.0.2:8080"
+	for _, c := range []struct{ how, atOnce, later string }{
+		{"keep", "changed", ""},
+		{"reschedule", "changed " + ended, ""},
+		{"reset", "changed", ended + " changed"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, fmt.Sprintf(web, "onFailure: "+c.how)).run(t)
+			b.say(status.Up, "web/a", "web/b", "web/c")
+			b.session("web", "10.1.0.2:8080")
+			b.session("web", "10.1.0.1:8080")
+			b.say(status.Down, "web/b")
+			b.want(c.how+" at once", strings.Join(b.notes, " "), c.atOnce)
+			if dead := len(b.farms["web"].dead); (dead == 1) != (c.how == "reset") {
+				t.Errorf("%s: %d are answered by resets", c.how, dead)
+			}
+			b.wait(resetFor)
+			b.want(c.how+" later", strings.Join(b.notes, " "), c.later)
+			if n := len(b.farms["web"].dead); n > 0 {
+				t.Errorf("%s: %d are answered by resets for ever", c.how, n)
+			}
+			b.wait(time.Hour)
+			b.want(c.how+" and then", strings.Join(b.notes, " "), "")
+			if left := len(b.sessions); (left == 2) != (c.how == "keep") {
+				t.Errorf("%s: %d sessions are left", c.how, left)
+			}
+			if c.how != "keep" && !b.heard("connections ended (the server failed, and its farm says "+c.how+": 1 session)") {
+				t.Errorf("%s: no event", c.how)
+			}
+		})
+	}
+}
+
+// Nothing is ended while no other server of the farm lives, and as soon as one
+// does.
+func TestFailureOfAll_T38(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, fmt.Sprintf(web, "onFailure: reschedule")).run(t)
+		b.say(status.Up, "web/a", "web/b", "web/c")
+		b.session("web", "10.1.0.2:8080")
+		b.say(status.Down, "web/a", "web/b", "web/c")
+		b.wait(time.Minute)
+		if len(b.sessions) != 1 {
+			t.Error("it was ended, with nowhere to go")
+		}
+		b.say(status.Up, "web/a")
+		if len(b.sessions) != 0 {
+			t.Error("it was not ended when there was")
+		}
+	})
+}
+
+// Who comes back before its connections ended keeps them.
+func TestBackInTime_T38(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, fmt.Sprintf(web, "onFailure: reset")).run(t)
+		b.say(status.Up, "web/a", "web/b", "web/c")
+		b.session("web", "10.1.0.2:8080")
+		b.say(status.Down, "web/b")
+		b.wait(resetFor / 2)
+		b.say(status.Up, "web/b")
+		if len(b.farms["web"].dead) > 0 {
+			t.Error("a server that is back is answered for by resets")
+		}
+		b.wait(time.Minute)
+		if len(b.sessions) != 1 {
+			t.Error("it was ended")
+		}
+	})
+}
+
+// A failure of conntrack is not the end of it.
+func TestFailureAgain_T38(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, fmt.Sprintf(web, "onFailure: reschedule")).run(t)
+		b.say(status.Up, "web/a", "web/b", "web/c")
+		b.session("web", "10.1.0.2:8080")
+		b.fails = errors.New("no buffer space")
+		b.say(status.Down, "web/b")
+		b.fails = nil
+		b.wait(2 * endAgain)
+		if len(b.sessions) != 0 {
+			t.Error("it is not tried again")
+		}
+	})
+}
+
+// Sessions of a farm that has the server in common, and says keep, are not ended.
+func TestFailureOfCommonServer_T38(t *testing.T) {
+	text := strings.Replace(fmt.Sprintf(web, "onFailure: reschedule"), "virtualServers:\n", "virtualServers:\n  - {name: other, address: 203.0.113.11, port: 80, serve: {farm: other}}\n", 1) +
+		"  - {name: other, servers: [{name: b, address: 10.1.0.2, port: 8080}, {name: d, address: 10.1.0.4, port: 8080}]}\n"
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, text).run(t)
+		b.say(status.Up, "web/a", "web/b", "web/c", "other/b", "other/d")
+		b.session("web", "10.1.0.2:8080")
+		b.session("other", "10.1.0.2:8080")
+		b.say(status.Down, "web/b", "other/b")
+		if len(b.sessions) != 1 || b.sessions[0].Mark != b.number.VirtualServers["other"]<<10 {
+			t.Errorf("left are %v", b.sessions)
+		}
+	})
+}
+
+// An operator's down cuts a server off at once, in a farm that keeps too; drain
+// leaves what there is. A server that is switched off drains, or not, as
+// slowOffline says (issue 5: shutdown, slow offline).
+func TestShutdown(t *testing.T) {
+	for _, c := range []struct {
+		state status.HoldState
+		left  int
+	}{{status.HoldDown, 0}, {status.HoldDrain, 1}} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, fmt.Sprintf(web, "onFailure: keep")).run(t)
+			b.say(status.Up, "web/a", "web/b", "web/c")
+			b.session("web", "10.1.0.2:8080")
+			if err := b.board.Hold("realServer/web/b", status.Hold{State: c.state, Reason: "work", By: "me"}); err != nil {
+				t.Fatal(err)
+			}
+			b.wait(time.Minute)
+			if len(b.sessions) != c.left {
+				t.Errorf("held %v: %d sessions are left", c.state, len(b.sessions))
+			}
+			if got := b.slots("web"); strings.Contains(got, "b:") {
+				t.Errorf("held %v: %s", c.state, got)
+			}
+		})
+	}
+	for _, c := range []struct {
+		slow bool
+		left int
+	}{{true, 1}, {false, 0}} {
+		synctest.Test(t, func(t *testing.T) {
+			text := fmt.Sprintf(web, fmt.Sprintf("onFailure: reschedule\n    slowOffline: %v", c.slow))
+			b := newBench(t, text).run(t)
+			b.say(status.Up, "web/a", "web/b", "web/c")
+			b.session("web", "10.1.0.2:8080")
+			b.use(strings.Replace(text, "{name: b,", "{name: b, enabled: false,", 1))
+			synctest.Wait()
+			if len(b.sessions) != c.left {
+				t.Errorf("slowOffline %v: %d sessions are left", c.slow, len(b.sessions))
+			}
+			if got := b.slots("web"); strings.Contains(got, "b:") {
+				t.Errorf("switched off: %s", got)
+			}
+			b.want("the farm is of those that are on", b.Farms()[0].Result.Why, "2 of 2 servers are usable")
+		})
+	}
+}
