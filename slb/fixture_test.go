@@ -11,8 +11,10 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,6 +29,7 @@ import (
 type bench struct {
 	*SLB
 	t      testing.TB
+	fake   sync.Mutex // of what tests write and the SLB is given: who waits lets go of it before
 	board  *status.Board
 	notes  []string // what the kernel and conntrack were told, in order
 	dirty  int      // elements that the last turn changed
@@ -47,43 +50,56 @@ type bench struct {
 	moved   int // how often addresses of names changed
 }
 
+func (b *bench) note(what string) {
+	b.fake.Lock()
+	defer b.fake.Unlock()
+	b.notes = append(b.notes, what)
+}
+
 func (b *bench) Want(_ string, w *kernel.Wishes) {
 	if w == nil {
-		b.notes = append(b.notes, "want nothing")
+		b.note("want nothing")
 		return
 	}
-	b.notes = append(b.notes, "want")
+	b.note("want")
 }
 
 func (b *bench) Changed(_ string, sets ...*kernel.Elements) {
-	b.notes = append(b.notes, "changed")
+	b.note("changed")
 }
 
 func (b *bench) Sync(context.Context, string) error {
 	b.free("it waits for the kernel")
-	b.notes = append(b.notes, "sync")
+	b.note("sync")
 	return errors.New("an address does not stand: eth1 is not there")
 }
 func (b *bench) Elements(_, set string) ([]kernel.Element, error) {
 	b.free("elements are read")
-	return b.elements[set], nil
+	b.fake.Lock()
+	defer b.fake.Unlock()
+	return slices.Clone(b.elements[set]), nil
 }
 func (b *bench) Delete(_, set string, keys ...[]byte) error {
-	b.notes = append(b.notes, fmt.Sprintf("forget %d of %s", len(keys), set))
+	b.note(fmt.Sprintf("forget %d of %s", len(keys), set))
 	b.elements[set] = nil
 	return nil
 }
 func (b *bench) Counts(string) (map[string]kernel.Counted, error) {
 	b.free("counters are read")
+	b.fake.Lock()
+	defer b.fake.Unlock()
 	return b.counters, nil
 }
 
 func (b *bench) Sessions(_ context.Context, f kernel.SessionFilter, yield func(kernel.Session) bool) error {
 	b.free("sessions are listed")
+	b.fake.Lock()
+	all := slices.Clone(b.sessions)
+	defer b.fake.Unlock()
 	if b.fails != nil {
 		return b.fails
 	}
-	for _, s := range slices.Clone(b.sessions) {
+	for _, s := range all {
 		if (f.Mask == 0 || s.Mark&f.Mask == f.Mark) && (!f.Server.IsValid() || f.Server == s.Reply.Source.Addr()) && !yield(s) {
 			break
 		}
@@ -99,28 +115,40 @@ func (b conntrack) Sessions(ctx context.Context, f kernel.SessionFilter, yield f
 }
 
 func (b conntrack) Delete(s *kernel.Session) (bool, error) {
-	b.notes = append(b.notes, "end "+s.Reply.Source.String())
+	b.note("end " + s.Reply.Source.String())
+	b.fake.Lock()
+	defer b.fake.Unlock()
 	n := len(b.sessions)
 	b.sessions = slices.DeleteFunc(b.sessions, func(o kernel.Session) bool { return o.ID == s.ID })
 	return len(b.sessions) < n, nil
 }
 
-func (b conntrack) Stats() (kernel.Tracking, error) { return b.stats, nil }
+func (b conntrack) Stats() (kernel.Tracking, error) {
+	b.fake.Lock()
+	defer b.fake.Unlock()
+	return b.stats, nil
+}
 
-// free fails if turns have to wait while something happens.
+// free fails if who calls it keeps turns waiting. Others may hold the lock for a
+// moment.
 func (b *bench) free(what string) {
 	b.t.Helper()
-	if !b.mu.TryLock() {
-		b.t.Errorf("%s: turns wait for it", what)
-		return
+	for range 100000 {
+		if b.mu.TryLock() {
+			b.mu.Unlock()
+			return
+		}
+		runtime.Gosched()
 	}
-	b.mu.Unlock()
+	b.t.Errorf("%s: turns wait for it", what)
 }
 
 // LookupNetIP implements [Resolver].
 func (b *bench) LookupNetIP(_ context.Context, network, host string) (list []netip.Addr, err error) {
+	b.fake.Lock()
+	defer b.fake.Unlock()
 	b.lookups++
-	all, known := b.answers[host]
+	all, known := b.answers[strings.TrimSuffix(host, ".")]
 	if !known {
 		return nil, &net.DNSError{Err: "server misbehaving", Name: host, IsTemporary: true}
 	}
@@ -137,23 +165,30 @@ func (b *bench) LookupNetIP(_ context.Context, network, host string) (list []net
 
 // counter is a counter that tests write.
 type counter struct {
+	fake  *sync.Mutex
 	now   map[kernel.Served]kernel.Tally
 	moved map[kernel.Served]bool
 	lent  map[kernel.Lent]int
 }
 
 func (c *counter) Moved(f func(kernel.Served, kernel.Tally)) {
+	c.fake.Lock()
+	defer c.fake.Unlock()
 	for s := range c.moved {
 		f(s, c.now[s])
 	}
 	clear(c.moved)
 }
 func (c *counter) Servers(f func(kernel.Served, kernel.Tally)) {
+	c.fake.Lock()
+	defer c.fake.Unlock()
 	for s, t := range c.now {
 		f(s, t)
 	}
 }
 func (c *counter) Loans(f func(kernel.Lent, int)) {
+	c.fake.Lock()
+	defer c.fake.Unlock()
 	for l, n := range c.lent {
 		f(l, n)
 	}
@@ -200,17 +235,20 @@ func load(t testing.TB, text string) *config.Model {
 func newBench(t testing.TB, text string) *bench {
 	t.Helper()
 	b := &bench{t: t, board: status.NewBoard(1000), elements: map[string][]kernel.Element{}, answers: map[string][]string{}, latency: map[status.ID]float64{},
-		counter: &counter{map[kernel.Served]kernel.Tally{}, map[kernel.Served]bool{}, map[kernel.Lent]int{}}}
+		counter: &counter{now: map[kernel.Served]kernel.Tally{}, moved: map[kernel.Served]bool{}, lent: map[kernel.Lent]int{}}}
+	b.counter.fake = &b.fake
 	b.SLB = New(Options{Board: b.board, Kernel: b, Sessions: conntrack{b}, Resolver: b, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Interfaces: func() ([]kernel.Interface, error) { return nil, nil },
 		Count:      func() (Counter, error) { return b.counter, nil },
 		Latency: func(id status.ID) float64 {
+			b.fake.Lock()
+			defer b.fake.Unlock()
 			if l, ok := b.latency[id]; ok {
 				return l
 			}
 			return math.NaN()
 		},
-		Renamed: func() { b.moved++ }})
+		Renamed: func() { b.fake.Lock(); b.moved++; b.fake.Unlock() }})
 	cancel := b.board.Prepare(b.Prepare)
 	t.Cleanup(cancel)
 	b.use(text)
@@ -261,13 +299,17 @@ func (b *bench) say(health status.Health, servers ...string) {
 	for _, s := range servers {
 		rows = append(rows, status.Row{ID: status.ID(status.KindRealServer + "/" + s), Health: health})
 	}
+	b.fake.Lock()
 	b.notes = nil
+	b.fake.Unlock()
 	b.board.Update(rows...)
 	synctest.Wait()
 }
 
 func (b *bench) wait(d time.Duration) {
+	b.fake.Lock()
 	b.notes = nil
+	b.fake.Unlock()
 	time.Sleep(d)
 	synctest.Wait()
 }
@@ -339,3 +381,5 @@ func (b *bench) poolText() string {
 	defer b.SLB.mu.Unlock()
 	return b.pools[0].text()
 }
+
+func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -180,9 +181,9 @@ func (n *names) tell(host string, errs [2]error) {
 	n.mu.Unlock()
 	switch {
 	case said != "" && was == "":
-		n.slb.opts.Log.Warn("the name of a server cannot be resolved; what was known of it stays", "name", host, "err", said)
+		n.slb.opts.Log.Warn("the name of a server cannot be resolved; what was known of it stays", "name", shown(host), "err", said)
 	case said == "" && was != "":
-		n.slb.opts.Log.Info("the name of a server can be resolved again", "name", host)
+		n.slb.opts.Log.Info("the name of a server can be resolved again", "name", shown(host))
 	}
 }
 
@@ -233,8 +234,8 @@ func (s *SLB) readdress(f *farm, m *member, is [2]netip.Addr) {
 			gone = append(gone, at)
 		}
 	}
-	why := fmt.Sprintf("%s is %s now, and was %s", m.Host, addrsText(is), addrsText(was))
-	s.opts.Board.Record(status.Event{ID: m.row, Old: addrsText(was), New: addrsText(is), Why: m.Host + " has these addresses now", By: Owner})
+	why := fmt.Sprintf("%s is %s now, and was %s", shown(m.Host), addrsText(is), addrsText(was))
+	s.opts.Board.Record(status.Event{ID: m.row, Old: addrsText(was), New: addrsText(is), Why: shown(m.Host) + " has these addresses now", By: Owner})
 	if len(gone) > 0 && f.OnFailure != config.ServerKeep {
 		s.endings = append(s.endings, &ending{farm: f.Name, server: m.Name, how: config.ServerReschedule, targets: gone, from: time.Now(),
 			why: fmt.Sprintf("%s, and its farm says %s", why, f.OnFailure)})
@@ -245,6 +246,9 @@ func (s *SLB) readdress(f *farm, m *member, is [2]netip.Addr) {
 		s.opts.Board.Replace(nil, []status.ID{m.own})
 	}
 }
+
+// shown is a name as people write it.
+func shown(host string) string { return strings.TrimSuffix(host, ".") }
 
 func addrsText(a [2]netip.Addr) string {
 	switch {

@@ -126,7 +126,7 @@ func (m *member) ownRow() (row status.Row, out bool) {
 	case w != nil && w.out:
 		row.Why = fmt.Sprintf("shut down by itself: %s; it is tried again at %s", w.why, w.until.Format(time.RFC3339))
 	case m.Host != "" && !m.addrs[0].IsValid() && !m.addrs[1].IsValid():
-		row.Why = fmt.Sprintf("no address is known of %s yet", m.Host)
+		row.Why = fmt.Sprintf("no address is known of %s yet", shown(m.Host))
 	default:
 		return status.Row{}, false
 	}
