@@ -95,7 +95,8 @@ type SLB struct {
 	metered      []*farm // that go by rates, or have their servers' rates looked at
 	watched      []*member
 	pools        []*pool
-	due          map[*farm]bool // that change by themselves
+	held         map[*virtual]bool // that an operator holds down
+	due          map[*farm]bool    // that change by themselves
 	rows         map[status.ID]bool
 	facts        l4.Facts
 	again        time.Time // when interfaces are looked at again
@@ -133,6 +134,7 @@ func (s *SLB) Use(p *l4.Plan, m *config.Model, n l4.Numbers) {
 	s.plan, s.model, s.stated = p, m, true
 	s.farms, s.virtuals, s.byMark = map[string]*farm{}, map[string]*virtual{}, map[uint32]*virtual{}
 	s.list, s.fast, s.metered, s.watched, s.pools, s.due = nil, nil, nil, nil, nil, map[*farm]bool{}
+	s.held = map[*virtual]bool{}
 	if p == nil {
 		s.asked.want(nil, nil)
 		s.count.Want(false)
@@ -216,7 +218,7 @@ func (s *SLB) look(now time.Time) (news bool) {
 
 // wish says what Linux is to be like.
 func (s *SLB) wish(now time.Time) {
-	s.facts.Now = now
+	s.facts.Now, s.facts.Shut = now, len(s.held) > 0
 	s.turns = s.plan.Next(now)
 	s.opts.Kernel.Want(Owner, s.plan.Wishes(s.facts))
 }
@@ -300,7 +302,7 @@ func (s *SLB) turn(now time.Time) time.Duration {
 	if s.moved.Swap(false) || !now.Before(s.again) {
 		restate = s.look(now) || restate
 	}
-	if restate {
+	if restate || s.facts.Shut != (len(s.held) > 0) {
 		s.wish(now)
 	}
 	return s.next(now)

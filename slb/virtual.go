@@ -119,6 +119,11 @@ func (s *SLB) outRows() (rows []status.Row) {
 func (s *SLB) shut(v *virtual, hold *status.Hold) []*kernel.Elements {
 	v.held = hold != nil && hold.State == status.HoldDown
 	v.shut = v.held || v.over
+	if v.held {
+		s.held[v] = true
+	} else {
+		delete(s.held, v)
+	}
 	return s.plan.SetShut(v.Name, v.shut)
 }
 

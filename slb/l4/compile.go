@@ -35,6 +35,7 @@ type Inputs struct {
 type Facts struct {
 	Interfaces []kernel.Interface // that there are: their networks tell who is a neighbour of a server (hairpin)
 	Now        time.Time          // for the times of classes, see [Plan.Next]
+	Shut       bool               // a virtual server is shut ([Plan.SetShut]) though it has no limit: an operator says so
 }
 
 // ID is the number of a real server of a farm.

@@ -126,7 +126,7 @@ func (w *writer) target() string {
 
 // bounded asks the limits of the virtual server, if there are any.
 func (w *writer) bounded() []kernel.Rule {
-	if !w.has.limited() {
+	if !w.has.limited() && !w.facts.Shut {
 		return nil
 	}
 	return []kernel.Rule{traffic.Rule("limits of the virtual server", kernel.Jump{Chain: w.limit()})}
@@ -142,7 +142,7 @@ func (w *writer) limit() string {
 		for _, l := range []struct {
 			there     bool
 			set, tell string
-		}{{w.has.shut, "vs_shut", "it has as many connections as it may: the daemon counts"}, {w.has.vsFull, "vs_full", "it has as many connections as it may"}, {w.has.vsFast, "vs_fast", "more new connections a second than it may have"}} {
+		}{{w.has.shut || w.facts.Shut, "vs_shut", "the daemon says so: it has as many connections as it may, or is held down"}, {w.has.vsFull, "vs_full", "it has as many connections as it may"}, {w.has.vsFast, "vs_fast", "more new connections a second than it may have"}} {
 			if l.there {
 				rules = append(rules, traffic.Rule(l.tell, w.in(l.set, served()), refuse))
 			}

@@ -229,12 +229,13 @@ func (p *Plan) Counted(virtualServer string) bool {
 }
 
 // SetShut says that a virtual server is at a limit which the kernel does not
-// count itself ([Plan.Counted]).
+// count itself ([Plan.Counted]), or that it takes nobody new for another reason:
+// then [Facts.Shut] says so too.
 func (p *Plan) SetShut(virtualServer string, shut bool) (changed []*kernel.Elements) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.byServer[virtualServer]
-	if s == nil || !p.has.shut {
+	if s == nil {
 		return nil
 	}
 	e, el := p.elements("vs_shut"), kernel.Element{Key: kernel.Number(s.mark)}
