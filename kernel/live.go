@@ -55,6 +55,11 @@ type known struct {
 // Tally is how many sessions there are of one mark or server, and how many there
 // have been since the count began. Those that came and went while events were
 // lost are missing from Opened, those that went meanwhile from Unanswered.
+//
+// A TCP connection that is refused is unanswered at once. One of which nothing is
+// heard is so when Linux gives it up: after nf_conntrack_tcp_timeout_syn_sent (120 s)
+// or nf_conntrack_udp_timeout (30 s), and up to a minute later, when Linux
+// looks for such ones.
 type Tally struct {
 	Live       int
 	Opened     uint64

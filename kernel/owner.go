@@ -2,7 +2,7 @@ package kernel
 
 import "fmt"
 
-// The protocol numbers that our routes and rules of policy carry, one for each
+// The protocol numbers that our routes, rules of policy and addresses carry, one for each
 // owner: what has one of them is ours, and nothing else is. 80 is the P of
 // Portolan; these are free in /etc/iproute2/rt_protos, and in the numbers that
 // FRR, BIRD, keepalived, Open vSwitch, systemd-networkd and NetworkManager use.
