@@ -93,7 +93,7 @@ func (l *inLinux) synced() []string {
 // tick nothing but the slots that it moved, and a reload no more than what it
 // changed (T60).
 func TestCompile_Root(t *testing.T) {
-	for name, text := range map[string]string{"simple": simple} {
+	for name, text := range map[string]string{"simple": simple, "rich": rich(t)} {
 		t.Run(name, func(t *testing.T) {
 			b := newBalancer(t, text)
 			l := newLinux(t, nettest.New(t))
