@@ -161,7 +161,7 @@ func Compile(in Inputs) (*Plan, config.Errors) {
 	p.findMembers()
 	p.findModes()
 	p.findFeatures()
-	errs := p.findPools()
+	errs := append(p.findPools(), p.notYet()...)
 	c, more := p.claims()
 	if errs = append(errs, more...); errs.Failed() {
 		return nil, errs
@@ -236,6 +236,17 @@ func (p *Plan) findPolicies() {
 
 // markShift is where the number of a virtual server stands in the conntrack mark.
 const markShift = 10
+
+// notYet warns of farms whose servers the kernel is not told of yet.
+func (p *Plan) notYet() (errs config.Errors) {
+	for i, f := range p.model.ServerFarms {
+		if p.byFarm[f.Name] != nil && f.Mode != config.FarmNAT {
+			errs = append(errs, &config.Error{Pos: f.Pos, Path: fmt.Sprintf("serverFarms[%d].mode", i), Warning: true,
+				Text: fmt.Sprintf("mode %s is not served yet: connections of the farm are dropped", f.Mode)})
+		}
+	}
+	return errs
+}
 
 // memberOf gives a member by its names; nil: there is none, or nothing leads to
 // its farm.
