@@ -22,6 +22,7 @@ type book struct {
 	tallies map[kernel.Served]kernel.Tally
 	targets map[netip.AddrPort]*target
 	touched map[*farm]bool
+	warm    map[*farm]bool // to which connections have come of late
 	moved   []*virtual // whose connections have changed
 	bounded bool       // some virtual server has a limit that the kernel does not count itself
 }
@@ -55,7 +56,7 @@ func (s *SLB) counts() bool {
 // index makes the book anew, for what is served has changed, or where a server
 // answers from.
 func (s *SLB) index() {
-	s.book = book{touched: map[*farm]bool{}}
+	s.book = book{touched: map[*farm]bool{}, warm: map[*farm]bool{}}
 	if !s.count.Wanted() {
 		return
 	}
@@ -191,11 +192,19 @@ func (v *virtual) leads(f *farm) bool {
 func (s *SLB) weigh(now time.Time) map[*farm]bool {
 	b := &s.book
 	differ := map[*farm]bool{}
-	for _, f := range s.fast {
-		if !b.touched[f] && !f.warm {
+	for f := range b.warm {
+		b.touched[f] = true
+	}
+	for f := range b.touched {
+		if f.group.Pace() != slots.Fast {
 			continue
 		}
 		f.weigh(b.series != 0, now)
+		if f.warm {
+			b.warm[f] = true
+		} else {
+			delete(b.warm, f)
+		}
 		if !f.group.Same(f.given, f.load, tickFast) {
 			differ[f] = true
 		}
