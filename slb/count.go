@@ -23,8 +23,8 @@ type book struct {
 	targets map[netip.AddrPort]*target
 	touched map[*farm]bool
 	warm    map[*farm]bool // to which connections have come of late
-	moved   []*virtual // whose connections have changed
-	bounded bool       // some virtual server has a limit that the kernel does not count itself
+	moved   []*virtual     // whose connections have changed
+	bounded bool           // some virtual server has a limit that the kernel does not count itself
 }
 
 // target is a real server by its address and port, in whatever farm. Port 0 is

@@ -165,10 +165,7 @@ func (f *farm) succeed(old *farm) {
 // tick has farms ticked, tells the kernel what changed, and writes the rows. all
 // says that the kernel and the board know nothing of them yet.
 func (s *SLB) tick(now time.Time, farms []*farm, all bool) {
-	in := slots.Input{Table: s.opts.Board.Table(), Gauges: s.opts.Board.Gauges(), Now: now, Every: tickEvery}
-	if next := s.table.Load(); next != nil && next.Generation() > in.Table.Generation() {
-		in.Table = next // it is being published
-	}
+	in := slots.Input{Table: s.newest(), Gauges: s.opts.Board.Gauges(), Now: now, Every: tickEvery}
 	if len(s.fast) > 0 {
 		in.Every = tickFast
 	}

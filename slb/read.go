@@ -128,7 +128,7 @@ func (f *farm) measures() bool {
 // which that makes a difference.
 func (s *SLB) meter(now time.Time, octets map[l4.ID][2]uint64) {
 	gauges, marks := map[status.ID]status.Gauge{}, map[status.ID]status.Load{}
-	var news []status.ID
+	news := false
 	for _, f := range s.metered {
 		differs := false
 		for _, m := range f.members {
@@ -151,14 +151,15 @@ func (s *SLB) meter(now time.Time, octets map[l4.ID][2]uint64) {
 			gauges[m.row] = g
 		}
 		if differs {
-			news = append(news, f.row)
+			s.asked.measured(f)
+			news = true
 		}
 	}
 	s.opts.Board.Measure(gauges)
 	if len(marks) > 0 {
 		s.opts.Board.Mark(marks)
 	}
-	if s.asked.note(news) {
+	if news {
 		s.poke()
 	}
 }

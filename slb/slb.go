@@ -136,7 +136,7 @@ func (s *SLB) Use(p *l4.Plan, m *config.Model, n l4.Numbers) {
 	s.list, s.fast, s.metered, s.watched, s.pools, s.due = nil, nil, nil, nil, nil, map[*farm]bool{}
 	s.held = map[*virtual]bool{}
 	if p == nil {
-		s.asked.want(nil, nil)
+		s.asked.want(nil, nil, s.newest)
 		s.count.Want(false)
 		s.names.want(nil)
 		s.book, s.alarms, s.endings = book{}, nil, nil
@@ -151,7 +151,7 @@ func (s *SLB) Use(p *l4.Plan, m *config.Model, n l4.Numbers) {
 // start has what was gathered take effect.
 func (s *SLB) start() {
 	now := time.Now()
-	s.asked.want(s.farms, s.virtuals)
+	s.asked.want(s.farms, s.virtuals, s.newest)
 	s.count.Want(s.counts())
 	s.index()
 	s.names.want(s.farms)
@@ -242,9 +242,19 @@ func poke(c chan struct{}) {
 // servers look at is answered at once, by a turn of those alone.
 func (s *SLB) Prepare(next *status.Table, changed []status.ID) {
 	s.table.Store(next)
-	if s.asked.note(changed) {
+	if s.asked.note(next, changed) {
 		s.poke()
 	}
+}
+
+// newest gives the rows as they stand: the board's, or those that are being
+// published.
+func (s *SLB) newest() *status.Table {
+	rows := s.opts.Board.Table()
+	if next := s.table.Load(); next != nil && next.Generation() > rows.Generation() {
+		return next
+	}
+	return rows
 }
 
 // How often what goes by numbers of connections is looked at (outbound.md 2.4
