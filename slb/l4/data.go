@@ -263,7 +263,9 @@ func (p *Plan) inherit(before *Plan) {
 		d.sets[set] = kernel.NewElements()
 	}
 	if before != nil {
+		before.mu.Lock()
 		p.inheritWritten(before)
+		before.mu.Unlock()
 	}
 	p.direct(p.targets)
 	for _, f := range p.farms {
@@ -318,14 +320,19 @@ func (p *Plan) inheritWritten(before *Plan) {
 // like says whether a farm has the same slots, and the same servers, as before.
 func (f *farm) like(old *farm) bool {
 	return f.key == old.key && f.Slots == old.Slots && f.kept == old.kept &&
-		slices.EqualFunc(f.members, old.members, func(a, b *member) bool { return a.id == b.id })
+		slices.EqualFunc(f.members, old.members, func(a, b *member) bool { return a.id == b.id && a.Name == b.Name })
 }
 
 // forget removes of a farm that is no longer as it was what no longer holds.
 func (p *Plan) forget(old *farm) {
 	f := p.byFarm[old.Name]
-	gone := func(id ID) bool {
-		return f == nil || f.key != old.key || p.members[id] == nil || p.members[id].farm != f
+	names := map[ID]string{}
+	for _, m := range old.members {
+		names[m.id] = m.Name
+	}
+	gone := func(id ID) bool { // its number may be another's by now
+		m := p.members[id]
+		return f == nil || f.key != old.key || m == nil || m.farm != f || m.Name != names[id]
 	}
 	for i := range old.Slots {
 		key := kernel.Element{Key: slotKey(old.key, i)}

@@ -129,7 +129,6 @@ func (w *writer) sysctls(to *kernel.Wishes) {
 		to.Sysctls = append(to.Sysctls, kernel.Sysctl{Name: name, Values: values, Why: why, Repair: repair})
 	}
 	add("ipv4/ip_forward", "without it nothing is forwarded to servers", w.conf.RepairSysctls, "1")
-	add("netfilter/nf_conntrack_tcp_be_liberal", "answers that come late would be dropped", false, "0", "1")
 	for _, s := range w.servers {
 		for _, a := range s.Addresses {
 			if a.Is6() {
