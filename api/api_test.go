@@ -166,7 +166,7 @@ func TestDescribe(t *testing.T) {
 		}
 	}
 	_, err := c.Describe(t.Context(), "fish", "web")
-	wantError(t, err, api.Invalid, `"fish" is not a kind; there are pool, member, virtualServer, link, site, probe, zone, dnsServer, linkGroup and outbound`)
+	wantError(t, err, api.Invalid, `"fish" is not a kind; there are pool, member, virtualServer, link, site, probe, zone, dnsServer, linkGroup, outbound, serverFarm, realServer, snatPool and slb`)
 }
 
 func TestEvents(t *testing.T) {
@@ -216,7 +216,7 @@ func TestHoldAndRelease(t *testing.T) {
 	// A bare name will do, and the thing may have left the configuration.
 	d.model.VirtualServers = d.model.VirtualServers[1:]
 	_, err = c.Release(t.Context(), "a", "done")
-	wantError(t, err, api.NotFound, `there is no "a" that could be held; see get virtualservers, links, sites, members and groups`)
+	wantError(t, err, api.NotFound, `there is no "a" that could be held; see get virtualservers, links, sites, members, groups, farms and realservers`)
 	released, err := c.Release(t.Context(), "virtualServer/a", "done")
 	if err != nil || released.ID != "virtualServer/a" || released.Reason != "new disks" {
 		t.Errorf("released %+v, %v", released, err)
@@ -247,11 +247,11 @@ func TestHoldRefused(t *testing.T) {
 		{"a", "down", "x", "-1h", api.Invalid, `for "-1h" is not a time such as 30m or 2h`},
 		{"north", "down", "x", "", api.Invalid, `"north" may be link/north or site/north: say which`},
 		{"probe/192.0.2.1:80/http", "down", "x", "", api.Invalid,
-			"probe/192.0.2.1:80/http is evidence; hold what it is evidence of: a virtual server, link, site, DNS server, or member of a pool or link group"},
+			"probe/192.0.2.1:80/http is evidence; hold what it is evidence of: a virtual server, link, site, farm, DNS server, or member of a pool, link group or farm"},
 		{"pool/web/nope", "down", "x", "", api.NotFound,
-			`there is no "pool/web/nope" that could be held; see get virtualservers, links, sites, members and groups`},
-		{"", "down", "x", "", api.NotFound, `there is no "" that could be held; see get virtualservers, links, sites, members and groups`},
-		{"link/nope", "down", "x", "", api.NotFound, `there is no "link/nope" that could be held; see get virtualservers, links, sites, members and groups`},
+			`there is no "pool/web/nope" that could be held; see get virtualservers, links, sites, members, groups, farms and realservers`},
+		{"", "down", "x", "", api.NotFound, `there is no "" that could be held; see get virtualservers, links, sites, members, groups, farms and realservers`},
+		{"link/nope", "down", "x", "", api.NotFound, `there is no "link/nope" that could be held; see get virtualservers, links, sites, members, groups, farms and realservers`},
 	} {
 		_, err := c.Hold(t.Context(), api.HoldRequest{ID: r.id, State: r.state, Reason: r.reason, For: r.length})
 		wantError(t, err, r.kind, r.text)

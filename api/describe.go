@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"maps"
 	"net/http"
 	"slices"
@@ -23,6 +24,10 @@ var describers = map[string]func(v view, name string) *Description{
 	"dnsserver":     view.describeDNSServer,
 	"linkgroup":     view.describeLinkGroup,
 	"outbound":      view.describeOutbound,
+	"serverfarm":    view.describeFarm,
+	"realserver":    view.describeRealServer,
+	"snatpool":      view.describeSNATPool,
+	"slb":           view.describeCounted,
 }
 
 func (s *Server) describe(r *http.Request) (any, error) {
@@ -30,7 +35,7 @@ func (s *Server) describe(r *http.Request) (any, error) {
 	// pools and VirtualServers are what people type as well.
 	f := describers[strings.TrimSuffix(strings.ToLower(kind), "s")]
 	if f == nil {
-		return nil, Errorf(Invalid, "%q is not a kind; there are pool, member, virtualServer, link, site, probe, zone, dnsServer, linkGroup and outbound%s",
+		return nil, Errorf(Invalid, "%q is not a kind; there are pool, member, virtualServer, link, site, probe, zone, dnsServer, linkGroup, outbound, serverFarm, realServer, snatPool and slb%s",
 			kind, didYouMean(kind, slices.Collect(maps.Keys(describers))))
 	}
 	v := s.view()
@@ -91,7 +96,9 @@ func (v view) describeVirtualServer(name string) *Description {
 	if c == nil {
 		return nil
 	}
-	return v.withRow("virtualServer", name, c, v.virtualServer(c, v.poolsByServer()[name]))
+	shown := v.virtualServer(c, v.poolsByServer()[name], v.virtualStates()[name])
+	v.describeServed(c, shown.Serve)
+	return v.withRow("virtualServer", name, c, shown)
 }
 
 func (v view) describeLink(name string) *Description {
@@ -138,6 +145,13 @@ func (v view) describeProbe(name string) *Description {
 		return nil
 	}
 	return &Description{Kind: "probe", Name: name, Config: c, Evidence: checks, Events: v.eventsOf(id)}
+}
+
+// inOrder merges events of two rows.
+func inOrder(a, b []status.Event) []status.Event {
+	a = append(a, b...)
+	slices.SortStableFunc(a, func(x, y status.Event) int { return cmp.Compare(x.Seq, y.Seq) })
+	return a
 }
 
 func (v view) eventsOf(id status.ID) []status.Event {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/pick"
+	"github.com/portolan-lb/portolan/slb"
 	"github.com/portolan-lb/portolan/status"
 )
 
@@ -173,12 +174,15 @@ func (v view) state(m pick.MemberTrace) string {
 
 func (s *Server) virtualServers(*http.Request) (any, error) {
 	v := s.view()
-	pools := v.poolsByServer()
-	return list(v.model.VirtualServers, func(c *config.VirtualServer) VirtualServer { return v.virtualServer(c, pools[c.Name]) }), nil
+	pools, states := v.poolsByServer(), v.virtualStates()
+	return list(v.model.VirtualServers, func(c *config.VirtualServer) VirtualServer {
+		return v.virtualServer(c, pools[c.Name], states[c.Name])
+	}), nil
 }
 
-func (v view) virtualServer(c *config.VirtualServer, pools []string) VirtualServer {
-	shown := VirtualServer{Name: c.Name, Addresses: c.Addresses, Port: c.Port, Link: c.Link, Site: c.Site, Pools: pools, Row: v.row(status.KindVirtualServer, c.Name)}
+// virtualServer shows a virtual server; s is nil for one that is not served.
+func (v view) virtualServer(c *config.VirtualServer, pools []string, s *slb.VirtualState) VirtualServer {
+	shown := VirtualServer{Name: c.Name, Addresses: c.Addresses, Port: c.Port, Link: c.Link, Site: c.Site, Pools: pools, Serve: v.served(c, s), Row: v.row(status.KindVirtualServer, c.Name)}
 	if g, ok := v.opts.Board.Gauges().Get(shown.Row.ID); ok {
 		shown.Reported = &Reported{known(g.Connections), known(g.Latency), g.At}
 	}

@@ -125,12 +125,12 @@ func (v view) holdable(text string) (status.ID, error) {
 
 func (v view) notHoldable(text string) error {
 	if kind, _, _ := strings.Cut(text, "/"); strings.EqualFold(kind, status.KindProbe) {
-		return Errorf(Invalid, "%s is evidence; hold what it is evidence of: a virtual server, link, site, DNS server, or member of a pool or link group", text)
+		return Errorf(Invalid, "%s is evidence; hold what it is evidence of: a virtual server, link, site, farm, DNS server, or member of a pool, link group or farm", text)
 	}
 	if like := didYouMean(text, v.holdableWords()); like != "" {
 		return Errorf(NotFound, "there is no %q that could be held%s", text, like)
 	}
-	return Errorf(NotFound, "there is no %q that could be held; see get virtualservers, links, sites, members and groups", text)
+	return Errorf(NotFound, "there is no %q that could be held; see get virtualservers, links, sites, members, groups, farms and realservers", text)
 }
 
 // holdableWords is how people may write the rows that can be held.
@@ -143,7 +143,8 @@ func (v view) holdableWords() []string {
 }
 
 // verdicts gives the rows that can be held: a virtual server, link, site, link
-// group or DNS server everywhere, or a member in one pool or link group alone.
+// group, server farm or DNS server everywhere, or a member in one pool, link group
+// or farm alone.
 func (v view) verdicts() []status.ID {
 	var ids []status.ID
 	for _, c := range v.model.VirtualServers {
@@ -165,6 +166,12 @@ func (v view) verdicts() []status.ID {
 		ids = append(ids, status.MakeID(status.KindLinkGroup, g.Name))
 		for _, m := range g.Members {
 			ids = append(ids, status.MakeID(status.KindLinkGroup, g.Name, m.Link))
+		}
+	}
+	for _, f := range v.model.ServerFarms {
+		ids = append(ids, status.MakeID(status.KindServerFarm, f.Name))
+		for _, c := range f.Servers {
+			ids = append(ids, status.MakeID(status.KindRealServer, f.Name, c.Name))
 		}
 	}
 	for _, c := range v.model.DNSServers {

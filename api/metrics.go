@@ -53,7 +53,7 @@ var (
 	poolActive  = gauge("pool_active_members", "Members of a pool that take part in answers now.", "pool")
 	poolLapsed  = gauge("pool_busy_lapsed", "1 if all that take part in a pool are busy, so that busy protection has lapsed.", "pool")
 	poolPanic   = gauge("pool_panic", "1 if a pool ignores health because too few members are usable.", "pool")
-	rowHealth   = gauge("rows", "Virtual servers, links, sites and checks by health.", "kind", "health")
+	rowHealth   = gauge("rows", "Virtual servers, links, sites, farms, real servers and checks by health.", "kind", "health")
 	holdsNow    = gauge("holds", "Operators' holds in force, by state.", "state")
 	zonesNow    = gauge("zones", "Zones by where they come from and how they stand.", "origin", "state")
 	zoneSerial  = gauge("zone_serial", "Serial of a zone as it is served; not with more than 10,000 zones.", "zone", "view")
@@ -101,7 +101,7 @@ type collector struct{ *Server }
 
 // Describe implements [prometheus.Collector].
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, m := range slices.Concat(families, linkFamilies, dnsProxyFamilies, outboundFamilies) {
+	for _, m := range slices.Concat(families, linkFamilies, dnsProxyFamilies, outboundFamilies, slbFamilies) {
 		ch <- m.desc
 	}
 }
@@ -116,6 +116,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	v.collectRows(emit)
 	v.collectLinks(emit)
 	v.collectOutbound(emit)
+	v.collectSLB(emit)
 	v.collectReports(emit)
 	v.collectDNSProxy(emit)
 	v.collectZones(emit)

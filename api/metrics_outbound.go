@@ -32,7 +32,11 @@ func (v view) collectOutbound(emit emitter) {
 			emit.put(kernelOK, one(r.Health == status.Up), r.ID.Name())
 		}
 	}
-	if v.balances() != nil {
+	balances := v.balances() == nil
+	if balances || v.serves() == nil {
+		v.collectTracking(emit)
+	}
+	if !balances {
 		return
 	}
 	emit.groups(v.opts.Outbound.Groups())
@@ -56,6 +60,13 @@ func (v view) collectOutbound(emit emitter) {
 		if c.MaxConnections > 0 {
 			emit.put(linkMostOpen, float64(c.MaxConnections), c.Name)
 		}
+	}
+}
+
+// collectTracking tells of the table that all connections stand in.
+func (v view) collectTracking(emit emitter) {
+	if v.opts.Outbound == nil {
+		return
 	}
 	if t, err := v.opts.Outbound.Tracking(); err == nil {
 		emit.put(trackedNow, float64(t.Entries))

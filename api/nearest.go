@@ -86,6 +86,16 @@ func (v view) names(kind string) []string {
 		return list(v.model.DNSServers, func(c *config.DNSServer) string { return c.Name })
 	case "linkgroup":
 		return list(v.model.LinkGroups, func(c *config.LinkGroup) string { return c.Name })
+	case "serverfarm":
+		return list(v.model.ServerFarms, func(c *config.ServerFarm) string { return c.Name })
+	case "realserver":
+		var all []string
+		for _, f := range v.model.ServerFarms {
+			all = append(all, list(f.Servers, func(c *config.RealServer) string { return f.Name + "/" + c.Name })...)
+		}
+		return all
+	case "snatpool":
+		return list(v.model.SNATPools, func(c *config.SNATPool) string { return c.Name })
 	}
 	return nil
 }

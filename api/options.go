@@ -33,7 +33,12 @@ type Options struct {
 	Proximity   Proximity
 	Flows       FlowExplainer // nil: this node balances no connections
 	Outbound    Outbound      // nil: this node balances no connections
+	SLB         SLB           // nil: this node serves no virtual servers
 	DNSProxy    DNSProxy      // nil: there is none
+
+	// Sessions gives the connections of links and of virtual servers; needed where
+	// there is Outbound or SLB.
+	Sessions func(ctx context.Context, q SessionQuery, yield func(Session) bool) error
 
 	// SaveHolds keeps all holds over a restart; nil: there is no store. One
 	// call at a time, each with what is in force at that moment.

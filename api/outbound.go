@@ -2,7 +2,6 @@ package api
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -28,7 +27,6 @@ type Outbound interface {
 
 	Sticky(q outbound.StickyQuery, yield func(outbound.StickyEntry) bool) error
 	ClearSticky(q outbound.StickyQuery) (int, error)
-	Sessions(ctx context.Context, q SessionQuery, yield func(outbound.Session) bool) error
 }
 
 // LinkGroup is a link group at this moment. One that virtual servers use with

@@ -52,10 +52,10 @@ func (b *balancing) Sticky(q outbound.StickyQuery, yield func(outbound.StickyEnt
 	yield(outbound.StickyEntry{Persistence: "home", Group: q.Group, Client: netip.MustParsePrefix("10.0.0.0/24"), Link: "north"})
 	return nil
 }
-func (b *balancing) Sessions(_ context.Context, q api.SessionQuery, yield func(outbound.Session) bool) error {
+func (b *balancing) Sessions(_ context.Context, q api.SessionQuery, yield func(api.Session) bool) error {
 	b.asked = append(b.asked, q)
 	for range b.sessions {
-		if !yield(outbound.Session{Protocol: "udp", From: netip.MustParseAddrPort("10.0.0.5:1"), To: netip.MustParseAddrPort("9.9.9.9:53"), Link: "north"}) {
+		if !yield(api.Session{Protocol: "udp", From: netip.MustParseAddrPort("10.0.0.5:1"), To: netip.MustParseAddrPort("9.9.9.9:53"), Link: "north"}) {
 			return nil
 		}
 	}
@@ -69,7 +69,7 @@ func gateway() (*daemon, *balancing, api.Options) {
 	d.model.LinkGroups = []*config.LinkGroup{b.Groups()[0].Config, {Name: "idle", Members: []*config.LinkMember{{Link: "south"}}}}
 	d.model.Outbound = &config.Outbound{Enabled: true}
 	o := d.options()
-	o.Outbound = b
+	o.Outbound, o.Sessions = b, b.Sessions
 	return d, b, o
 }
 
@@ -137,13 +137,14 @@ func TestSessions(t *testing.T) {
 func TestSticky(t *testing.T) {
 	d, b, o := gateway()
 	c, _ := serve(t, o)
-	q := outbound.StickyQuery{Group: "all", Link: "north", Client: netip.MustParsePrefix("10.0.0.0/8")}
+	q := api.StickyQuery{Group: "all", Link: "north", Client: netip.MustParsePrefix("10.0.0.0/8")}
 	l, err := c.Sticky(t.Context(), q, 0)
 	if got, want := show(t, l), `{"entries":[{"persistence":"home","group":"all","client":"10.0.0.0/24","link":"north","expires":"0s"}],"more":false}`; err != nil || got != want {
 		t.Errorf("got  %s, %v\nwant %s", got, err, want)
 	}
-	for _, q := range []outbound.StickyQuery{q, {}} {
-		if done, err := c.ClearSticky(t.Context(), q, "works"); err != nil || done.Entries != 4 || b.cleared[len(b.cleared)-1] != q {
+	for _, q := range []api.StickyQuery{q, {}} {
+		want := outbound.StickyQuery{Group: q.Group, Link: q.Link, Client: q.Client}
+		if done, err := c.ClearSticky(t.Context(), q, "works"); err != nil || done.Entries != 4 || b.cleared[len(b.cleared)-1] != want {
 			t.Errorf("%+v, %v, %+v", done, err, b.cleared)
 		}
 	}

@@ -26,6 +26,7 @@ func (s *Server) routes() http.Handler {
 		"GET /v1/linkgroups":                s.linkGroups,
 		"GET /v1/outbound":                  s.hits,
 		"DELETE /v1/sticky":                 s.clearSticky,
+		"GET /v1/snatpools":                 s.snatPools,
 		"GET /v1/sites":                     s.sites,
 		"GET /v1/probes":                    s.probes,
 		"GET /v1/zones":                     s.zones,
@@ -55,6 +56,9 @@ func (s *Server) routes() http.Handler {
 		mux.Handle(pattern, s.serve(e))
 	}
 	mux.Handle("GET /v1/sessions", s.stream(s.sessions))
+	mux.Handle("GET /v1/farms", s.stream(s.farms))
+	mux.Handle("GET /v1/realservers", s.stream(s.realServers))
+	mux.Handle("GET /v1/slb", s.stream(s.served))
 	mux.Handle("GET /v1/sticky", s.stream(s.sticky))
 	s.watching(mux, s.slots)
 	mux.Handle("/", s.serve(func(r *http.Request) (any, error) { return nil, nothingHere(mux, r) }))

@@ -44,6 +44,7 @@ type VirtualServer struct {
 	Site      string       `json:"site,omitempty"`
 	Pools     []string     `json:"pools,omitempty"`
 	Reported  *Reported    `json:"reported,omitempty"` // none: nobody reported of late
+	Serve     *Served      `json:"serve,omitempty"`    // none: others answer there
 	Row       status.Row   `json:"row"`
 }
 

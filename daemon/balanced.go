@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/portolan-lb/portolan/api"
@@ -79,26 +78,6 @@ func (b balanced) ClearSticky(q outbound.StickyQuery) (int, error) {
 		return 0, nil
 	}
 	return b.outbound.ClearSticky(q)
-}
-
-// Sessions implements [api.Outbound]. It looks through a socket of its own: a
-// client that reads slowly must not keep sessions of a failed link from being
-// ended.
-func (b balanced) Sessions(ctx context.Context, q api.SessionQuery, yield func(outbound.Session) bool) error {
-	p := b.plan()
-	if p == nil || b.looker == nil {
-		return nil
-	}
-	f := kernel.SessionFilter{Source: q.Client, Destination: q.To, Protocol: q.Protocol, Port: q.Port}
-	if q.Link != "" {
-		if f.Mark, f.Mask = uint32(p.Number(q.Link)), kernel.LinkMask; f.Mark == 0 {
-			return nil // it has no interface here
-		}
-	}
-	return b.looker.Sessions(ctx, f, func(s kernel.Session) bool {
-		shown, ok := p.SessionOf(&s)
-		return !ok || yield(shown)
-	})
 }
 
 // notBalancing names what keeps connections from being balanced although the

@@ -34,6 +34,8 @@ func (d *Daemon) apiOptions() api.Options {
 		DNSProxy:    proxying{d.proxy, d.learner},
 		Flows:       d,
 		Outbound:    balanced{&d.gateway},
+		SLB:         servers{&d.gateway},
+		Sessions:    d.gateway.sessions,
 
 		Log: d.log,
 	}

@@ -15,10 +15,11 @@ func (c *Client) Hits(ctx context.Context) ([]outbound.Hit, error) {
 	return get[[]outbound.Hit](ctx, c, nil, "v1", "outbound")
 }
 
-// Sessions lists sessions that go over links. Of one that broke off it gives
-// what came, and the error.
+// Sessions lists sessions that go over links, or to virtual servers. Of an answer
+// that broke off it gives what came, and the error.
 func (c *Client) Sessions(ctx context.Context, q api.SessionQuery) (api.SessionList, error) {
 	v := url.Values{"limit": {strconv.Itoa(max(q.Limit, 0))}, "link": {q.Link}}
+	setServer(v, q.VirtualServer, q.Farm, q.Server)
 	if q.Client.IsValid() {
 		v.Set("client", q.Client.String())
 	}
@@ -35,8 +36,18 @@ func (c *Client) Sessions(ctx context.Context, q api.SessionQuery) (api.SessionL
 	return l, whole(l.Error, err)
 }
 
+// setServer says of which virtual server, farm and real server something is
+// asked.
+func setServer(v url.Values, virtual, farm, server string) {
+	v.Set("virtualserver", virtual)
+	v.Set("farm", farm)
+	if server != "" {
+		v.Set("server", farm+"/"+server)
+	}
+}
+
 // Sticky lists at most limit entries of persistence.
-func (c *Client) Sticky(ctx context.Context, q outbound.StickyQuery, limit int) (api.StickyList, error) {
+func (c *Client) Sticky(ctx context.Context, q api.StickyQuery, limit int) (api.StickyList, error) {
 	v := stickyValues(q)
 	v.Set("limit", strconv.Itoa(max(limit, 0)))
 	l, err := get[api.StickyList](ctx, c, v, "v1", "sticky")
@@ -44,10 +55,10 @@ func (c *Client) Sticky(ctx context.Context, q outbound.StickyQuery, limit int) 
 }
 
 // ClearSticky has entries of persistence forgotten; with the zero query all.
-func (c *Client) ClearSticky(ctx context.Context, q outbound.StickyQuery, reason string) (api.StickyCleared, error) {
+func (c *Client) ClearSticky(ctx context.Context, q api.StickyQuery, reason string) (api.StickyCleared, error) {
 	v := stickyValues(q)
 	v.Set("reason", reason)
-	if q == (outbound.StickyQuery{}) {
+	if q == (api.StickyQuery{}) {
 		v.Set("all", "true")
 	}
 	var done api.StickyCleared
@@ -55,8 +66,9 @@ func (c *Client) ClearSticky(ctx context.Context, q outbound.StickyQuery, reason
 	return done, err
 }
 
-func stickyValues(q outbound.StickyQuery) url.Values {
+func stickyValues(q api.StickyQuery) url.Values {
 	v := url.Values{"group": {q.Group}, "link": {q.Link}}
+	setServer(v, q.VirtualServer, q.Farm, q.Server)
 	if q.Client.IsValid() {
 		v.Set("client", q.Client.String())
 	}

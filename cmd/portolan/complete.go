@@ -51,7 +51,7 @@ func completeHoldable(cmd *cobra.Command, args []string, _ string) ([]string, co
 		return nil, noFiles
 	}
 	var rows []string
-	for _, kind := range []string{"virtualServer", "link", "site", "linkGroup"} {
+	for _, kind := range []string{"virtualServer", "link", "site", "linkGroup", "serverFarm", "realServer"} {
 		for _, name := range namesOf(cmd, kind) {
 			rows = append(rows, kind+"/"+name)
 		}

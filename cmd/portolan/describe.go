@@ -18,15 +18,15 @@ func describeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "describe KIND NAME",
 		Short: "Tell everything about one thing, with the evidence",
-		Long: `Tell everything about a pool, member, virtualserver, link, site, probe, zone or
-linkgroup, or about something of a gateway that counts connections (outbound):
-its state, the last results and failures of its probes with what was seen, its
-configuration and its events.
+		Long: `Tell everything about a pool, member, virtualserver, link, site, probe, zone,
+linkgroup, serverfarm, realserver or snatpool, or about something that counts
+connections (outbound, slb): its state, the last results and failures of its
+probes with what was seen, its configuration and its events.
 
-A member is named POOL/MEMBER, a probe by its name for all that it checks, or
-TARGET/PROBE for one check; outbound takes KIND/NAME as get outbound shows them,
-such as virtualServer/all or rule/office/1. KIND/NAME in one word, as events and explain print
-rows, does too.
+A member is named POOL/MEMBER, a real server FARM/NAME, a probe by its name for
+all that it checks, or TARGET/PROBE for one check; outbound and slb take KIND/NAME
+as get outbound and get slb show them, such as virtualServer/all or rule/office/1.
+KIND/NAME in one word, as events and explain print rows, does too.
 
 Exit codes: 0 it is there, 1 there is no such thing, 2 there is no server to
 ask, or no such kind.`,
@@ -34,6 +34,7 @@ ask, or no such kind.`,
   portolan describe member web/web-east
   portolan describe probe/192.0.2.10:443/https
   portolan describe linkgroup internet
+  portolan describe realserver shop/10.0.0.3
   portolan describe outbound rule/office/1`,
 		Args:              cobra.RangeArgs(1, 2),
 		ValidArgsFunction: completeDescribe,

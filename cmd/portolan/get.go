@@ -31,8 +31,10 @@ type getOptions struct {
 	limit uint
 	now   time.Time
 
-	link, group, client string
-	warn                func(text string) // nil: nobody reads it
+	link, group, client         string
+	virtualServer, farm, server string
+	said                        bool              // --limit was given
+	warn                        func(text string) // nil: nobody reads it
 }
 
 // more warns that there are more things than are shown.
@@ -61,7 +63,7 @@ var listings = append([]listing{
 		func(ctx context.Context, c *client.Client, o getOptions) ([]api.Member, error) {
 			return c.Members(ctx, o.pool)
 		}, memberRow)},
-	{"virtualServer", []int{0}, []string{"virtualservers", "virtualserver", "vs"}, []string{"VIRTUAL SERVER", "STATE", "FOR", "ADDRESSES", "SITE", "LINK", "EVIDENCE"}, of(
+	{"virtualServer", []int{0}, []string{"virtualservers", "virtualserver", "vs"}, []string{"VIRTUAL SERVER", "STATE", "FOR", "ADDRESSES", "SITE", "LINK", "SERVES", "CONNECTIONS", "EVIDENCE"}, of(
 		func(ctx context.Context, c *client.Client, _ getOptions) ([]api.VirtualServer, error) {
 			return c.VirtualServers(ctx)
 		}, virtualServerRow)},
@@ -86,14 +88,17 @@ var listings = append([]listing{
 		func(ctx context.Context, c *client.Client, o getOptions) ([]status.Event, error) {
 			return c.Events(ctx, o.after, int(min(o.limit, math.MaxInt32)))
 		}, eventRow)},
-}, outboundListings...)
+}, slices.Concat(slbListings, outboundListings)...)
 
 const getManual = `List things of a kind as they stand now. KIND is one of:
 
   pools           state (up; or why nobody takes part: full, down, held), who
                   takes part, slots, and the dynamic names that it answers
   members         of every pool, or of --pool: state, whether it takes part, why not
-  virtualservers  health with its age, addresses, and the evidence
+  virtualservers  health with its age, addresses, and the evidence; what this node
+                  does with connections to those that it serves itself, and what of
+                  that is not in effect; their connections (? where nothing goes by
+                  them)
   links           health with its age; whether it is busy, or how many of 256
                   slices of clients it sheds, and since when; what it carries
                   in each direction (? is not known), the share of its
@@ -114,7 +119,7 @@ const getManual = `List things of a kind as they stand now. KIND is one of:
                   queries, replies, drops, cache, retries, policies
   holds           operators' holds in force
   events          changes of health, holds and configuration, the newest last
-` + outboundManual + `
+` + slbManual + outboundManual + `
 
 Health is up, down, or unknown (nothing says), which counts as usable. Waiting
 means that the first result is still to come.`
@@ -137,15 +142,17 @@ func getCommand() *cobra.Command {
 			if err := fits(cmd, l); err != nil {
 				return err
 			}
+			o.said = cmd.Flags().Changed("limit")
 			return l.print(cmd, o, output.word == "json")
 		},
 	}
 	cmd.Flags().StringVar(&o.pool, "pool", "", "members: of this pool only")
 	cmd.Flags().Uint64Var(&o.after, "after", 0, "events: those after this number, the seq of -o json")
-	cmd.Flags().UintVar(&o.limit, "limit", 50, "events: at most the newest so many; sessions, sticky: at most so many; 0 is as many as there may be")
+	cmd.Flags().UintVar(&o.limit, "limit", 50, "events: at most the newest so many; sessions, sticky: at most so many; farms, realservers, slb: all, unless given; 0 is as many as there may be")
 	cmd.Flags().StringVar(&o.link, "link", "", "sessions, sticky: over this link only")
 	cmd.Flags().StringVar(&o.client, "client", "", "sessions, sticky: of clients inside this network, or of this address")
 	cmd.Flags().StringVar(&o.group, "group", "", "sticky: of this link group only")
+	serverFlags(cmd, &o, "slb, sessions, sticky (of a farm realservers too): ")
 	_ = cmd.RegisterFlagCompletionFunc("pool", completePool) // the flags are defined above
 	_ = cmd.RegisterFlagCompletionFunc("link", completeLink)
 	_ = cmd.RegisterFlagCompletionFunc("group", completeGroup)
@@ -155,8 +162,9 @@ func getCommand() *cobra.Command {
 
 // fits refuses a flag that says nothing of the kind that is asked for.
 func fits(cmd *cobra.Command, l listing) error {
-	for flag, kinds := range map[string][]string{"pool": {"members"}, "after": {"events"}, "limit": {"events", "sessions", "sticky"},
-		"link": {"sessions", "sticky"}, "client": {"sessions", "sticky"}, "group": {"sticky"}} {
+	for flag, kinds := range map[string][]string{"pool": {"members"}, "after": {"events"}, "limit": {"events", "sessions", "sticky", "farms", "realservers", "slb"},
+		"link": {"sessions", "sticky"}, "client": {"sessions", "sticky"}, "group": {"sticky"},
+		"virtualserver": {"slb", "sessions", "sticky"}, "farm": {"realservers", "slb", "sessions", "sticky"}, "server": {"slb", "sessions", "sticky"}} {
 		if cmd.Flags().Changed(flag) && !slices.Contains(kinds, l.words[0]) {
 			return fmt.Errorf("--%s goes with get %s only", flag, strings.Join(kinds, ", "))
 		}

@@ -19,9 +19,9 @@ func holdCommand() *cobra.Command {
 		Short: "Force something down, up, or out of new answers",
 		Long: `Put your word over what the probes find: down (the default), up, or drain,
 which takes no new clients. NAME is a row such as virtualServer/web, link/isp1,
-site/east, pool/web/web-east, linkGroup/internet, or linkGroup/internet/cable (a
-link in one group alone), or a name alone where only one thing has it. A
-hold survives reloads and restarts, is shown wherever the thing is, and ends by
+site/east, pool/web/web-east, linkGroup/internet, linkGroup/internet/cable (a
+link in one group alone), serverFarm/shop or realServer/shop/10.0.0.3 (a server of
+a farm), or a name alone where only one thing has it. A hold survives reloads and restarts, is shown wherever the thing is, and ends by
 release or when its time is over. A second hold takes the place of the first.
 
 Exit codes: 0 it is held, 1 there is no such thing, 2 the request makes no

@@ -12,6 +12,7 @@ import (
 	"github.com/portolan-lb/portolan/api/client"
 	"github.com/portolan-lb/portolan/outbound"
 	"github.com/portolan-lb/portolan/slots"
+	"github.com/portolan-lb/portolan/traffic"
 )
 
 // outboundListings is what a gateway has to show.
@@ -22,7 +23,7 @@ var outboundListings = []listing{
 		}, groupRow)},
 	{"outbound", []int{0, 1}, []string{"outbound"}, []string{"KIND", "NAME", "OUTCOME", "CONNECTIONS", "OCTETS", "LAST", "DOES"}, of(
 		func(ctx context.Context, c *client.Client, _ getOptions) ([]outbound.Hit, error) { return c.Hits(ctx) }, hitRow)},
-	{"", []int{0, 1, 2, 3}, []string{"sessions", "session"}, []string{"PROTOCOL", "FROM", "TO", "LINK", "SOURCE", "STATE", "EXPIRES", "SENT", "REPLIED", "NOTES"}, of(fetchSessions, sessionRow)},
+	{"", []int{0, 1, 2, 3}, []string{"sessions", "session"}, []string{"PROTOCOL", "FROM", "TO", "LINK", "VIRTUAL SERVER", "REAL SERVER", "SOURCE", "STATE", "EXPIRES", "SENT", "REPLIED", "NOTES"}, of(fetchSessions, sessionRow)},
 	{"", []int{0, 1, 2, 3}, []string{"sticky"}, stickyHeader, of(fetchSticky, stickyRow)},
 }
 
@@ -36,9 +37,10 @@ const outboundManual = `
                   its limits), dropped, none (no link could take it), full (at a
                   limit, so another was tried), inbound (came in by the link); when
                   that moved last, and what is configured for it
-  sessions        connections that go over links: --link, --client
-  sticky          which client keeps which link by persistence: --link, --client,
-                  --group`
+  sessions        connections that go over links: --link; and to virtual servers that
+                  this node serves: --virtualserver, --farm, --server; --client
+  sticky          which client keeps which link or real server by persistence:
+                  --link, --group, --virtualserver, --farm, --server, --client`
 
 func groupRow(g api.LinkGroup, o getOptions) []string {
 	var shares, out []string
@@ -87,8 +89,8 @@ func mostListed(limit uint) uint64 {
 	return uint64(limit)
 }
 
-func fetchSessions(ctx context.Context, c *client.Client, o getOptions) ([]outbound.Session, error) {
-	q, err := api.ParseSessionQuery(o.link, o.client, "", "", 0, mostListed(o.limit))
+func fetchSessions(ctx context.Context, c *client.Client, o getOptions) ([]api.Session, error) {
+	q, err := api.SessionWords{Link: o.link, VirtualServer: o.virtualServer, Farm: o.farm, Server: o.server, Client: o.client, Limit: mostListed(o.limit)}.Query()
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +99,7 @@ func fetchSessions(ctx context.Context, c *client.Client, o getOptions) ([]outbo
 	return l.Sessions, err
 }
 
-func sessionRow(s outbound.Session, _ getOptions) []string {
+func sessionRow(s api.Session, _ getOptions) []string {
 	var notes []string
 	for _, n := range []struct {
 		is   bool
@@ -111,7 +113,7 @@ func sessionRow(s outbound.Session, _ getOptions) []string {
 	if s.Source.IsValid() {
 		source = s.Source.String()
 	}
-	return []string{s.Protocol, end(s.From), end(s.To), s.Link, source, s.State, s.Expires.String(), traffic(s.Sent), traffic(s.Replied), strings.Join(notes, ", ")}
+	return []string{s.Protocol, end(s.From), end(s.To), s.Link, s.VirtualServer, serverOf(s.Farm, s.Server), source, s.State, s.Expires.String(), volume(s.Sent), volume(s.Replied), strings.Join(notes, ", ")}
 }
 
 // end is one end of a session; port 0 is none.
@@ -122,35 +124,53 @@ func end(a netip.AddrPort) string {
 	return a.String()
 }
 
-func traffic(t *outbound.Traffic) string {
+// serverOf is a real server among all.
+func serverOf(farm, server string) string {
+	if server == "" {
+		return ""
+	}
+	return farm + "/" + server
+}
+
+func volume(t *traffic.Volume) string {
 	if t == nil {
 		return ""
 	}
 	return fmt.Sprintf("%d in %d", t.Octets, t.Packets)
 }
 
-var stickyHeader = []string{"PERSISTENCE", "GROUP", "CLIENT", "DESTINATION", "LINK", "EXPIRES"}
+var stickyHeader = []string{"PERSISTENCE", "GROUP", "VIRTUAL SERVER", "CLIENT", "DESTINATION", "LINK", "REAL SERVER", "EXPIRES"}
 
-func fetchSticky(ctx context.Context, c *client.Client, o getOptions) ([]outbound.StickyEntry, error) {
-	q, err := api.ParseStickyQuery(o.group, o.link, o.client)
+func fetchSticky(ctx context.Context, c *client.Client, o getOptions) ([]api.StickyEntry, error) {
+	q, err := o.stickyWords().Query()
 	if err != nil {
 		return nil, err
 	}
 	limit := mostListed(o.limit)
 	if limit > api.MaxListed {
-		return nil, api.Errorf(api.Invalid, "limit %d is more than %d; ask for fewer by group, link or client", limit, api.MaxListed)
+		return nil, api.Errorf(api.Invalid, "limit %d is more than %d; ask for fewer by group, link, virtual server, farm or client", limit, api.MaxListed)
 	}
 	l, err := c.Sticky(ctx, q, int(limit))
 	o.more(l.More, int(limit))
 	return l.Entries, err
 }
 
-func stickyRow(e outbound.StickyEntry, _ getOptions) []string {
-	destination := ""
+func (o getOptions) stickyWords() api.StickyWords {
+	return api.StickyWords{Group: o.group, Link: o.link, VirtualServer: o.virtualServer, Farm: o.farm, Server: o.server, Client: o.client}
+}
+
+func stickyRow(e api.StickyEntry, _ getOptions) []string {
+	client, destination := "", ""
+	if e.Client.IsValid() {
+		client = e.Client.String()
+	}
+	if e.Port > 0 {
+		client += fmt.Sprintf(" port %d", e.Port)
+	}
 	if e.Destination.IsValid() {
 		destination = e.Destination.String()
 	}
-	return []string{e.Persistence, e.Group, e.Client.String(), destination, e.Link, e.Expires.String()}
+	return []string{e.Persistence, e.Group, e.VirtualServer, client, destination, e.Link, serverOf(e.Farm, e.Server), e.Expires.String()}
 }
 
 // linkBalanced is what get links shows of a link's part in a gateway: its number

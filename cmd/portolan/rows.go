@@ -39,7 +39,19 @@ func virtualServerRow(v api.VirtualServer, o getOptions) []string {
 	for i, a := range v.Addresses {
 		addrs[i] = a.String()
 	}
-	return []string{v.Name, stateOf(v.Row), age(v.Row.Since, o.now), strings.Join(addrs, " "), v.Site, v.Link, evidence(v.Row)}
+	state, why, connections := stateOf(v.Row), evidence(v.Row), ""
+	if s := v.Serve; s != nil {
+		if !s.Enabled {
+			state = "off"
+		}
+		if s.Number > 0 {
+			connections = count(s.Connections, true)
+		}
+		if s.Why != "" && v.Row.Hold == nil && v.Row.Load() == "" {
+			why = s.Why
+		}
+	}
+	return []string{v.Name, state, age(v.Row.Since, o.now), strings.Join(addrs, " "), v.Site, v.Link, servesText(v.Serve), connections, why}
 }
 
 func siteRow(s api.Site, o getOptions) []string {

@@ -7,15 +7,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/portolan-lb/portolan/api"
-	"github.com/portolan-lb/portolan/outbound"
 )
 
 func stickyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sticky",
-		Short: "Look at which clients keep which link, and have that forgotten",
-		Long: `Look at the entries of persistence that outbound balancing made: which client
-keeps which link in which link group, and for how long. Packets write them into
+		Short: "Look at which clients keep which link or server, and have that forgotten",
+		Long: `Look at the entries of persistence: which client keeps which link in which link
+group, or which real server of a farm, and for how long. Packets write them into
 the kernel's maps; they are there whether this program runs or not.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -31,15 +30,16 @@ func stickyListCommand() *cobra.Command {
 	var output *choice
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "List which client keeps which link",
-		Long: `List entries: those of all link groups, or of --group, of --link, of the clients
-inside --client or in the network around it.
+		Short: "List which client keeps which link or server",
+		Long: `List entries: all, or those of --group and --link; or those of --virtualserver,
+--farm and --server; of the clients inside --client or in the network around it.
 
 Exit codes: 0 they are listed, even if there are none; 1 this node balances no
-connections, or there is no such group or link; 2 the question makes no sense, or
-there is no server to ask.`,
+connections, or there is no such thing; 2 the question makes no sense, or there is
+no server to ask.`,
 		Example: `  portolan sticky list --client 10.0.0.5
-  portolan sticky list --group internet --link cable -o json`,
+  portolan sticky list --group internet --link cable -o json
+  portolan sticky list --virtualserver shop`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			l, _ := findListing("sticky")
@@ -56,6 +56,7 @@ func stickyFlags(cmd *cobra.Command, o *getOptions) {
 	cmd.Flags().StringVar(&o.group, "group", "", "of this link group only")
 	cmd.Flags().StringVar(&o.link, "link", "", "of clients that keep this link only")
 	cmd.Flags().StringVar(&o.client, "client", "", "of clients inside this network, or of this address")
+	serverFlags(cmd, o, "")
 	_ = cmd.RegisterFlagCompletionFunc("link", completeLink) // the flags are defined above
 	_ = cmd.RegisterFlagCompletionFunc("group", completeGroup)
 }
@@ -66,27 +67,28 @@ func stickyClearCommand() *cobra.Command {
 	var all bool
 	var output *choice
 	cmd := &cobra.Command{
-		Use:   "clear [--group NAME] [--link NAME] [--client NETWORK] | --all --reason TEXT",
-		Short: "Have it forgotten which client keeps which link",
-		Long: `Have entries forgotten: those that all of --group, --link and --client mean, or
---all. Connections that there are stay on their links. The next new connection of
-such a client is given a link as if it were its first, and makes an entry anew.
+		Use:   "clear [--group NAME] [--link NAME] [--virtualserver NAME] [--farm NAME] [--server FARM/NAME] [--client NETWORK] | --all --reason TEXT",
+		Short: "Have it forgotten which client keeps which link or server",
+		Long: `Have entries forgotten: those that all of the flags mean, or --all. Connections
+that there are stay where they are. The next new connection of such a client is
+given a link, or a server, as if it were its first, and makes an entry anew.
 
 An entry may stand for a network, by the persistence's mask: then --client with
 one address of it forgets it for all of them.
 
 Exit codes: 0 they are forgotten, also where there were none; 1 this node balances
-no connections, or there is no such group or link; 2 the request makes no sense,
-or there is no server to ask.`,
+no connections, or there is no such thing; 2 the request makes no sense, or there
+is no server to ask.`,
 		Example: `  portolan sticky clear --client 10.0.0.5 --reason "his bank does not like the other line"
-  portolan sticky clear --link cable --reason "spread them again after the works"`,
+  portolan sticky clear --link cable --reason "spread them again after the works"
+  portolan sticky clear --server shop/10.0.0.3 --reason "spread its clients"`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			q, err := api.ParseStickyQuery(o.group, o.link, o.client)
+			q, err := o.stickyWords().Query()
 			if err != nil {
 				return err
 			}
-			if err := api.GoodClearing(q != (outbound.StickyQuery{}), all); err != nil {
+			if err := api.GoodClearing(q != (api.StickyQuery{}), all); err != nil {
 				return err
 			}
 			c, err := dial(cmd)
