@@ -13,6 +13,7 @@ import (
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/slb/l4"
+	"github.com/portolan-lb/portolan/slots"
 	"github.com/portolan-lb/portolan/status"
 	"github.com/portolan-lb/portolan/traffic"
 )
@@ -125,6 +126,7 @@ func New(opts Options) *SLB {
 // A nil plan: nothing is served any more, and what Linux was given is taken back.
 // What farms know of servers that stay goes on (T60).
 func (s *SLB) Use(p *l4.Plan, m *config.Model, n l4.Numbers) {
+	left := s.left(p, m)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if p == nil && s.plan == nil && s.stated {
@@ -145,7 +147,37 @@ func (s *SLB) Use(p *l4.Plan, m *config.Model, n l4.Numbers) {
 		return
 	}
 	s.gather(n, before, virtuals)
+	for name, slots := range left {
+		if f := s.farms[name]; f != nil {
+			f.state.Slots = slots
+		}
+	}
 	s.start()
+}
+
+// left gives the slots that a run before us left in Linux, when the first plan is
+// to be used: a table that is as it should be stays as it is, slot by slot. To
+// read a large one would cost more than to write what differs.
+func (s *SLB) left(p *l4.Plan, m *config.Model) map[string]slots.Slots {
+	const most = 65536
+	s.mu.Lock()
+	stated := s.stated
+	s.mu.Unlock()
+	if stated || p == nil {
+		return nil
+	}
+	sum := 0
+	for _, f := range m.ServerFarms {
+		sum += f.Slots
+	}
+	if sum > most {
+		return nil
+	}
+	list, err := s.opts.Kernel.Elements(l4.Table, l4.SlotsSet)
+	if err != nil {
+		return nil // there is none, or it is told when it is to be changed
+	}
+	return p.SlotsIn(list)
 }
 
 // start has what was gathered take effect.

@@ -2,11 +2,13 @@ package slb
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/status"
 )
 
@@ -26,6 +28,26 @@ func TestServerDown(t *testing.T) {
 		}
 		b.say(status.Up, "web/b")
 		b.want("with b back", b.slots("web"), "a:22 b:21 c:21")
+	})
+}
+
+// A daemon that starts again finds the slots that it left, whatever way they came
+// about, and changes none that need not be (T60).
+func TestSlotsAreAdopted_T60(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		text := fmt.Sprintf(web, "slots: 16")
+		b := newBench(t, text)
+		b.say(status.Up, "web/a", "web/b", "web/c")
+		left := slices.Clone(b.farms["web"].last.Slots)
+		slices.Reverse(left) // as good as the other way round
+		var list []kernel.Element
+		for i, id := range left {
+			list = append(list, kernel.Element{Key: kernel.Key(kernel.Number(1<<31|1), kernel.Number(uint32(i))), Data: kernel.Number(uint32(id))})
+		}
+		again := newBench(t, text, list...)
+		if now := again.farms["web"].last.Slots; !slices.Equal(now, left) {
+			t.Errorf("left %v, now %v", left, now)
+		}
 	})
 }
 

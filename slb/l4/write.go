@@ -24,7 +24,7 @@ func (p *Plan) Farms() []string {
 // SetSlots says which server has which slot of a farm, as many as the farm has;
 // 0: nobody.
 func (p *Plan) SetSlots(farm string, slots []ID) (changed []*kernel.Elements) {
-	return p.setSlots("slots", farm, slots)
+	return p.setSlots(SlotsSet, farm, slots)
 }
 
 // SetForced says who would have which slot if nobody were at a limit, for farms
@@ -60,6 +60,33 @@ func (p *Plan) setSlots(set, farm string, list []ID) (changed []*kernel.Elements
 	e.Put(put...)
 	return []*kernel.Elements{e}
 }
+
+// SlotsIn reads elements of [SlotsSet]: who had which slot of each farm, as many
+// as the farm has now. What is of no farm of the plan is passed over.
+func (p *Plan) SlotsIn(list []kernel.Element) map[string]slots.Slots {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	found := map[string]slots.Slots{}
+	for i := range list {
+		el := &list[i]
+		if len(el.Key) != 8 || len(el.Data) != 4 {
+			continue
+		}
+		f := p.byNumber[binary.NativeEndian.Uint32(el.Key)&^isFarm]
+		slot := binary.NativeEndian.Uint32(el.Key[4:])
+		if f == nil || slot >= uint32(f.Slots) {
+			continue
+		}
+		if found[f.Name] == nil {
+			found[f.Name] = make(slots.Slots, f.Slots)
+		}
+		found[f.Name][slot] = ID(binary.NativeEndian.Uint32(el.Data))
+	}
+	return found
+}
+
+// SlotsSet is the map of [Table] in which farms have their slots.
+const SlotsSet = "slots"
 
 // States says how the servers of a farm stand: each list holds those of the
 // one after it.
