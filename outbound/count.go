@@ -1,91 +1,20 @@
 package outbound
 
 import (
-	"context"
-	"log/slog"
 	"math"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/slots"
 )
 
-// counting counts connections while somebody needs to know how many there are:
-// each costs the kernel and us a message when it begins and ends.
-type counting struct {
-	wants   atomic.Bool
-	mu      sync.Mutex
-	counter Counter // nil: nobody counts
-	cancel  func()
-	ended   chan struct{}
-	retry   time.Time
-}
-
-func (c *counting) want(yes bool) { c.wants.Store(yes) }
-func (c *counting) wanted() bool  { return c.wants.Load() }
-
-// run begins to count, or ends it.
-func (c *counting) run(ctx context.Context, open func() (Counter, error), log *slog.Logger) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ended != nil {
-		select {
-		case <-c.ended: // by itself
-			c.close()
-		default:
-		}
-	}
-	switch now := time.Now(); {
-	case !c.wants.Load():
-		c.close()
-	case c.counter == nil && open != nil && now.After(c.retry):
-		c.retry = now.Add(10 * time.Second)
-		counter, err := open()
-		if err != nil {
-			log.Warn("connections cannot be counted; what goes by their number shares out evenly", "err", err)
-			return
-		}
-		ctx, cancel := context.WithCancel(ctx)
-		ended := make(chan struct{})
-		c.counter, c.cancel, c.ended = counter, cancel, ended
-		go func() {
-			defer close(ended)
-			if err := counter.Run(ctx); err != nil {
-				log.Warn("connections are not counted any more; trying again", "err", err)
-			}
-		}()
-	}
-}
-
-// close ends a count. The lock is held.
-func (c *counting) close() {
-	if c.counter == nil {
-		return
-	}
-	c.cancel()
-	<-c.ended
-	c.counter.Close()
-	c.counter, c.ended = nil, nil
-}
-
-func (c *counting) end() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.close()
-}
-
-// read gives the counts by number of link; nil: they are not known.
-func (c *counting) read() map[uint32]kernel.Tally {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.counter == nil {
-		return nil
-	}
-	into := map[uint32]kernel.Tally{}
-	c.counter.Counts(into)
+// tallies gives the counts by number of link; nil: they are not known.
+func (o *Outbound) tallies() (into map[uint32]kernel.Tally) {
+	o.count.With(func(c Counter, _ uint64) {
+		into = map[uint32]kernel.Tally{}
+		c.Counts(into)
+	})
 	return into
 }
 
@@ -152,7 +81,7 @@ func (p *Plan) Number(link string) uint16 {
 // Connections gives how many connections each link has now, those that came in
 // by it too; nil: nothing goes by them, so that nobody counts.
 func (o *Outbound) Connections() map[string]int {
-	p, tallies := o.Plan(), o.count.read()
+	p, tallies := o.Plan(), o.tallies()
 	if p == nil || tallies == nil {
 		return nil
 	}

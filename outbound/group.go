@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/portolan-lb/portolan/busy"
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/pick"
 	"github.com/portolan-lb/portolan/slots"
@@ -22,8 +21,8 @@ const SlotCount = 256
 // compiled from. number gives the number of a link, 0 if it has none.
 func Spec(c *config.LinkGroup, links []*config.Link, number func(link string) uint16) (slots.Spec, error) {
 	s := slots.Spec{Name: c.Name, Row: groupRow(c), Words: slots.Words{Members: "links", Group: "group"},
-		Algorithm: slots.Algorithm(c.Algorithm), Direction: directionOf(c.Direction), Debit: float64(c.Debit), Size: SlotCount,
-		Min: c.Min, Max: c.Max, Spill: spillOf(c.Spill), BusyProtection: c.BusyProtection,
+		Algorithm: slots.Algorithm(c.Algorithm), Direction: slots.DirectionOf(c.Direction), Debit: float64(c.Debit), Size: SlotCount,
+		Min: c.Min, Max: c.Max, Spill: slots.SpillOf(c.Spill), BusyProtection: c.BusyProtection,
 		Activate: slots.Activation{Lower: int(c.Activate.Lower), Upper: int(c.Activate.Upper)},
 		Slow:     pick.SlowOnline{Standby: time.Duration(c.SlowOnline.Standby), Ramp: time.Duration(c.SlowOnline.Ramp)}}
 	for _, m := range c.Members {
@@ -59,7 +58,7 @@ func memberOf(c *config.LinkGroup, m *config.LinkMember, l *config.Link, id slot
 	made := slots.Member{Name: m.Link, ID: id, Weight: m.Weight, Priority: m.Priority, Row: row,
 		Needs:          []status.ID{row, status.MakeID(status.KindLinkGroup, c.Name, m.Link)},
 		MaxConnections: m.MaxConnections, MaxEverywhere: l.MaxConnections,
-		RateLimit: [busy.Directions]float64{busy.Total: float64(l.RateLimit.Total), busy.In: float64(l.RateLimit.In), busy.Out: float64(l.RateLimit.Out)}}
+		RateLimit: slots.ByDirection(l.RateLimit)}
 	if l.Interface != "" {
 		made.Needs = append(made.Needs, status.MakeID(status.KindInterface, l.Interface))
 	}
@@ -68,26 +67,3 @@ func memberOf(c *config.LinkGroup, m *config.LinkMember, l *config.Link, id slot
 
 // groupRow is the row in which a link group says whether it is available.
 func groupRow(c *config.LinkGroup) status.ID { return status.MakeID(status.KindLinkGroup, c.Name) }
-
-func spillOf(words []config.Spill) (spill pick.Spill) {
-	for _, s := range words {
-		switch s {
-		case config.SpillDown:
-			spill |= pick.SpillDown
-		case config.SpillBusy:
-			spill |= pick.SpillBusy
-		case config.SpillFull:
-			spill |= pick.SpillFull
-		}
-	}
-	return spill
-}
-
-func directionOf(word string) busy.Direction {
-	for d := range busy.Directions {
-		if busy.Direction(d).String() == word {
-			return busy.Direction(d)
-		}
-	}
-	return busy.Total
-}

@@ -4,51 +4,33 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/portolan-lb/portolan/config"
-	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/status"
 	"github.com/portolan-lb/portolan/traffic"
 )
 
-// Hit is how often one thing of the configuration had a new connection (FAQ
-// 1.1.2): which virtual server and which rule took it, and what became of it. The
-// counters are the kernel's. They go on over restarts of this program, as long as
-// the thing keeps its name, and begin at 0 when the machine starts.
-type Hit struct {
-	Kind string `json:"kind"`           // one of the kinds below
-	Name string `json:"name"`           // a rule's is POLICY/NUMBER, or POLICY/default
-	What string `json:"what"`           // one of the outcomes below
-	Does string `json:"does,omitempty"` // what is configured for it, in a few words
-
-	// Connections counts first packets: a connection once, one that is refused
-	// each time that it is tried again. Octets are those of these packets.
-	Connections uint64    `json:"connections"`
-	Octets      uint64    `json:"octets"`
-	Last        time.Time `json:"last,omitzero"` // when it was seen to move, within [hitsEvery]; zero: not since we started
-
-	counter string
-}
+// Hit is how often one thing of the configuration had a new connection.
+type Hit = traffic.Hit
 
 // The kinds of hits.
 const (
-	HitServer      = "virtualServer"
-	HitRule        = "rule"
+	HitServer      = traffic.HitServer
+	HitRule        = traffic.HitRule
 	HitGroup       = "linkGroup"
 	HitLink        = "link"
-	HitPersistence = "persistence"
+	HitPersistence = traffic.HitPersistence
 )
 
 // What became of connections that were counted.
 const (
-	Taken   = "taken"   // it was the thing's turn
-	Limited = "limited" // of a virtual server: refused by its limits or its limit policy
-	Dropped = "dropped" // of a virtual server: an action said so, or no link was found
-	None    = "none"    // of a link group: none of its links could take it
-	Waiting = "busy"    // of a link group: all its links were busy, and the action goes on then
-	Full    = "full"    // of a link: it was at a limit; another one was tried
+	Taken   = traffic.Taken
+	Limited = traffic.Limited
+	Dropped = traffic.Dropped
+	None    = traffic.None
+	Waiting = traffic.Waiting // of a link group: all its links were busy, and the action goes on then
+	Full    = traffic.Full
 	Inbound = "inbound" // of a link: it came in by it
 )
 
@@ -59,15 +41,9 @@ func (o *Outbound) Hits() ([]Hit, error) {
 	if p == nil {
 		return nil, nil
 	}
-	if err := o.hits.read(o.opts.Kernel, time.Now()); err != nil {
-		return nil, err
-	}
 	list := p.hits()
-	o.hits.mu.Lock()
-	defer o.hits.mu.Unlock()
-	for i := range list {
-		s := o.hits.seen[list[i].counter]
-		list[i].Connections, list[i].Octets, list[i].Last = s.Packets, s.Octets, s.moved
+	if err := o.hits.Read(o.opts.Kernel, Table, list, time.Now()); err != nil {
+		return nil, err
 	}
 	return list, nil
 }
@@ -75,7 +51,7 @@ func (o *Outbound) Hits() ([]Hit, error) {
 // hits lists what is counted, by the names that the compiled rules count by.
 func (p *Plan) hits() (list []Hit) {
 	add := func(kind, name, what, does, counter string) {
-		list = append(list, Hit{Kind: kind, Name: name, What: what, Does: does, counter: counter})
+		list = append(list, Hit{Kind: kind, Name: name, What: what, Does: does, From: traffic.Counted{Counter: counter}})
 	}
 	for _, v := range p.conf.VirtualServers {
 		if !v.Enabled {
@@ -170,85 +146,34 @@ func first[T fmt.Stringer](list []T) string {
 // moved last, and that limits that are reached are told.
 const hitsEvery = 5 * time.Second
 
-// counters is what the kernel's counters said.
-type counters struct {
-	mu   sync.Mutex
-	seen map[string]reading
-	next time.Time
-}
-
-type reading struct {
-	kernel.Counted
-	moved time.Time
-	grew  uint64 // packets between the last look of [Outbound.watch] and the one before
-}
-
-// read looks at the counters. One that was not there before has not moved yet:
-// it may be hours old.
-func (c *counters) read(k Kernel, now time.Time) error {
-	all, err := k.Counts(Table)
-	if err != nil {
-		return err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	seen := make(map[string]reading, len(all))
-	for name, is := range all {
-		was, known := c.seen[name]
-		n := reading{Counted: is, moved: was.moved, grew: was.grew}
-		if known && was.Counted != is {
-			n.moved = now
-			if n.grew += is.Packets - was.Packets; is.Packets < was.Packets { // it was made anew
-				n.grew = is.Packets
-			}
-		}
-		seen[name] = n
-	}
-	c.seen = seen
-	return nil
-}
-
-// grew gives by how much counters grew since it was asked last.
-func (c *counters) grew() map[string]uint64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	all := map[string]uint64{}
-	for name, s := range c.seen {
-		if s.grew > 0 {
-			all[name] = s.grew
-			s.grew = 0
-			c.seen[name] = s
-		}
-	}
-	return all
-}
-
 // watch tells of limits that are reached, and of groups that have no link for
 // somebody. The lock is held.
 func (o *Outbound) watch(now time.Time) {
-	defer o.spells.over(now, o.opts.Board.Record)
-	if now.Before(o.hits.next) {
+	defer o.spells.End(Owner, now, o.opts.Board.Record)
+	if now.Before(o.watches) {
 		return
 	}
-	o.hits.next = now.Add(hitsEvery)
-	if err := o.hits.read(o.opts.Kernel, now); err != nil {
+	o.watches = now.Add(hitsEvery)
+	list := o.plan.hits()
+	if err := o.hits.Read(o.opts.Kernel, Table, list, now); err != nil {
 		o.opts.Log.Debug("counters cannot be read", "err", err)
 		return
 	}
-	grew := o.hits.grew()
-	for _, h := range o.plan.hits() {
-		n := grew[h.counter]
+	o.hits.Forget(list)
+	grew := o.hits.Grew()
+	for _, h := range list {
+		n := grew[h.From]
 		if n == 0 {
 			continue
 		}
 		switch {
 		case h.Kind == HitServer && h.What == Limited:
-			o.spells.seen(spell{id: ServerRow(h.Name), what: limitReached, tried: n}, now, o.opts.Board.Record)
+			o.spell(limitOfServer(h.Name), n, now)
 		case h.Kind == HitLink && h.What == Full:
-			o.spells.seen(spell{id: status.MakeID(status.KindLink, h.Name), what: limitReached, tried: n}, now, o.opts.Board.Record)
+			o.spell(limitOfLink(h.Name), n, now)
 		case h.Kind == HitGroup && h.What == None:
 			name, _, _ := strings.Cut(h.Name, "+")
-			o.spells.seen(spell{id: status.MakeID(status.KindLinkGroup, name), what: noLink, tried: n}, now, o.opts.Board.Record)
+			o.spell(noLink(name), n, now)
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/portolan-lb/portolan/proximity"
 	"github.com/portolan-lb/portolan/slots"
 	"github.com/portolan-lb/portolan/status"
+	"github.com/portolan-lb/portolan/traffic"
 )
 
 // Kernel is what Linux is made by; a [kernel.Kernel] is one.
@@ -68,7 +69,7 @@ type Outbound struct {
 	table atomic.Pointer[status.Table] // the newest
 	needs atomic.Pointer[map[status.ID]bool]
 	moved atomic.Bool // interfaces changed: say anew what is wished
-	count counting
+	count traffic.Counting[Counter]
 
 	mu     sync.Mutex // guards the rest
 	stated bool       // the kernel has been told something, be it that nothing is wished
@@ -82,9 +83,10 @@ type Outbound struct {
 	alive  map[slots.ID]bool  // links that live in a group that ends connections
 	gone   map[slots.ID]ended // links that failed, and whose sessions are to be dealt with
 	ranked ranked
-	spells spells
+	spells traffic.Spells
 
-	hits counters
+	hits    traffic.Readings
+	watches time.Time // when it is looked again whether limits are reached
 }
 
 // running is a variant of a group at run time.
@@ -102,7 +104,7 @@ func New(opts Options) *Outbound {
 	if opts.Log == nil {
 		opts.Log = slog.Default()
 	}
-	return &Outbound{opts: opts, kick: make(chan struct{}, 1), gone: map[slots.ID]ended{}, ranked: ranked{ranks: map[netip.Prefix]Ranks{}}, spells: spells{}}
+	return &Outbound{opts: opts, kick: make(chan struct{}, 1), gone: map[slots.ID]ended{}, ranked: ranked{ranks: map[netip.Prefix]Ranks{}}}
 }
 
 // Use balances by a plan from now on; near is the proximity of the same
@@ -143,7 +145,7 @@ func (o *Outbound) Use(p *Plan, near *proximity.Plan) {
 	}
 	o.needs.Store(&needs)
 	o.dropRows(before)
-	o.count.want(p.counts())
+	o.count.Want(p.counts())
 	o.facts.Unavailable, o.facts.Lapsed = map[string]bool{}, map[string]bool{}
 	now := time.Now()
 	o.look(now)
@@ -165,7 +167,7 @@ func (o *Outbound) stop() {
 	o.alive, o.gone, o.ranked = nil, map[slots.ID]ended{}, ranked{ranks: map[netip.Prefix]Ranks{}}
 	o.needs.Store(&map[status.ID]bool{})
 	o.dropRows(before)
-	o.count.want(false)
+	o.count.Want(false)
 	o.opts.Kernel.Want(Owner, nil)
 }
 
@@ -298,7 +300,7 @@ const (
 
 // Run ticks until ctx ends. What Linux was given stays: forwarding goes on.
 func (o *Outbound) Run(ctx context.Context) error {
-	defer o.count.end()
+	defer o.count.End()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -308,7 +310,7 @@ func (o *Outbound) Run(ctx context.Context) error {
 		case <-o.kick:
 		case <-timer.C:
 		}
-		o.count.run(ctx, o.opts.Count, o.opts.Log)
+		o.count.Run(ctx, o.opts.Count, o.opts.Log)
 		timer.Reset(o.turn(ctx))
 	}
 }
@@ -348,7 +350,7 @@ func (o *Outbound) every() time.Duration {
 			return tickFast
 		}
 	}
-	if o.count.wanted() {
+	if o.count.Wanted() {
 		return tickFast
 	}
 	return tickEvery
@@ -361,7 +363,7 @@ func (o *Outbound) tick(now time.Time) (restate bool) {
 	if next := o.table.Load(); next != nil && next.Generation() > in.Table.Generation() {
 		in.Table = next // it is being published
 	}
-	tallies := o.count.read()
+	tallies := o.tallies()
 	var changed []*kernel.Elements
 	var rows []status.Row
 	for _, r := range o.groups {

@@ -461,7 +461,7 @@ func TestArrivalsOverReload_T60(t *testing.T) {
 		text := strings.Replace(simple, "members: [one, two, three]", "algorithm: least-connections, members: [one, two]", 1)
 		b := newBench(t, text)
 		b.counts = map[uint32]kernel.Tally{1: {Opened: 500}, 2: {Opened: 500}, 3: {Opened: 1000000}}
-		b.count.run(t.Context(), b.opts.Count, b.opts.Log)
+		b.count.Run(t.Context(), b.opts.Count, b.opts.Log)
 		for range 3 {
 			b.look1()
 			time.Sleep(time.Second)
@@ -475,7 +475,7 @@ func TestArrivalsOverReload_T60(t *testing.T) {
 			time.Sleep(time.Second)
 			b.look1()
 		}
-		b.count.end()
+		b.count.End()
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/kernel"
+	"github.com/portolan-lb/portolan/traffic"
 )
 
 // Session is a connection that goes over a link.
@@ -26,10 +27,7 @@ type Session struct {
 }
 
 // Traffic is what went in one direction of a session.
-type Traffic struct {
-	Packets uint64 `json:"packets"`
-	Octets  uint64 `json:"octets"`
-}
+type Traffic = traffic.Volume
 
 // SessionOf shows a session of conntrack; it is not ok if that goes over no link.
 func (p *Plan) SessionOf(s *kernel.Session) (shown Session, ok bool) {
@@ -42,8 +40,7 @@ func (p *Plan) SessionOf(s *kernel.Session) (shown Session, ok bool) {
 		shown.Source = as
 	}
 	if s.Traffic != [2]kernel.Traffic{} {
-		sent, replied := Traffic(s.Traffic[0]), Traffic(s.Traffic[1])
-		shown.Sent, shown.Replied = &sent, &replied
+		shown.Sent, shown.Replied = traffic.VolumeOf(s.Traffic[0]), traffic.VolumeOf(s.Traffic[1])
 	}
 	return shown, true
 }

@@ -40,7 +40,12 @@ func (r *Readings) Read(from Counters, table string, hits []Hit, now time.Time) 
 	}
 	for i := range hits {
 		h := &hits[i]
-		n := r.next(h.From, is[h.From], now)
+		c, there := is[h.From]
+		if !there {
+			delete(r.seen, h.From)
+			continue
+		}
+		n := r.next(h.From, c, now)
 		h.Connections, h.Octets, h.Last = n.Packets, n.Octets, n.moved
 	}
 	return nil
