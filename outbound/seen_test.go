@@ -105,10 +105,10 @@ func TestHitsAreCounters(t *testing.T) {
 		rules := p.Wishes(usual()).Tables[0].Counters
 		var mine []string
 		for _, h := range p.hits() {
-			mine = append(mine, h.counter)
+			mine = append(mine, h.From.Counter)
 			// A persistence or a link is counted where rules lead to it; others always.
-			if !slices.Contains(rules, h.counter) && h.Kind != HitLink && h.What != Dropped {
-				t.Errorf("%s: nothing counts by %s", name, h.counter)
+			if !slices.Contains(rules, h.From.Counter) && h.Kind != HitLink && h.What != Dropped {
+				t.Errorf("%s: nothing counts by %s", name, h.From.Counter)
 			}
 		}
 		for _, c := range rules {

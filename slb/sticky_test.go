@@ -151,6 +151,7 @@ func TestHits(t *testing.T) {
 		if h := hits(l4.HitServer, "web/b", traffic.Taken); h.Connections != 2 {
 			t.Errorf("%+v", h)
 		}
+		count(traffic.HitServer, "web", traffic.Limited, 0)
 		b.wait(2 * alarmsEvery)
 		count(traffic.HitServer, "web", traffic.Limited, 7)
 		b.wait(2 * alarmsEvery)
