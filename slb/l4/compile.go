@@ -70,6 +70,7 @@ type Plan struct {
 
 	data  *data
 	fixed *traffic.Fixed
+	sets  map[string]bool // that rules look at; no others are in the kernel
 
 	mu     sync.Mutex // of what follows, and of the elements that ticks write
 	live   *live
@@ -172,6 +173,10 @@ func Compile(in Inputs) (*Plan, config.Errors) {
 		p.fixed = in.Before.fixed.Clone()
 	}
 	w := p.Wishes(Facts{})
+	p.sets = make(map[string]bool, len(w.Tables[0].Sets))
+	for i := range w.Tables[0].Sets {
+		p.sets[w.Tables[0].Sets[i].Name] = true
+	}
 	if depth := p.fixed.Depth(w.Tables[0], 0); depth > traffic.MaxDepth {
 		errs = append(errs, &config.Error{Pos: p.conf.Pos, Path: "slb.classes",
 			Text: fmt.Sprintf("classes of match any stand so deep within others that the kernel would have to go through %d chains, more than %d: flatten them", depth, traffic.MaxDepth)})

@@ -17,10 +17,13 @@ const (
 )
 
 // Hits lists what rules count, in the order of the configuration and at 0, with
-// where each is read. Waiting of a farm is what its busy action had to deal with,
+// where each is read; of limits only where something has some. Waiting of a farm is what its busy action had to deal with,
 // None what found nobody alive.
 func (p *Plan) Hits() (list []traffic.Hit) {
 	add := func(kind, name, what, does string, from traffic.Counted) {
+		if from.Set != "" && !p.sets[from.Set] {
+			return // no rule counts it
+		}
 		list = append(list, traffic.Hit{Kind: kind, Name: name, What: what, Does: does, From: from})
 	}
 	in := func(set string, key uint32) traffic.Counted {
