@@ -1,6 +1,7 @@
 package slb
 
 import (
+	"maps"
 	"math"
 	"net/netip"
 	"time"
@@ -23,6 +24,7 @@ type book struct {
 	targets map[netip.AddrPort]*target
 	touched map[*farm]bool
 	warm    map[*farm]bool // to which connections have come of late
+	purged  bool           // tallies have been forgotten, so one that is not there may have been
 	moved   []*virtual     // whose connections have changed
 	bounded bool           // some virtual server has a limit that the kernel does not count itself
 }
@@ -129,7 +131,21 @@ func (s *SLB) recount(now time.Time) (touched map[*farm]bool) {
 			b.touched[f] = true
 		}
 	}
+	b.purge(talliesMost)
 	return s.weigh(now)
+}
+
+// talliesMost is how many tallies are kept, of servers that have no connections
+// too: where the client chooses the port there may be one for each that anybody
+// asked for.
+const talliesMost = 1 << 18
+
+func (b *book) purge(most int) {
+	if len(b.tallies) <= most {
+		return
+	}
+	b.purged = true
+	maps.DeleteFunc(b.tallies, func(_ kernel.Served, t kernel.Tally) bool { return t.Live == 0 })
 }
 
 // take takes in how many connections one server has from one virtual server. base
@@ -140,8 +156,8 @@ func (s *SLB) take(sv kernel.Served, t kernel.Tally, base bool) {
 	if v == nil {
 		return
 	}
-	was := b.tallies[sv]
-	if base {
+	was, known := b.tallies[sv]
+	if base || !known && b.purged {
 		was = kernel.Tally{Opened: t.Opened, Unanswered: t.Unanswered}
 	}
 	b.tallies[sv] = t

@@ -186,3 +186,32 @@ func TestPool(t *testing.T) {
 		}
 	})
 }
+
+// What anybody may make us count is bounded, and what is forgotten is not counted
+// twice.
+func TestTalliesAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, strings.ReplaceAll(fmt.Sprintf(web, "algorithm: least-connections"), ", port: 8080", "")).run(t)
+		for port := range 100 {
+			b.has("web", fmt.Sprintf("10.1.0.1:%d", 1+port), 1)
+		}
+		b.wait(time.Second)
+		for port := range 99 {
+			b.has("web", fmt.Sprintf("10.1.0.1:%d", 1+port), 0)
+		}
+		b.wait(time.Second)
+		b.SLB.mu.Lock()
+		b.book.purge(50)
+		if n := len(b.book.tallies); n != 1 {
+			t.Errorf("%d tallies are left of those with connections", n)
+		}
+		b.SLB.mu.Unlock()
+		b.has("web", "10.1.0.1:1", 2)
+		b.wait(time.Second)
+		b.SLB.mu.Lock()
+		defer b.SLB.mu.Unlock()
+		if m := b.farms["web"].members[0]; m.live != 3 || m.opened != 100 { // the last two begin the count
+			t.Errorf("%d live, %d opened", m.live, m.opened)
+		}
+	})
+}

@@ -46,7 +46,7 @@ func TestNames(t *testing.T) {
 		if got := b.slots("web"); !strings.Contains(got, "n:") || b.row("serverFarm/web/n") != "none" || b.moved != 1 {
 			t.Errorf("with addresses: %s, %s, told %d times", got, b.row("serverFarm/web/n"), b.moved)
 		}
-		b.answers["app.example"] = []string{"10.1.0.2", "10.1.0.5", "fd01::9"}
+		b.answers["app.example"] = []string{"10.1.0.5", "10.1.0.2", "fd01::9"}
 		b.wait(resolveEvery)
 		b.want("one that is still there stays", b.at("app.example"), "10.1.0.5 fd01::9")
 		b.answers["app.example"] = []string{"10.1.0.2"}
