@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/portolan-lb/portolan/api"
@@ -9,50 +10,92 @@ import (
 	"github.com/portolan-lb/portolan/flow"
 	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/outbound"
+	"github.com/portolan-lb/portolan/slb"
 )
 
-// notBalanced is the answer where there is nothing to explain.
-func notBalanced() error {
-	return api.Errorf(api.NotFound, "this node balances no connections: the configuration has no outbound")
-}
-
-// ExplainFlow implements [api.FlowExplainer].
-func (d *Daemon) ExplainFlow(ctx context.Context, q flow.Question) (*flow.Explanation, error) {
-	if d.gateway.outbound == nil {
+// explained gives an explanation, and says if there is nothing to explain.
+func explained(e *flow.Explanation, err error) (*flow.Explanation, error) {
+	if errors.Is(err, flow.ErrNothing) {
 		return nil, notBalanced()
-	}
-	d.gateway.wishing.Lock()
-	proxy := flow.Part{Wishes: d.gateway.taking, Names: dnsproxy.Names()}
-	d.gateway.wishing.Unlock()
-	e, err := d.gateway.outbound.Explain(ctx, q, proxy)
-	if err == nil && e == nil {
-		err = notBalanced()
 	}
 	return e, err
 }
 
-// ExplainFlow tells what would become of a connection if this configuration
-// ran here, with links that nobody has probed. It is to be asked once of a
-// configuration that nobody runs.
-func (b *Built) ExplainFlow(q flow.Question) (*flow.Explanation, error) {
-	if b.Outbound == nil {
+func notBalanced() error {
+	return api.Errorf(api.NotFound, "this node balances no connections: the configuration has neither outbound nor a virtual server that is served")
+}
+
+// ExplainFlow implements [api.FlowExplainer].
+func (d *Daemon) ExplainFlow(ctx context.Context, q flow.Question) (*flow.Explanation, error) {
+	g := &d.gateway
+	if g.kernel == nil {
 		return nil, notBalanced()
 	}
-	var interfaces []kernel.Interface
-	if r, err := kernel.Open(); err == nil { // without, addresses are not known: the explanation tells what it can
-		defer r.Close()
-		interfaces, _ = r.Interfaces() // the same
+	balancing, serving := g.outbound.Part(), g.slb.Part(g.kernel)
+	if balancing == nil && serving == nil {
+		return nil, notBalanced()
+	}
+	interfaces, err := g.reader.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	m := flow.Machine{Interfaces: interfaces, Sessions: g.looker, Element: g.kernel.Element, Lookup: g.reader.Lookup}
+	g.wishing.Lock()
+	proxy := &flow.Part{Wishes: g.taking, Names: dnsproxy.Names()}
+	g.wishing.Unlock()
+	return explained(flow.Journey(ctx, m, q, balancing, serving, proxy))
+}
+
+// ExplainFlow tells what would become of a connection if this configuration
+// ran here, with links and servers that nobody has probed. It is to be asked once
+// of a configuration that nobody runs.
+func (b *Built) ExplainFlow(ctx context.Context, q flow.Question) (*flow.Explanation, error) {
+	interfaces, now := b.interfacesHere(), time.Now()
+	var parts []*flow.Part
+	if b.Outbound != nil {
+		part, err := outbound.Offline(b.Outbound, b.Rows(), interfaces, now)
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, part)
+	}
+	if b.SLB != nil {
+		part, err := slb.Offline(b.SLB, b.Model, b.Serving, b.Rows(), interfaces, now)
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, part)
+	}
+	if len(parts) > 0 {
+		parts = append(parts, &flow.Part{Wishes: b.Proxy.Wishes(interfaces), Names: dnsproxy.Names()})
+	}
+	e, err := explained(flow.Journey(ctx, flow.Machine{Interfaces: interfaces}, q, parts...))
+	if err == nil {
+		e.Notes = append(e.Notes, "offline: nothing is probed, measured or learnt")
+	}
+	return e, err
+}
+
+// interfacesHere gives the interfaces of this machine; none if they cannot be read,
+// or it is not the one that the configuration is for: the explanation tells what it
+// can.
+func (b *Built) interfacesHere() (list []kernel.Interface) {
+	r, err := kernel.Open()
+	if err != nil {
+		return nil
+	}
+	defer r.Close()
+	if list, err = r.Interfaces(); err != nil {
+		return nil
+	}
+	there := map[string]bool{}
+	for _, n := range list {
+		there[n.Name] = true
 	}
 	for _, l := range b.Model.Links {
-		present := false
-		for _, n := range interfaces {
-			present = present || n.Name == l.Interface
-		}
-		if l.Interface != "" && !present {
-			interfaces = nil // it is the configuration of another machine
-			break
+		if l.Interface != "" && !there[l.Interface] {
+			return nil
 		}
 	}
-	proxy := flow.Part{Wishes: b.Proxy.Wishes(interfaces), Names: dnsproxy.Names()}
-	return outbound.Offline(b.Outbound, b.Rows(), interfaces, time.Now(), q, proxy)
+	return list
 }

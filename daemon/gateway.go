@@ -71,7 +71,7 @@ func (d *Daemon) openGateway() (closeAll func()) {
 	}
 	g.outbound = outbound.New(outbound.Options{
 		Board: d.board, Kernel: g.kernel, Sessions: g.conntrack, Log: d.log,
-		Interfaces: g.reader.Interfaces, Neighbours: g.reader.Neighbours, Lookup: g.reader.Lookup,
+		Interfaces: g.reader.Interfaces, Neighbours: g.reader.Neighbours,
 		Count: func() (outbound.Counter, error) { return kernel.OpenLive(kernel.LinkMask) },
 	})
 	g.slb = d.newSLB()

@@ -12,12 +12,13 @@ import (
 // Explanation tells what becomes of a connection.
 type Explanation struct {
 	Question Question  `json:"question"`
-	Session  *Session  `json:"session,omitempty"` // conntrack has it: the packet is not the first one
-	Findings []Finding `json:"findings"`          // what decided, in order
-	Groups   []Group   `json:"groups,omitempty"`  // the link groups that it came to
-	Ways     []Way     `json:"ways"`              // the likeliest first
-	Rules    []Rule    `json:"rules"`             // every rule that the likeliest way came to
-	Notes    []string  `json:"notes,omitempty"`   // what was taken for granted
+	Session  *Session  `json:"session,omitempty"`  // conntrack has it: the packet is not the first one
+	Findings []Finding `json:"findings"`           // what decided, in order
+	Groups   []Group   `json:"groups,omitempty"`   // the link groups and server farms that it came to
+	Ways     []Way     `json:"ways"`               // the likeliest first
+	Counters []Counter `json:"counters,omitempty"` // where such connections are counted
+	Rules    []Rule    `json:"rules"`              // every rule that the likeliest way came to
+	Notes    []string  `json:"notes,omitempty"`    // what was taken for granted
 }
 
 // Session is an entry of conntrack.
@@ -31,6 +32,11 @@ type Session struct {
 	Inbound bool `json:"inbound,omitempty"` // it came in by a link
 	Placed  bool `json:"placed,omitempty"`  // by persistence
 	Child   bool `json:"child,omitempty"`   // of another session, whose link it has
+
+	VirtualServer string         `json:"virtualServer,omitempty"`
+	Farm          string         `json:"farm,omitempty"`
+	Server        string         `json:"server,omitempty"` // in the farm
+	At            netip.AddrPort `json:"at,omitzero"`      // where it is answered from, if not from where it was sent to
 }
 
 // Finding is one thing that was looked at.
@@ -47,8 +53,15 @@ type Way struct {
 	Percent float64 `json:"percent"` // of such connections
 	Link    string  `json:"link,omitempty"`
 	Mark    uint32  `json:"mark"` // of the connection
-	End     string  `json:"end"`  // passed, dropped or refused
-	By      string  `json:"by,omitempty"`
+
+	VirtualServer string         `json:"virtualServer,omitempty"`
+	Farm          string         `json:"farm,omitempty"`
+	Server        string         `json:"server,omitempty"` // in the farm; empty: none took it
+	To            netip.AddrPort `json:"to,omitzero"`      // the destination that it is given, if it is another; port 0: the protocol has none
+	Copies        []netip.Addr   `json:"copies,omitempty"` // who gets its packets as they are, by their Ethernet addresses
+
+	End string `json:"end"` // passed, dropped or refused
+	By  string `json:"by,omitempty"`
 
 	Socket    uint16     `json:"socket,omitempty"` // the port of the transparent socket that takes it
 	Source    string     `json:"source"`           // the address that the other side sees
@@ -58,14 +71,21 @@ type Way struct {
 	Via       netip.Addr `json:"via,omitzero"`
 	Interface string     `json:"interface,omitempty"`
 
-	Limits []string `json:"limits,omitempty"` // of the link, taken as not reached
-	IfOver []Share  `json:"ifOver,omitempty"` // where it goes if one of them is
+	Bounds []Bound `json:"bounds,omitempty"` // limits that were taken as not reached
+}
+
+// Bound is the limits of one link, virtual server or server that a way came to.
+type Bound struct {
+	Of     string   `json:"of"` // whose
+	Limits []string `json:"limits"`
+	IfOver []Share  `json:"ifOver,omitempty"` // where such connections go if one of them is reached
 }
 
 // Share is a part of such connections.
 type Share struct {
 	Percent float64 `json:"percent"`
-	Link    string  `json:"link,omitempty"` // empty: by the machine's own routes, or End tells
+	Link    string  `json:"link,omitempty"`   // empty: by the machine's own routes, or Server or End tell
+	Server  string  `json:"server,omitempty"` // FARM/NAME
 	End     string  `json:"end"`
 }
 
@@ -85,7 +105,7 @@ type Rule struct {
 // conntrack has of it, nil for nothing. It errs if the rules make no sense, or a
 // set cannot be read.
 func Explain(w *kernel.World, q Question, session *kernel.Session, names ...Names) (*Explanation, error) {
-	x := &explaining{world: w, names: names, to: &Explanation{Question: q}}
+	x := &explaining{world: w, names: names, to: &Explanation{Question: q}, known: session, bounds: map[string][]Share{}}
 	p := q.Packet()
 	if session != nil {
 		x.session(&p, session)
@@ -101,6 +121,7 @@ func Explain(w *kernel.World, q Question, session *kernel.Session, names ...Name
 			return nil, err
 		}
 		x.to.Ways = append(x.to.Ways, way)
+		x.count(&ways[i])
 	}
 	x.to.Ways = merge(x.to.Ways)
 	x.rules(&ways[0])
@@ -111,6 +132,9 @@ type explaining struct {
 	world *kernel.World
 	names owners
 	to    *Explanation
+	known *kernel.Session
+
+	bounds map[string][]Share // by whose limits they are: where connections go then
 }
 
 // session makes the packet a further one of a session.
@@ -135,6 +159,21 @@ func (x *explaining) session(p *kernel.Packet, s *kernel.Session) {
 		Source: source, Left: s.Timeout,
 		Inbound: s.Mark&kernel.Inbound != 0, Placed: s.Mark&kernel.Placed != 0, Child: s.Child,
 	}
+	if s.Reply.Source != s.Original.Destination {
+		p.Ct.To, x.to.Session.At = s.Reply.Source, s.Reply.Source
+	}
+	if served := x.names.session(s); served != nil {
+		x.to.Session.VirtualServer, x.to.Session.Farm, x.to.Session.Server = served.VirtualServer, served.Farm, served.Server
+	}
+}
+
+// count notes what counts connections that go a way.
+func (x *explaining) count(w *kernel.Way) {
+	for _, c := range x.names.counters(w) {
+		if !slices.ContainsFunc(x.to.Counters, func(o Counter) bool { return o.Kind == c.Kind && o.Name == c.Name && o.What == c.What }) {
+			x.to.Counters = append(x.to.Counters, c)
+		}
+	}
 }
 
 // findings notes what a way looked at that no way before it did.
@@ -142,6 +181,16 @@ func (x *explaining) findings(way *kernel.Way) {
 	for _, h := range way.Hooks {
 		for i := range h.Visits {
 			v := &h.Visits[i]
+			if found, is := x.names.visit(x.to.Question, v); is {
+				for _, f := range found {
+					f.Hook = h.Point
+					x.add(f)
+					if f.Kind == ServerFarm {
+						x.group(f.Kind, f.Name)
+					}
+				}
+				continue
+			}
 			role := x.names.chain(v.Table, v.Chain)
 			for _, l := range v.Looks {
 				if f, ok := x.look(v.Table, l); ok {
@@ -154,7 +203,7 @@ func (x *explaining) findings(way *kernel.Way) {
 				x.add(f)
 			}
 			if role.Kind == LinkGroup {
-				x.group(role.Name)
+				x.group(role.Kind, role.Name)
 			}
 		}
 	}
@@ -186,11 +235,11 @@ func (x *explaining) add(f Finding) {
 	}
 }
 
-func (x *explaining) group(name string) {
-	if slices.ContainsFunc(x.to.Groups, func(g Group) bool { return g.Name == name }) {
+func (x *explaining) group(kind, name string) {
+	if slices.ContainsFunc(x.to.Groups, func(g Group) bool { return g.Name == name && (g.Kind == ServerFarm) == (kind == ServerFarm) }) {
 		return
 	}
-	if g := x.names.group(name); g != nil {
+	if g := x.names.group(kind, name); g != nil {
 		x.to.Groups = append(x.to.Groups, *g)
 	}
 }
@@ -199,7 +248,8 @@ func (x *explaining) group(name string) {
 func merge(ways []Way) (all []Way) {
 	for _, way := range ways {
 		i := slices.IndexFunc(all, func(o Way) bool {
-			return o.Link == way.Link && o.Mark == way.Mark && o.End == way.End && o.Source == way.Source && o.Route == way.Route && o.By == way.By
+			return o.Link == way.Link && o.Mark == way.Mark && o.End == way.End && o.Source == way.Source && o.Route == way.Route && o.By == way.By &&
+				o.Farm == way.Farm && o.Server == way.Server && o.To == way.To && slices.Equal(o.Copies, way.Copies)
 		})
 		if i < 0 {
 			all = append(all, way)

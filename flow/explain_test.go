@@ -192,8 +192,8 @@ func TestExplainShares(t *testing.T) {
 	}
 	// Telecom full: what telecom's slots drew is drawn once more; what draws
 	// telecom again is dropped: .75*.75.
-	want := []Share{{43.75, "cable", "passed"}, {56.25, "", "dropped"}}
-	got := slices.Clone(e.Ways[0].IfOver)
+	want := []Share{{Percent: 43.75, Link: "cable", End: "passed"}, {Percent: 56.25, End: "dropped"}}
+	got := slices.Clone(e.Ways[0].Bounds[0].IfOver)
 	slices.SortFunc(got, func(a, b Share) int { return strings.Compare(b.Link, a.Link) })
 	if !slices.Equal(got, want) {
 		t.Errorf("with telecom full %+v, want %+v", got, want)

@@ -3,6 +3,7 @@ package flow
 import (
 	"fmt"
 	"io"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -30,6 +31,7 @@ func (e *Explanation) WriteText(w io.Writer, all bool) error {
 	for _, way := range e.Ways {
 		t.way(way)
 	}
+	t.counters(e.Counters)
 	for _, n := range e.Notes {
 		t.line("note: %s", n)
 	}
@@ -52,6 +54,15 @@ func (t *text) session(s *Session) {
 	words := []string{"in conntrack", "mark " + hex(s.Mark)}
 	if s.Link != "" {
 		words[0] += " on link " + s.Link
+	}
+	if s.VirtualServer != "" {
+		words[0] += " of virtual server " + s.VirtualServer
+	}
+	if s.Server != "" {
+		words[0] += " with server " + s.Farm + "/" + s.Server
+	}
+	if s.At.IsValid() {
+		words[0] += " at " + end(s.At)
 	}
 	if s.State != "" {
 		words = append(words, s.State)
@@ -96,7 +107,11 @@ func (t *text) group(g Group) {
 	if g.Why != "" {
 		standing += ": " + g.Why
 	}
-	t.line("link group %s, %s, %s", g.Name, g.Algorithm, standing)
+	kind := "link group"
+	if g.Kind == ServerFarm {
+		kind = "server farm"
+	}
+	t.line("%s %s, %s, %s", kind, g.Name, g.Algorithm, standing)
 	if g.Members != nil {
 		wide := 0
 		for _, m := range g.Members.Members {
@@ -107,7 +122,13 @@ func (t *text) group(g Group) {
 			if m.Active {
 				word = "in "
 			}
-			t.line("  %s  %s", word, strings.TrimRight(fmt.Sprintf("%-*s  %s", wide, m.Member, m.Why), " "))
+			why := m.Why
+			for _, s := range g.Slots {
+				if s.Member == m.Member {
+					why = strings.TrimPrefix(why+"; ", "; ") + fmt.Sprintf("%d of %d slots", s.Slots, g.Size)
+				}
+			}
+			t.line("  %s  %s", word, strings.TrimRight(fmt.Sprintf("%-*s  %s", wide, m.Member, why), " "))
 		}
 	}
 	for _, n := range g.Notes {
@@ -120,21 +141,61 @@ func (t *text) way(w Way) {
 	if w.By != "" {
 		t.line("           by %s", w.By)
 	}
-	if len(w.Limits) > 0 {
-		t.line("           unless it has %s; then %s", strings.Join(w.Limits, " or "), shares(w.IfOver))
+	for _, b := range w.Bounds {
+		then := ""
+		if len(b.IfOver) > 0 {
+			then = "; over it " + shares(b.IfOver)
+		}
+		of := "limit of " + b.Of
+		if strings.HasPrefix(b.Of, "limit policy ") {
+			of = b.Of
+		}
+		t.line("           %s: %s%s", of, strings.Join(b.Limits, ", "), then)
 	}
+}
+
+func (t *text) counters(list []Counter) {
+	if len(list) == 0 {
+		return
+	}
+	t.line("counters")
+	for _, c := range list {
+		value := ""
+		if c.Connections != nil {
+			value = fmt.Sprintf("  %d", *c.Connections)
+		}
+		t.line("  %s %s  %s%s", c.Kind, c.Name, c.What, value)
+	}
+}
+
+// end writes an address, with the port if there is one.
+func end(a netip.AddrPort) string {
+	if a.Port() == 0 {
+		return a.Addr().String()
+	}
+	return a.String()
 }
 
 // words tells a way in one line.
 func (w Way) words() (words []string) {
 	switch {
+	case len(w.Copies) > 0: // the packet itself is dropped
+		for _, a := range w.Copies {
+			words = append(words, w.server("directly to "+a.String()+" as it is"))
+		}
+		return words
 	case w.End == kernel.Dropped.String():
 		return []string{"dropped"}
 	case w.Socket != 0:
 		return []string{w.Route}
+	}
+	if w.Server != "" || w.To.IsValid() {
+		words = append(words, w.server("to "+end(w.To)))
+	}
+	switch {
 	case w.Link != "":
 		words = append(words, "link "+w.Link)
-	default:
+	case len(words) == 0:
 		words = append(words, "no link")
 	}
 	if w.End == kernel.Refused.String() {
@@ -151,6 +212,17 @@ func (w Way) words() (words []string) {
 	return words
 }
 
+// server tells the server and how it is reached.
+func (w Way) server(way string) string {
+	if !w.To.IsValid() && len(w.Copies) == 0 {
+		way = "as it is"
+	}
+	if w.Server == "" {
+		return way
+	}
+	return "server " + w.Farm + "/" + w.Server + " " + way
+}
+
 func shares(list []Share) string {
 	var words []string
 	for _, s := range list {
@@ -158,6 +230,8 @@ func shares(list []Share) string {
 		switch {
 		case s.End != kernel.Passed.String():
 			to = s.End
+		case s.Server != "":
+			to = "server " + s.Server
 		case s.Link == "":
 			to = "by no link"
 		}

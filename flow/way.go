@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,7 +21,7 @@ func (x *explaining) look(table string, l kernel.Look) (f Finding, ok bool) {
 	case Persistence:
 		f.Why = "no entry yet"
 		if l.Found != nil {
-			f.Why = "link " + x.linkOf(number(l.Found.Data)) + lifeOf(l.Found)
+			f.Why = "link " + x.linkOf(number(l.Found.Data)) + Age(l.Found)
 		}
 	case Proximity:
 		f.Why = "not measured yet"
@@ -32,8 +34,9 @@ func (x *explaining) look(table string, l kernel.Look) (f Finding, ok bool) {
 	return f, true
 }
 
-// lifeOf tells how old an entry is: for how long nobody has used it, and when it ends.
-func lifeOf(el *kernel.Element) string {
+// Age tells how old an entry of a map is: for how long nobody has used it, and when
+// it ends; "" if that is not known.
+func Age(el *kernel.Element) string {
 	if el.Expires <= 0 {
 		return ""
 	}
@@ -86,9 +89,29 @@ func (x *explaining) way(p kernel.Packet, w *kernel.Way) (Way, error) {
 		way.Link = x.linkOf(id)
 	}
 	way.By = x.ender(w)
+	if to := w.To; to != nil && (to.Addr() != p.Dest || to.Port() != 0 && to.Port() != p.DestPort) {
+		way.To = netip.AddrPortFrom(w.Packet.Dest, w.Packet.DestPort)
+	}
+	way.Copies = w.Copies
+	x.served(&way, w)
 	x.routed(&way, w)
 	x.translated(&way, w)
 	return way, x.limits(&way, p, w)
+}
+
+// served tells who serves, as the owner does, or as conntrack knows.
+func (x *explaining) served(way *Way, w *kernel.Way) {
+	served := x.names.served(w)
+	if s := x.to.Session; served == nil && s != nil && x.known != nil {
+		served = x.names.session(x.known)
+	}
+	if served == nil {
+		return
+	}
+	way.VirtualServer, way.Farm, way.Server = served.VirtualServer, served.Farm, served.Server
+	if served.By != "" {
+		way.By = served.By
+	}
 }
 
 // ender is the rule that decided. That is the last one of a link group, or of an
@@ -206,37 +229,77 @@ func (x *explaining) translated(way *Way, w *kernel.Way) {
 		if nat.To.IsValid() && nat.To != nat.From {
 			way.Source += " to " + nat.To.String() + ", the same for each client"
 		}
+		if nat.FirstPort != 0 {
+			way.NAT += fmt.Sprintf(", ports %d to %d", nat.FirstPort, nat.LastPort)
+		}
 	}
 }
 
-// limits tells the limits of the link that were taken as not reached, and what
-// the packet does if one is: it is sent again with all of the link exceeded.
+// limits tells the limits that were taken as not reached, and what the packet does
+// if one is: it is sent again with all those of one link, virtual server or server
+// exceeded.
 func (x *explaining) limits(way *Way, p kernel.Packet, w *kernel.Way) error {
-	chains := map[kernel.Place]bool{}
 	for _, h := range w.Hooks {
 		for _, l := range h.Open {
-			if x.names.chain(l.Table, l.Chain).Kind != Link {
+			of, words, ok := x.limit(l)
+			if !ok {
 				x.note("not looked at: " + l.String() + " (chain " + l.Chain + ")")
 				continue
 			}
-			way.Limits = append(way.Limits, l.String())
-			chains[kernel.Place{Table: l.Table, Chain: l.Chain}] = true
+			i := slices.IndexFunc(way.Bounds, func(b Bound) bool { return b.Of == of })
+			if i < 0 {
+				shares, err := x.without(p, of)
+				if err != nil {
+					return err
+				}
+				i, way.Bounds = len(way.Bounds), append(way.Bounds, Bound{Of: of, IfOver: shares})
+			}
+			if b := &way.Bounds[i]; !slices.Contains(b.Limits, words) {
+				b.Limits = append(b.Limits, words)
+			}
 		}
 	}
-	if len(chains) == 0 {
-		return nil
+	return nil
+}
+
+// limit tells a limit: of the link whose chain has it, or as its owner does.
+func (x *explaining) limit(l kernel.Limit) (of, words string, ok bool) {
+	if role := x.names.chain(l.Table, l.Chain); role.Kind == Link {
+		return "link " + role.Name, l.String(), true
+	}
+	of, words = x.names.limit(l)
+	return of, words, words != ""
+}
+
+// mostBounds is of how many links, virtual servers and servers it is told where
+// connections go if they are at a limit: each needs a journey of its own.
+const mostBounds = 32
+
+// without says where such connections go if those of one are at a limit.
+func (x *explaining) without(p kernel.Packet, of string) ([]Share, error) {
+	if shares, known := x.bounds[of]; known {
+		return shares, nil
+	}
+	if len(x.bounds) == mostBounds {
+		x.note(fmt.Sprintf("it is not told of all where connections go if they are at a limit: of the first %d", mostBounds))
+		return nil, nil
 	}
 	before := x.world.Over
-	x.world.Over = func(l kernel.Limit) bool { return chains[kernel.Place{Table: l.Table, Chain: l.Chain}] }
+	x.world.Over = func(l kernel.Limit) bool {
+		whose, _, _ := x.limit(l)
+		return whose == of
+	}
 	defer func() { x.world.Over = before }()
 	others, err := x.world.Journey(p)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, o := range others {
-		way.IfOver = addShare(way.IfOver, x.share(&o))
+	var shares []Share
+	for i := range others {
+		shares = addShare(shares, x.share(&others[i]))
 	}
-	return nil
+	x.bounds[of] = shares
+	return shares, nil
 }
 
 func (x *explaining) share(w *kernel.Way) Share {
@@ -244,12 +307,15 @@ func (x *explaining) share(w *kernel.Way) Share {
 	if id := w.Packet.Mark & kernel.LinkMask; id != 0 {
 		s.Link = x.linkOf(id)
 	}
+	if served := x.names.served(w); served != nil && served.Server != "" {
+		s.Server = served.Farm + "/" + served.Server
+	}
 	return s
 }
 
 func addShare(all []Share, s Share) []Share {
 	for i := range all {
-		if all[i].Link == s.Link && all[i].End == s.End {
+		if all[i].Link == s.Link && all[i].Server == s.Server && all[i].End == s.End {
 			all[i].Percent = math.Round((all[i].Percent+s.Percent)*1e4) / 1e4
 			return all
 		}

@@ -15,6 +15,9 @@ func tellOctets(v Value, b []byte) string {
 
 // String tells the limit in words.
 func (l Limit) String() string {
+	if el := l.Element; el != nil {
+		return el.bound()
+	}
 	switch s := l.Step.(type) {
 	case CountOver:
 		return fmt.Sprintf("at most %d connections at once", s.Connections)
@@ -24,6 +27,17 @@ func (l Limit) String() string {
 		return fmt.Sprintf("at most %d connections at once for %s", s.Over, tellOctets(s.Key, l.Key))
 	}
 	return "a limit"
+}
+
+// bound tells the limit of an element in words.
+func (el *Element) bound() string {
+	switch {
+	case el.Rate == nil:
+		return fmt.Sprintf("at most %d connections at once", el.Over)
+	case el.Rate.Octets:
+		return fmt.Sprintf("at most %d octets a second", el.Rate.PerSecond)
+	}
+	return fmt.Sprintf("at most %d new connections a second", el.Rate.PerSecond)
 }
 
 // String tells the look in words.

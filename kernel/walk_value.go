@@ -105,19 +105,36 @@ func (k *walker) find(key Value, name string) *liveElement {
 }
 
 // key gives a value that is to be looked up in a set. Draws that lead to the
-// same element are one to whoever wants to know all outcomes.
+// same element are one to whoever wants to know all outcomes, be they the key or
+// its last part.
 func (k *walker) key(v Value, set *liveSet) ([]byte, bool) {
-	of := uint32(0)
-	switch v := v.(type) {
-	case Turn:
-		of = v.Of
-	case Lot:
-		of = v.Of
-	default:
+	parts, joined := v.(Join)
+	if !joined {
+		parts = Join{v}
+	}
+	of, draws := uint32(0), false
+	if len(parts) > 0 {
+		of, draws = drawn(parts[len(parts)-1])
+	}
+	if !draws {
 		return k.value(v)
 	}
-	return k.draw(of, func(n uint32) string {
-		l, err := k.world.get(k.table, set, Number(n))
+	made := make([][]byte, len(parts))
+	for i, part := range parts[:len(parts)-1] {
+		b, ok := k.value(part)
+		if !ok {
+			return nil, false
+		}
+		made[i] = b
+	}
+	whole := func(n []byte) []byte {
+		if made[len(made)-1] = n; len(made) == 1 {
+			return n
+		}
+		return Key(made...)
+	}
+	n, ok := k.draw(of, func(n uint32) string {
+		l, err := k.world.get(k.table, set, whole(Number(n)))
 		switch {
 		case err != nil || l == nil: // the look that follows errs, too
 			return ""
@@ -126,6 +143,21 @@ func (k *walker) key(v Value, set *liveSet) ([]byte, bool) {
 		}
 		return "data " + string(l.Data)
 	})
+	if !ok {
+		return nil, false
+	}
+	return whole(n), true
+}
+
+// drawn says whether a value is drawn, and of how many.
+func drawn(v Value) (of uint32, is bool) {
+	switch v := v.(type) {
+	case Turn:
+		return v.Of, true
+	case Lot:
+		return v.Of, true
+	}
+	return 0, false
 }
 
 // draw gives a number, 0 to of-1. Same tells which numbers come to the same.

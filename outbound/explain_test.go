@@ -46,18 +46,16 @@ func question(t *testing.T, from, to, in string) flows.Question {
 
 func toldBy(t *testing.T, g *gateway, q flows.Question) *flows.Explanation {
 	t.Helper()
-	x := explaining{plan: g.Plan, wishes: g.frozen(g.Wishes(g.facts)), own: g.Names(), interfaces: g.facts.Interfaces, groups: map[string]*flows.Group{}}
-	q.In = x.inbound(q)
-	w := x.world(nil)
-	w.Find = func(_, set string, key []byte) (kernel.Element, bool, error) {
+	x := explaining{plan: g.Plan, wishes: g.frozen(g.Wishes(g.facts)), own: g.Names(), groups: map[string]*flows.Group{}}
+	m := flows.Machine{Interfaces: g.facts.Interfaces, Element: func(_, set string, key []byte) (kernel.Element, bool, error) {
 		for _, el := range g.written[set] {
 			if bytes.Equal(el.Key, key) {
 				return el, true, nil
 			}
 		}
 		return kernel.Element{}, false, nil
-	}
-	e, err := flows.Explain(w, q, nil, x.names(nil)...)
+	}}
+	e, err := flows.Journey(t.Context(), m, q, x.part(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +128,11 @@ func TestExplainReasons(t *testing.T) {
 // Offline the groups have their first tick: weights and priorities count.
 func TestExplainOffline(t *testing.T) {
 	p := compile(t, explained, nil)
-	e, err := Offline(p, status.NewBoard(10).Table(), usual().Interfaces, usual().Now, question(t, "10.0.0.5", "8.8.8.8:25", ""))
+	part, err := Offline(p, status.NewBoard(10).Table(), usual().Interfaces, usual().Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := flows.Journey(t.Context(), flows.Machine{Interfaces: usual().Interfaces}, question(t, "10.0.0.5", "8.8.8.8:25", ""), part)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +151,8 @@ func TestExplainWaitsForNobody(t *testing.T) {
 		b := newBench(t, explained)
 		b.say(status.Up, "one", "two", "three")
 		routes := 0
-		b.opts.Lookup = func(p kernel.Packet) (kernel.Route, error) {
+		m := flows.Machine{Interfaces: b.nics, Sessions: b, Element: b.Element}
+		m.Lookup = func(p kernel.Packet) (kernel.Route, error) {
 			b.free("a route is asked for")
 			if routes++; p.Dest == netip.MustParseAddr("9.9.9.9") {
 				return kernel.Route{Table: 254, Interface: "eth7", Via: netip.MustParseAddr("192.0.2.77")}, nil
@@ -161,7 +164,7 @@ func TestExplainWaitsForNobody(t *testing.T) {
 			{"10.0.0.5", "9.9.9.9:443", "no link, by the machine's own table main: via 192.0.2.77 dev eth7, as 10.0.0.5"},
 			{"10.0.0.5", "9.9.9.8:443", "note: Linux tells no route: a martian"},
 		} {
-			e, err := b.Explain(t.Context(), question(t, c.from, c.to, "lan0"))
+			e, err := flows.Journey(t.Context(), m, question(t, c.from, c.to, "lan0"), b.Part())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -25,7 +25,6 @@ type Kernel interface {
 	Changed(owner string, sets ...*kernel.Elements)
 	Sync(ctx context.Context, owner string) error
 	Elements(table, set string) ([]kernel.Element, error)
-	Element(table, set string, key []byte) (kernel.Element, bool, error)
 	Delete(table, set string, keys ...[]byte) error
 	Counts(table string) (map[string]kernel.Counted, error)
 }
@@ -35,7 +34,6 @@ type Kernel interface {
 type Sessions interface {
 	Sessions(ctx context.Context, f kernel.SessionFilter, yield func(kernel.Session) bool) error
 	DeleteByMark(mark, mask uint32, family uint8) error
-	Find(t kernel.Tuple) (s kernel.Session, found bool, err error)
 }
 
 // Counter counts connections by the number of their link; a [kernel.Live] of
@@ -53,9 +51,8 @@ type Options struct {
 	Sessions Sessions
 
 	Interfaces func() ([]kernel.Interface, error)
-	Neighbours func() ([]kernel.Neighbour, error)        // nil: none is known
-	Lookup     func(kernel.Packet) (kernel.Route, error) // where Linux sends a packet, for Explain; nil: it is not asked
-	Count      func() (Counter, error)                   // begins to count connections; called when somebody needs to know
+	Neighbours func() ([]kernel.Neighbour, error) // nil: none is known
+	Count      func() (Counter, error)            // begins to count connections; called when somebody needs to know
 
 	Log *slog.Logger // default slog.Default
 }

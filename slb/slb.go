@@ -100,8 +100,9 @@ type SLB struct {
 	due          map[*farm]bool    // that change by themselves
 	rows         map[status.ID]bool
 	facts        l4.Facts
-	again        time.Time // when interfaces are looked at again
-	turns        time.Time // when a class begins or ends by its times; zero: never
+	wished       *kernel.Wishes // what the kernel was told last
+	again        time.Time      // when interfaces are looked at again
+	turns        time.Time      // when a class begins or ends by its times; zero: never
 	book         book
 	endings      []*ending
 	alarms       []traffic.Hit
@@ -252,7 +253,8 @@ func (s *SLB) look(now time.Time) (news bool) {
 func (s *SLB) wish(now time.Time) {
 	s.facts.Now, s.facts.Shut = now, len(s.held) > 0
 	s.turns = s.plan.Next(now)
-	s.opts.Kernel.Want(Owner, s.plan.Wishes(s.facts))
+	s.wished = s.plan.Wishes(s.facts)
+	s.opts.Kernel.Want(Owner, s.wished)
 }
 
 // Moved says that interfaces or addresses may have changed.

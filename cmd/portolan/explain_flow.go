@@ -11,21 +11,28 @@ import (
 
 const explainFlowManual = `Tell what becomes of a connection: which virtual server and which rule of its
 policy take it and which do not and why, whether persistence or proximity know
-a link for it, who takes part in the link group and why others do not, and each
-way that it may take, with its share, link, source address and route. It is
-made from the tables that the kernel was given and the entries that are in them
-now, and has no effect on anything.
+a link or a server for it, who takes part in the link group or server farm and
+why others do not, and each way that it may take, with its share, link, server,
+destination, source address and route. It is made from the tables that the
+kernel was given and the entries that are in them now, and has no effect on
+anything.
+
+Of a connection to a virtual server over a farm it also tells who else would
+have taken it, and why one of several goes first; and the counters of those who
+serve or refuse it.
 
 A connection that conntrack knows is told as what it is: its next packet stays
-on its link. Limits of connections are taken as not reached; what happens at
-them is told beside.
+on its link and with its server. Limits of connections are taken as not reached;
+what happens over them is told beside.
 
 --from is the client's address, with a port if it matters (some hashes look at
 it). --to is where it goes to: an address with a port and a protocol, as in
 8.8.8.8:443/udp; tcp if only a port is given, icmp without one. --in is the
 interface that it comes in by; without it that of outbound.interfaces in whose
-network the client is, else the first of them, and what comes from an address of
-this machine is its own. --all lists every rule that the packet comes to.
+network the client is, else the first of them. To a virtual server over a farm it
+is the one in whose network the client is, or by which he is reached. What comes
+from an address of this machine is its own. --all lists every rule that the
+packet comes to.
 
 With -c the configuration is judged offline: nothing has been probed, measured
 or learnt then.
@@ -39,10 +46,11 @@ func explainFlowCommand() *cobra.Command {
 	var output *choice
 	cmd := &cobra.Command{
 		Use:   "flow",
-		Short: "Tell which link a connection takes, and why",
+		Short: "Tell which link or server a connection takes, and why",
 		Long:  explainFlowManual,
 		Example: `  portolan explain flow --from 10.0.0.5 --to 8.8.8.8:443
   portolan explain flow --from 10.0.0.5:40000 --to 8.8.8.8:53/udp --in lan0 --all
+  portolan explain flow --from 203.0.113.9 --to 198.51.100.10:443/tcp --in wan0
   portolan explain flow --from fd00::5 --to 2001:db8::1 -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -87,5 +95,5 @@ func explainFlow(cmd *cobra.Command, q flows.Question, config string) (*flows.Ex
 		_, _ = fmt.Fprint(cmd.ErrOrStderr(), errs.Render())
 		return nil, exit(2)
 	}
-	return built.ExplainFlow(q)
+	return built.ExplainFlow(cmd.Context(), q)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/kernel"
@@ -17,45 +18,72 @@ const (
 )
 
 // Hits lists what rules count, in the order of the configuration and at 0, with
-// where each is read; of limits only where something has some. Waiting of a farm is what its busy action had to deal with,
-// None what found nobody alive.
+// where each is read; of limits only where something has some. Waiting of a farm is
+// what its busy action had to deal with, None what found nobody alive.
 func (p *Plan) Hits() (list []traffic.Hit) {
-	add := func(kind, name, what, does string, from traffic.Counted) {
-		if from.Set != "" && !p.sets[from.Set] {
-			return // no rule counts it
-		}
-		list = append(list, traffic.Hit{Kind: kind, Name: name, What: what, Does: does, From: from})
-	}
-	in := func(set string, key uint32) traffic.Counted {
-		return traffic.Counted{Set: set, Key: string(kernel.Number(key))}
-	}
 	for _, s := range p.servers {
-		does := ""
-		if s.target != nil {
-			does = s.target.does()
-		}
-		add(traffic.HitServer, s.Name, traffic.Taken, does, in("hits", s.mark))
-		add(traffic.HitServer, s.Name, traffic.Limited, "", in("limited", s.mark))
-		add(traffic.HitServer, s.Name, traffic.Dropped, "", in("dropped", s.mark))
+		list = append(list, s.hits()...)
 	}
 	for _, q := range p.policies {
-		for i, r := range q.Rules {
-			name := fmt.Sprintf("%s/%d", q.Name, i+1)
-			add(traffic.HitRule, name, traffic.Taken, p.does(r), traffic.Counted{Counter: ruleCounter(q.Name, i+1)})
+		for i := range q.Rules {
+			list = append(list, p.ruleHit(q, i))
 		}
 	}
 	for _, k := range p.keeps {
-		add(traffic.HitPersistence, k.Name, traffic.Taken, "", traffic.Counted{Counter: k.counter()})
+		list = append(list, k.hit())
 	}
 	for _, f := range p.farms {
-		add(HitFarm, f.Name, traffic.Waiting, string(f.OnBusy), in("waiting", f.key))
-		add(HitFarm, f.Name, traffic.None, "", in("none", f.key))
+		list = append(list, f.hits()...)
 		for _, m := range f.members {
-			add(HitServer, ServerKey(f.Name, m.Name), traffic.Taken, "", in("given", uint32(m.id)))
-			if m.bounded() {
-				add(HitServer, ServerKey(f.Name, m.Name), traffic.Full, "", in("full", uint32(m.id)))
-			}
+			list = append(list, m.hits()...)
 		}
+	}
+	return p.read(list)
+}
+
+// read leaves out what no rule counts.
+func (p *Plan) read(list []traffic.Hit) []traffic.Hit {
+	return slices.DeleteFunc(list, func(h traffic.Hit) bool { return h.From.Set != "" && !p.sets[h.From.Set] })
+}
+
+// counted is where an element counts.
+func counted(set string, key uint32) traffic.Counted {
+	return traffic.Counted{Set: set, Key: string(kernel.Number(key))}
+}
+
+func (s *server) hits() []traffic.Hit {
+	does := ""
+	if s.target != nil {
+		does = s.target.does()
+	}
+	return []traffic.Hit{
+		{Kind: traffic.HitServer, Name: s.Name, What: traffic.Taken, Does: does, From: counted("hits", s.mark)},
+		{Kind: traffic.HitServer, Name: s.Name, What: traffic.Limited, From: counted("limited", s.mark)},
+		{Kind: traffic.HitServer, Name: s.Name, What: traffic.Dropped, From: counted("dropped", s.mark)},
+	}
+}
+
+// ruleHit is of the rule of a policy at a place, from 0.
+func (p *Plan) ruleHit(q *config.FarmPolicy, at int) traffic.Hit {
+	return traffic.Hit{Kind: traffic.HitRule, Name: fmt.Sprintf("%s/%d", q.Name, at+1), What: traffic.Taken, Does: p.does(q.Rules[at]),
+		From: traffic.Counted{Counter: ruleCounter(q.Name, at+1)}}
+}
+
+func (k *keep) hit() traffic.Hit {
+	return traffic.Hit{Kind: traffic.HitPersistence, Name: k.Name, What: traffic.Taken, From: traffic.Counted{Counter: k.counter()}}
+}
+
+func (f *farm) hits() []traffic.Hit {
+	return []traffic.Hit{
+		{Kind: HitFarm, Name: f.Name, What: traffic.Waiting, Does: string(f.OnBusy), From: counted("waiting", f.key)},
+		{Kind: HitFarm, Name: f.Name, What: traffic.None, From: counted("none", f.key)},
+	}
+}
+
+func (m *member) hits() []traffic.Hit {
+	list := []traffic.Hit{{Kind: HitServer, Name: ServerKey(m.farm.Name, m.Name), What: traffic.Taken, From: counted("given", uint32(m.id))}}
+	if m.bounded() {
+		list = append(list, traffic.Hit{Kind: HitServer, Name: ServerKey(m.farm.Name, m.Name), What: traffic.Full, From: counted("full", uint32(m.id))})
 	}
 	return list
 }

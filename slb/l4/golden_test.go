@@ -61,7 +61,7 @@ func difference(want, got string) string {
 // Explain knows what chains and sets are for; numbers lead back to names.
 func TestNames(t *testing.T) {
 	b := newBalancer(t, rich(t))
-	n := b.Names()
+	n := b.Names(nil)
 	for at, want := range map[string]flow.Role{
 		"which": {Kind: flow.VirtualServer}, "policy_office": {Kind: flow.Policy, Name: "office"}, "keep_pairs": {Kind: flow.Persistence, Name: "pairs"},
 		"turn_web": {Kind: RoleFarm, Name: "web"}, "give": {Kind: RoleServer}, "nothing": {},

@@ -11,8 +11,8 @@ import (
 // The kinds of roles that chains and sets of slb have beside those of package
 // flow.
 const (
-	RoleFarm   = "serverFarm"
-	RoleServer = "realServer"
+	RoleFarm   = flow.ServerFarm
+	RoleServer = flow.RealServer
 )
 
 // setRoles tells what sets are for.
@@ -32,10 +32,11 @@ type stated struct {
 	nics  []kernel.Interface
 }
 
-// Names tells explain what chains and sets of [Table] are for. What it gives may
-// be called from any goroutine, and tells of the wishes that were made last when
-// Names was called.
-func (p *Plan) Names() flow.Names {
+// Names tells explain what chains and sets of [Table] are for, and what becomes of
+// connections there. What it gives may be called from any goroutine, and tells of
+// the wishes that were made last when Names was called. Read gives what a counter
+// says; nil: that is not told.
+func (p *Plan) Names(read func(traffic.Counted) (uint64, bool)) flow.Names {
 	s := p.stated.Load()
 	if s == nil {
 		return flow.Names{}
@@ -49,8 +50,11 @@ func (p *Plan) Names() flow.Names {
 		}
 	}
 	return flow.Names{
-		Chain: ours(s.roles.Chain),
-		Set:   ours(s.roles.Set),
+		Chain:  ours(s.roles.Chain),
+		Set:    ours(s.roles.Set),
+		Visit:  func(q flow.Question, v *kernel.Visit) ([]flow.Finding, bool) { return p.visit(s.roles, q, v) },
+		Served: p.served, Session: p.session, Limit: p.limit,
+		Counters: func(w *kernel.Way) []flow.Counter { return p.counters(w, read) },
 		Source: func(name string, ipv6 bool) netip.Addr {
 			for i := range s.nics {
 				if s.nics[i].Name != name {

@@ -126,6 +126,12 @@ func (w *writer) early() []kernel.Rule {
 		traffic.NoBit(kernel.CtMark, kernel.ServerMask), kernel.Goto{Chain: w.ChainFor(flow.VirtualServer, "", "which", w.which)})}
 }
 
+// What explain looks for among the sentences of rules.
+const (
+	tellNone   = "none"
+	tellPlaced = "placed by persistence"
+)
+
 func (w *writer) which() (rules []kernel.Rule) {
 	hit := kernel.Goto{Chain: w.Chain("hit", w.hit)}
 	for _, f := range traffic.Families() {
@@ -148,7 +154,7 @@ func (w *writer) which() (rules []kernel.Rule) {
 	for range w.has.nested - 1 {
 		rules = append(rules, traffic.Rule("the next larger network", become(w.lookup("parent", now)), inside))
 	}
-	return append(rules, traffic.Rule("none", become(number(0))))
+	return append(rules, traffic.Rule(tellNone, become(number(0))))
 }
 
 // hit is for a connection whose virtual server is known. A packet in the midst of

@@ -121,17 +121,17 @@ func (w *writer) kept(k *keep) string {
 			if w.has.full {
 				rules = append(rules, traffic.Rule("the server counts it all the same", w.in("srv_full", now)))
 			}
-			rules = append(rules, traffic.Rule("placed by persistence", placed...))
+			rules = append(rules, traffic.Rule(tellPlaced, placed...))
 		case w.has.tries():
 			rules = append(rules, traffic.Rule("has the server room", kernel.Jump{Chain: w.test()}),
-				traffic.Rule("placed by persistence", append([]kernel.Step{traffic.NoBit(now, isMoved)}, placed...)...))
+				traffic.Rule(tellPlaced, append([]kernel.Step{traffic.NoBit(now, isMoved)}, placed...)...))
 			for _, f := range traffic.Families() {
 				rules = append(rules, traffic.Rule("persistence "+k.Name+" forgets the server", traffic.AnyBit(now, isMoved),
 					kernel.Change{How: kernel.Remove, Set: w.stick(k, f), Key: w.after(k, f), Data: now}))
 			}
 			rules = append(rules, traffic.Rule("", kernel.Jump{Chain: w.tries()}))
 		default:
-			rules = append(rules, traffic.Rule("placed by persistence", placed...))
+			rules = append(rules, traffic.Rule(tellPlaced, placed...))
 		}
 		rules = append(rules, w.learn(k, "persistence "+k.Name+" renews the entry")...)
 		return append(rules, traffic.Rule("", kernel.Goto{Chain: w.give()}))
