@@ -2,7 +2,6 @@ package slb
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -32,7 +31,6 @@ type bench struct {
 	fake   sync.Mutex // of what tests write and the SLB is given: who waits lets go of it before
 	board  *status.Board
 	notes  []string // what the kernel and conntrack were told, in order
-	dirty  int      // elements that the last turn changed
 	plan   *l4.Plan
 	number l4.Numbers
 	told   uint64 // of the board, the last event that was looked at
@@ -360,8 +358,6 @@ func (b *bench) events() (list []string) {
 func (b *bench) heard(what string) bool {
 	return slices.ContainsFunc(b.events(), func(e string) bool { return strings.Contains(e, what) })
 }
-
-func number(n uint32) []byte { return binary.NativeEndian.AppendUint32(nil, n) }
 
 // web is a virtual server over a farm of three; "%s" is more of the farm.
 const web = `

@@ -64,9 +64,6 @@ func (s *Spells) End(by string, now time.Time, record func(status.Event)) {
 	}
 }
 
-// Any says whether any spell goes on.
-func (s *Spells) Any() bool { return len(s.all) > 0 }
-
 func (sp *Spell) text() string {
 	if sp.Tried == 0 {
 		return sp.Why
