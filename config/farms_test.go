@@ -160,9 +160,10 @@ serverFarms:
 	if got := strings.Join(named, " "); got != want {
 		t.Errorf("servers %s\nwant %s", got, want)
 	}
-	for servers, want := range map[int]int{0: 16, 2: 16, 3: 64, 10: 64, 11: 256, 42: 256, 43: 1024, 1000: 1024} {
-		if got := slotsFor(servers); got != want {
-			t.Errorf("%d servers have %d slots, want %d", servers, got, want)
+	for size, want := range map[[2]int]int{{0, 1}: 256, {32, 1000}: 256, {33, 1000}: 1024, {1000, 1}: 1024,
+		{2, 1001}: 16, {3, 1001}: 64, {10, 1001}: 64, {11, 1001}: 256, {43, 1001}: 1024} {
+		if got := slotsFor(size[0], size[1]); got != want {
+			t.Errorf("%d servers in one of %d farms have %d slots, want %d", size[0], size[1], got, want)
 		}
 	}
 }

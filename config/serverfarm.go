@@ -13,7 +13,7 @@ type ServerFarm struct {
 	Direction string        `yaml:"direction" json:"direction,omitempty" words:"direction"` // bandwidth, max-bandwidth: of which traffic, in to the server, out from it (default total)
 	Debit     Bandwidth     `yaml:"debit" json:"debit,omitzero"`                            // max-bandwidth: the load that is expected to come within a second; it is spread so that what then remains is level, instead of all going to one server (default 0)
 	Mask      Mask          `yaml:"mask" json:"mask,omitzero"`                              // the hashes: leading bits of the addresses that count (default 32 and 128)
-	Slots     int           `yaml:"slots" json:"slots"`                                     // places that the servers share, 16, 64, 256 or 1024: with more, shares are finer (default the least that gives each server six, or 1024)
+	Slots     int           `yaml:"slots" json:"slots"`                                     // places that the servers share, 16, 64, 256 or 1024: with more, shares are finer (default 256, and 1024 from 33 servers on; with more than 1000 farms the least that gives each server six)
 	Min       int           `yaml:"min" json:"min,omitempty"`                               // at least so many take part; 0: the highest level, whatever its size
 	Max       int           `yaml:"max" json:"max,omitempty"`                               // at most so many; 0: no bound
 	Spill     []Spill       `yaml:"spill" json:"spill" words:"spill"`                       // what makes room for lower priorities (default [down])
@@ -167,10 +167,20 @@ func (a *AutoShutdown) defaults() {
 // farmSlots are the sizes that the kernel's table of places may have.
 var farmSlots = [...]int{16, 64, 256, 1024}
 
-// slotsFor gives the least size that has six places for each server.
-func slotsFor(servers int) int {
+// farmsMany is from how many farms on their tables are kept small.
+const farmsMany = 1000
+
+// slotsFor gives the size for a farm of so many servers, one of so many farms. A
+// share is as exact as one place of the table: to a thirtieth of a server's own if
+// there are eight servers, and 256 places. Many farms get the least size that has
+// six places for each server, as their places are elements that the kernel holds.
+func slotsFor(servers, farms int) int {
+	least, each := 256, 8
+	if farms > farmsMany {
+		least, each = farmSlots[0], 6
+	}
 	for _, n := range farmSlots {
-		if n >= 6*servers {
+		if n >= least && n >= each*servers {
 			return n
 		}
 	}
@@ -181,7 +191,7 @@ func slotsFor(servers int) int {
 // that have none, and the number of slots.
 func (f *ServerFarm) settle(c *checker) {
 	if !c.given(&f.Slots) {
-		f.Slots = slotsFor(len(f.Servers))
+		f.Slots = slotsFor(len(f.Servers), len(c.m.ServerFarms))
 	}
 	for _, s := range f.Servers {
 		s.settle(c, f)

@@ -54,14 +54,6 @@ func TestNoMembers(t *testing.T) {
 	}
 }
 
-func TestSizeFor(t *testing.T) {
-	for members, want := range map[int]int{0: 16, 2: 16, 3: 64, 8: 64, 9: 256, 32: 256, 33: 1024, 500: 1024} {
-		if got := SizeFor(members); got != want {
-			t.Errorf("%d members: %d slots, want %d", members, got, want)
-		}
-	}
-}
-
 // Who wants ticks, and how often.
 func TestPace(t *testing.T) {
 	for _, tt := range []struct {

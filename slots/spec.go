@@ -41,18 +41,6 @@ type Words struct {
 // Sizes are how many slots a group may have.
 var Sizes = [...]int{16, 64, 256, 1024}
 
-// SizeFor gives the size for so many members: a member's share of new
-// connections is then exact to an eighth of an even one, or better, up to 128
-// members.
-func SizeFor(members int) int {
-	for _, size := range Sizes {
-		if members*8 <= size {
-			return size
-		}
-	}
-	return Sizes[len(Sizes)-1]
-}
-
 // Member is what can be given a connection. The same link or real server may be
 // a member of several groups.
 type Member struct {

@@ -83,8 +83,8 @@ func (w *world) whole(t *rapid.T, was State, r Result) {
 			t.Fatalf("1.2.13: %s takes part at its limit", s.Name)
 		}
 	}
-	// Somebody who is down as well as full made room by the latter alone.
-	lends := w.conf.Spill&pick.SpillFull != 0 && w.conf.Spill&pick.SpillDown == 0
+	// Somebody who is down as well as full or busy made room by the latter alone.
+	lends := w.conf.Spill != 0 && w.conf.Spill&pick.SpillDown == 0
 	within := func(a, b IDs) bool { return !slices.ContainsFunc(a, func(id ID) bool { return !b.Has(id) }) }
 	switch {
 	case !slices.IsSorted(r.Alive) || !slices.IsSorted(r.Available) || !slices.IsSorted(r.AvailableOrBusy):
