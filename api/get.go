@@ -172,12 +172,18 @@ func (v view) state(m pick.MemberTrace) string {
 	return word
 }
 
-func (s *Server) virtualServers(*http.Request) (any, error) {
+// virtualServers lists virtual servers, of which there may be very many: each is
+// written as it comes.
+func (s *Server) virtualServers(w http.ResponseWriter, _ *http.Request) error {
 	v := s.view()
 	pools, states := v.poolsByServer(), v.virtualStates()
-	return list(v.model.VirtualServers, func(c *config.VirtualServer) VirtualServer {
-		return v.virtualServer(c, pools[c.Name], states[c.Name])
-	}), nil
+	return writeArray(s, w, func(yield func(VirtualServer) bool) {
+		for _, c := range v.model.VirtualServers {
+			if !yield(v.virtualServer(c, pools[c.Name], states[c.Name])) {
+				return
+			}
+		}
+	})
 }
 
 // virtualServer shows a virtual server; s is nil for one that is not served.

@@ -20,7 +20,6 @@ func (s *Server) routes() http.Handler {
 	for pattern, e := range map[string]endpoint{
 		"GET /v1/pools":                     s.pools,
 		"GET /v1/members":                   s.members,
-		"GET /v1/virtualservers":            s.virtualServers,
 		"GET /v1/links":                     s.links,
 		"GET /v1/links/{name}":              s.link,
 		"GET /v1/linkgroups":                s.linkGroups,
@@ -56,6 +55,7 @@ func (s *Server) routes() http.Handler {
 		mux.Handle(pattern, s.serve(e))
 	}
 	mux.Handle("GET /v1/sessions", s.stream(s.sessions))
+	mux.Handle("GET /v1/virtualservers", s.stream(s.virtualServers))
 	mux.Handle("GET /v1/farms", s.stream(s.farms))
 	mux.Handle("GET /v1/realservers", s.stream(s.realServers))
 	mux.Handle("GET /v1/slb", s.stream(s.served))

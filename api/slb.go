@@ -76,12 +76,14 @@ type Farm struct {
 
 // ServerInFarm is a real server in its farm, in short.
 type ServerInFarm struct {
-	Server string    `json:"server"`
-	State  string    `json:"state"` // see [RealServer]
-	Active bool      `json:"active"`
-	Share  float64   `json:"share"` // percent of new connections, where persistence does not speak
-	Until  time.Time `json:"until,omitzero"`
-	Why    string    `json:"why,omitempty"` // why it takes no part
+	Server   string    `json:"server"`
+	State    string    `json:"state"` // see [RealServer]
+	Active   bool      `json:"active"`
+	Weight   int       `json:"weight"`
+	Priority int       `json:"priority"`
+	Share    float64   `json:"share"` // percent of new connections, where persistence does not speak
+	Until    time.Time `json:"until,omitzero"`
+	Why      string    `json:"why,omitempty"` // why it takes no part
 }
 
 // RealServer is a real server of a farm at this moment.
@@ -271,7 +273,7 @@ func (v view) farm(c *config.ServerFarm, s *slb.FarmState, users []string) Farm 
 			}
 			*shown.Connections += *r.Connections
 		}
-		shown.Servers = append(shown.Servers, ServerInFarm{r.Server, r.State, r.Active, r.Share, r.Until, r.Why})
+		shown.Servers = append(shown.Servers, ServerInFarm{r.Server, r.State, r.Active, r.Weight, r.Priority, r.Share, r.Until, r.Why})
 		return true
 	})
 	return shown
@@ -413,7 +415,7 @@ func whyOut(r *RealServer, s *slb.ServerState) string {
 	case r.Weight == 0:
 		return "a reserve: its weight is 0"
 	}
-	return "servers of a higher priority suffice"
+	return "others come before it: priority, min and max"
 }
 
 func prefixed(prefix, text string) string {

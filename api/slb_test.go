@@ -100,9 +100,9 @@ func TestServedShown(t *testing.T) {
 	}
 	farms, err := c.Farms(t.Context(), 0)
 	want := `{"farms":[{"name":"web","state":"up","algorithm":"random","weightsCount":false,"mode":"nat","snatPool":"wide","slots":64,"onFailure":"keep","onBusy":"drop","virtualServers":["shop"],"active":1,` +
-		`"servers":[{"server":"one","state":"ramp","active":true,"share":25,"until":"2026-01-02T03:04:05Z"},` +
-		`{"server":"two","state":"out","active":false,"share":0,"until":"2026-01-02T03:04:05Z","why":"shut down by itself: it reset 5 connections within 10s"},` +
-		`{"server":"off","state":"off","active":false,"share":0,"why":"it is switched off, and keeps the connections that it has"}],"connections":3,"why":"2 of 3 servers are usable",` + row("serverFarm/web") + `},` +
+		`"servers":[{"server":"one","state":"ramp","active":true,"weight":5,"priority":0,"share":25,"until":"2026-01-02T03:04:05Z"},` +
+		`{"server":"two","state":"out","active":false,"weight":1,"priority":0,"share":0,"until":"2026-01-02T03:04:05Z","why":"shut down by itself: it reset 5 connections within 10s"},` +
+		`{"server":"off","state":"off","active":false,"weight":1,"priority":0,"share":0,"why":"it is switched off, and keeps the connections that it has"}],"connections":3,"why":"2 of 3 servers are usable",` + row("serverFarm/web") + `},` +
 		`{"name":"spare","state":"unused","algorithm":"round-robin","weightsCount":true,"mode":"","snat":"none","slots":0,"onFailure":"","onBusy":"","active":0,"servers":[],` + row("serverFarm/spare") + `}],"more":false}`
 	if got := show(t, farms); err != nil || got != want {
 		t.Errorf("got  %s, %v\nwant %s", got, err, want)

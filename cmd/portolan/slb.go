@@ -115,7 +115,7 @@ func farmRow(f api.Farm, o getOptions) []string {
 	for i := range f.Servers {
 		switch s := &f.Servers[i]; {
 		case !s.Active:
-			out = append(out, s.Server+" "+s.State+before(" ", left(s.Until, o.now)))
+			out = append(out, s.Server+" "+outOf(s)+before(" ", left(s.Until, o.now)))
 		case s.State != "up" && s.State != "unknown":
 			shares = append(shares, fmt.Sprintf("%s %s (%s)", s.Server, percent(s.Share), s.State+before(" ", left(s.Until, o.now))))
 		default:
@@ -137,6 +137,17 @@ func farmRow(f api.Farm, o getOptions) []string {
 		why = evidence(f.Row)
 	}
 	return []string{f.Name, state, since, f.Algorithm, several(shares), several(out), count(f.Connections, f.State != "unused"), several(f.VirtualServers), why}
+}
+
+// outOf is a word or two for why a server takes no part.
+func outOf(s *api.ServerInFarm) string {
+	switch {
+	case s.State != "up" && s.State != "unknown":
+		return s.State
+	case s.Weight == 0:
+		return "reserve"
+	}
+	return fmt.Sprintf("priority %d", s.Priority)
 }
 
 // percent is a share without needless digits: of many servers each has little.
