@@ -70,6 +70,23 @@ func tell(format string, args ...any) func() string {
 // the socket sends at once.
 const transactionSize = 6 << 20
 
+// frame makes all of a new table but what packets come in by, and no element:
+// for a rule that looks into a map Linux goes through all that is in the map, once
+// for each chain that does so. No packet comes to such a chain before the last
+// transaction, which makes those with a hook.
+func (pl *planner) frame() {
+	none := map[string]bool{}
+	pl.addTable()
+	pl.objects(none)
+	for _, name := range pl.want.setNames() {
+		if pl.have.sets[name] == nil {
+			pl.newSet(pl.want.sets[name])
+		}
+	}
+	pl.chains(none, func(c *chainWish) bool { return c.hook == nil })
+	pl.p.cut = true
+}
+
 // fill makes a plan for a part of the elements if there are too many for one
 // transaction, to be followed by others, and says whether it did: new sets are
 // filled before there are rules that use them. A set that takes the place of
@@ -108,6 +125,10 @@ func (pl *planner) fill(onlyElements bool) bool {
 	}
 	if all <= transactionSize {
 		return false
+	}
+	if !onlyElements && len(pl.have.chains) == 0 && len(pl.left) == 0 {
+		pl.frame()
+		return true
 	}
 	if !onlyElements {
 		pl.addTable()

@@ -82,7 +82,7 @@ func (pl *planner) makePlan(onlyElements bool) *plan {
 		pl.addTable()
 		pl.objects(replaced)
 		pl.sets(replaced)
-		pl.chains(replaced)
+		pl.chains(replaced, func(*chainWish) bool { return true })
 	}
 	for _, name := range pl.want.setNames() {
 		if have := pl.have.sets[name]; have != nil && !replaced[name] && have.sum == pl.want.setSum(name) {
@@ -183,10 +183,11 @@ func (pl *planner) carryOver(old *setHave, set *Set) {
 	pl.elementOps(newElements, unix.NFT_MSG_NEWSETELEM, set, list)
 }
 
-func (pl *planner) chains(replaced map[string]bool) {
+// chains makes chains and their rules as wished, those that some says.
+func (pl *planner) chains(replaced map[string]bool, some func(*chainWish) bool) {
 	wanted := map[string]*chainWish{}
 	for _, c := range pl.want.chains {
-		if !pl.leftOut(object{kind: "chain", name: c.name}) {
+		if some(c) && !pl.leftOut(object{kind: "chain", name: c.name}) {
 			wanted[c.name] = c
 		}
 	}
