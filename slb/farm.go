@@ -111,7 +111,8 @@ func (s *SLB) newFarm(c *config.ServerFarm, n l4.Numbers) (*farm, error) {
 }
 
 // spec is what the slots of a farm are compiled from. Limits that the kernel
-// counts itself are left to it: it tries another server when one is at its own.
+// counts itself are left to it: it tries another server when one is at its own;
+// unless lower priorities have their turn then, of which it knows nothing.
 func (f *farm) spec() slots.Spec {
 	sp := slots.Spec{Name: f.Name, Row: f.row, Words: slots.Words{Members: "servers", Group: "farm"},
 		Algorithm: algorithmOf(f.Algorithm), Direction: slots.DirectionOf(f.Direction), Debit: float64(f.Debit), Size: f.Slots,
@@ -122,7 +123,7 @@ func (f *farm) spec() slots.Spec {
 	for _, m := range f.members {
 		made := slots.Member{Name: m.Name, ID: m.id, Weight: m.Weight, Priority: m.Priority, Row: m.row,
 			Needs: []status.ID{m.row, m.own}, RateLimit: slots.ByDirection(m.RateLimit)}
-		if m.MaxConnections > traffic.CountedMost {
+		if m.MaxConnections > traffic.CountedMost || slices.Contains(f.Spill, config.SpillFull) {
 			made.MaxConnections = m.MaxConnections
 		}
 		sp.Members = append(sp.Members, made)
