@@ -58,6 +58,7 @@ func NewFarm(t testing.TB, layout FarmLayout) *Farm {
 	f.Clients.Crew(15)
 	f.router()
 	f.Set("netfilter/nf_conntrack_tcp_timeout_time_wait", "5")
+	f.Set("netfilter/nf_conntrack_tcp_timeout_close", "1") // clients reset what they close
 	// Sixteen clients share 28,000 ports of an address; reuse must not wait.
 	f.Clients.Set("ipv4/tcp_tw_reuse", "1")
 	segment := New(t)
@@ -289,8 +290,8 @@ func (s *Space) packets(table, name string) int {
 
 // Witness counts packets of a namespace by a rule of the test's own.
 type Witness struct {
+	Name string
 	s    *Space
-	name string
 }
 
 // Watch counts packets that match, at a hook: Watch("marked", "postrouting
@@ -298,8 +299,8 @@ type Witness struct {
 func (s *Space) Watch(name, hook, match string) *Witness {
 	s.t.Helper()
 	s.Must(fmt.Sprintf("table inet witness_%s {\n\tcounter seen { }\n\tchain look { type filter hook %s; %s counter name seen; }\n}\n", name, hook, match), "nft", "-f", "-")
-	return &Witness{s, name}
+	return &Witness{name, s}
 }
 
 // Packets says how many there were.
-func (w *Witness) Packets() int { w.s.t.Helper(); return w.s.packets("witness_"+w.name, "seen") }
+func (w *Witness) Packets() int { w.s.t.Helper(); return w.s.packets("witness_"+w.Name, "seen") }

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,6 +41,60 @@ func (f *Farm) Serve(ports ...uint16) {
 	for _, h := range f.Hosts {
 		h.serve(ports...)
 	}
+}
+
+// apartly makes a process be the servers of one host (ServeApart): its number
+// and the port.
+const apartly = "PORTOLAN_TEST_HOST"
+
+// ServeApart is Serve of one port in processes of their own, so that ten
+// thousand connections share no bound on open files with their clients. The
+// test's program calls [Apart] before anything else. Hosts count nothing then.
+func (f *Farm) ServeApart(port uint16) {
+	f.t.Helper()
+	program, err := os.Executable()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for _, h := range f.Hosts {
+		cmd := exec.Command(program)
+		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %d", apartly, h.N, port))
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		in, err1 := cmd.StdinPipe() // it ends with it
+		out, err2 := cmd.StdoutPipe()
+		err := errors.Join(err1, err2)
+		if err == nil {
+			h.Do(func() { err = cmd.Start() })
+		}
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		f.t.Cleanup(func() { _, _ = in.Close(), cmd.Wait() })
+		if _, err := out.Read(make([]byte, 1)); err != nil {
+			f.t.Fatalf("the servers of host %d: %v", h.N, err)
+		}
+	}
+}
+
+// Apart serves as one host if this process was started for it, and ends it
+// then; else it does nothing.
+func Apart() {
+	h := &Host{served: &served{}}
+	port := 0
+	if _, err := fmt.Sscan(os.Getenv(apartly), &h.N, &port); err != nil {
+		return
+	}
+	for _, network := range []string{"tcp4", "tcp6"} {
+		l, err := net.Listen(network, ":"+strconv.Itoa(port))
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		go h.accept(context.Background(), l)
+	}
+	fmt.Println() // it listens
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	os.Exit(0)
 }
 
 func (h *Host) serve(ports ...uint16) {
@@ -191,6 +247,7 @@ type Talk struct {
 	net.Conn
 	First Seen // what the server said first; of a flow of datagrams after Say
 	in    *bufio.Reader
+	owed  []string // what was said over TCP and is not answered yet
 	buf   []byte
 }
 
@@ -202,9 +259,17 @@ func (f *Farm) TCP(from netip.Addr, to netip.AddrPort) (*Talk, error) {
 // Call connects to a server of a farm from any namespace, and waits so long
 // for its first word.
 func Call(s *Space, from netip.Addr, to netip.AddrPort, patience time.Duration) (*Talk, error) {
-	d := net.Dialer{Timeout: patience, Control: freely}
-	if from.IsValid() {
-		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
+	return CallFrom(s, netip.AddrPortFrom(from, 0), to, patience)
+}
+
+// CallFrom is Call from a port; the zero address is any.
+func CallFrom(s *Space, from, to netip.AddrPort, patience time.Duration) (*Talk, error) {
+	d := net.Dialer{Timeout: patience}
+	if from.Port() == 0 {
+		d.Control = freely
+	}
+	if from.Addr().IsValid() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(from)
 	}
 	var c net.Conn
 	var err error
@@ -214,6 +279,7 @@ func Call(s *Space, from netip.Addr, to netip.AddrPort, patience time.Duration) 
 	}
 	_ = c.(*net.TCPConn).SetLinger(0) // so that none is left in TIME_WAIT
 	t := &Talk{Conn: c, in: bufio.NewReaderSize(c, 512)}
+	t.owed = []string{""}
 	if t.First, err = t.hear("", patience); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
@@ -239,7 +305,8 @@ func (f *Farm) UDP(from netip.Addr, to netip.AddrPort) (*Talk, error) {
 }
 
 // Say says something, without a newline, and gives who answered. An answer
-// that is not the same octets is an error.
+// that is not the same octets is an error. Over TCP answers that come late, to
+// what was said before, come first.
 func (t *Talk) Say(text string) (Seen, error) { return t.SayWithin(text, Patience) }
 
 // SayWithin is Say with another patience.
@@ -247,6 +314,7 @@ func (t *Talk) SayWithin(text string, patience time.Duration) (Seen, error) {
 	end := ""
 	if t.in != nil {
 		end = "\n"
+		t.owed = append(t.owed, text)
 	}
 	if _, err := io.WriteString(t, text+end); err != nil {
 		return Seen{}, err
@@ -284,10 +352,14 @@ func (t *Talk) hear(want string, patience time.Duration) (Seen, error) {
 		switch {
 		case err != nil:
 			return seen, err
-		case said == want:
+		case t.in == nil && said != want: // a late one
+		case t.in != nil && said != t.owed[0]:
+			return seen, fmt.Errorf("%w: %q, want %q", errWrong, said, t.owed[0])
+		case t.in != nil && len(t.owed) > 1:
+			t.owed = t.owed[1:]
+		default:
+			t.owed = nil
 			return seen, nil
-		case t.in != nil:
-			return seen, fmt.Errorf("%w: %q, want %q", errWrong, said, want)
 		}
 	}
 }

@@ -161,7 +161,7 @@ type Held struct {
 // test.
 func (f *Farm) Hold(n int, every time.Duration, route Route) (*Held, Spread) {
 	f.t.Helper()
-	moreFiles(f.t, 2*n+4096)
+	moreFiles(f.t, n+2000)
 	h := &Held{f: f, Talks: make([]*Talk, n), every: every, stop: make(chan struct{})}
 	opened := f.Many(n, workers, func(i int) (Seen, error) {
 		from, to := route(i)
