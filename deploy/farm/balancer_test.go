@@ -1,6 +1,7 @@
 package farm
 
 import (
+	"flag"
 	"fmt"
 	"math"
 	"net/netip"
@@ -16,6 +17,10 @@ import (
 
 func TestMain(m *testing.M) {
 	nettest.Apart()
+	flag.Parse()
+	if p := flag.Lookup("test.parallel"); p.Value.String() == p.DefValue { // tests wait for the world most of the time
+		_ = p.Value.Set("4") // it is a number
+	}
 	program.Main(m)
 }
 

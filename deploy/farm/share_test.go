@@ -15,10 +15,10 @@ import (
 func TestB02_Weights_Root(t *testing.T) {
 	t.Parallel()
 	b := before(t, farm(t, nettest.FarmLayout{}))
-	b.use(setup{Farm: b.Farm, server: map[int]string{1: ", weight: 3", 2: ", weight: 2"}})
+	b.use(setup{Farm: b.Farm, farm: ", slots: 64", server: map[int]string{1: ", weight: 3", 2: ", weight: 2"}})
 	b.takes(time.Second, b.to4(1, 80), 1, 2, 3)
 	for family, route := range b.twins(1, 80) {
-		// 64 slots for three servers: 64 connections in a row are a whole round.
+		// 64 connections in a row are a whole round.
 		first, second := b.InTurn(64, route), b.InTurn(64, route)
 		shared(t, "a round, "+family, first, 1./64, 3, 2, 1)
 		if fmt.Sprint(first) != fmt.Sprint(second) {
