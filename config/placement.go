@@ -80,15 +80,18 @@ func (c *checker) placements() {
 // loops refuses a server that is where a virtual server is served: what is sent
 // there is not balanced again.
 func (c *checker) loops(n placed, a netip.Addr, vips []*VirtualServer) {
-	for _, v := range vips {
-		e := endpoint{a, n.s.Port}
-		if n.f.Mode == FarmNAT && n.s.Port > 0 && !takesPort(v.ServedPorts(), n.s.Port) {
-			c.warn(n.s, "%s has the address of virtual server %q, so it is this machine itself", e, v.Name)
-		} else {
-			c.bad(n.s, "%s is where virtual server %q is served: what is sent there comes back here, and is not balanced again", e, v.Name)
-		}
+	if len(vips) == 0 {
 		return
 	}
+	e := endpoint{a, n.s.Port}
+	back := func(v *VirtualServer) bool {
+		return n.f.Mode != FarmNAT || n.s.Port == 0 || takesPort(v.ServedPorts(), n.s.Port)
+	}
+	if i := slices.IndexFunc(vips, back); i >= 0 {
+		c.bad(n.s, "%s is where virtual server %q is served: what is sent there comes back here, and is not balanced again", e, vips[i].Name)
+		return
+	}
+	c.warn(n.s, "%s has the address of virtual server %q, so it is this machine itself", e, vips[0].Name)
 }
 
 // treated is the servers so far, by where they are.

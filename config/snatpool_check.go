@@ -68,15 +68,18 @@ func (c *checker) sourceRange(list []AddressRange, i int) bool {
 	return true
 }
 
-// pooled is a range of a pool, or the next hop of a link.
+// pooled is a range of a pool, or the address of another machine: the next hop of
+// a link, or a server.
 type pooled struct {
 	p *SNATPool
 	l *Link
+	s placed
 	r *AddressRange
 }
 
 // overlappingPools refuses pools with addresses and ports in common, for
-// neither would know how full it is, and those with addresses of routers.
+// neither would know how full it is, and those with addresses of routers and
+// servers.
 func (c *checker) overlappingPools() {
 	var all, open []pooled
 	for _, p := range c.m.SNATPools {
@@ -93,6 +96,17 @@ func (c *checker) overlappingPools() {
 		for _, hop := range []netip.Addr{l.NextHop, l.NextHop6} {
 			if hop.IsValid() {
 				all = append(all, pooled{l: l, r: &AddressRange{hop, hop}})
+			}
+		}
+	}
+	seen := map[netip.Addr]bool{}
+	for _, f := range c.m.ServerFarms {
+		for _, s := range f.Servers {
+			for _, a := range s.Addresses {
+				if a.IsValid() && !seen[a] {
+					seen[a] = true
+					all = append(all, pooled{s: placed{f, s}, r: &AddressRange{a, a}})
+				}
 			}
 		}
 	}
@@ -114,11 +128,15 @@ func (n pooled) inCommon(c *checker, o pooled) bool {
 		n, o = o, n
 	}
 	switch {
-	case n.p == nil || n.p == o.p: // two links; or told of the pool by itself
+	case n.p == nil || n.p == o.p: // two machines; or told of the pool by itself
 		return false
 	case o.l != nil:
 		c.of(n.p)
 		c.bad(n.r, "holds %s, the next hop of link %q: it is another machine's", o.r, o.l.Name)
+		return true
+	case o.p == nil:
+		c.of(n.p)
+		c.bad(n.r, "holds %s, where server %q of farm %q is: it is another machine's", o.r, o.s.s.Name, o.s.f.Name)
 		return true
 	case o.p.Ports.Has(n.p.Ports.From) || n.p.Ports.Has(o.p.Ports.From):
 		c.of(n.p)
