@@ -39,6 +39,9 @@ func (s *Spells) Seen(sp Spell, by string, now time.Time, record func(status.Eve
 	key := [2]string{string(sp.ID), sp.What}
 	if is := s.all[key]; is != nil {
 		is.last, is.Tried = now, is.Tried+sp.Tried
+		if sp.Whom != "" { // what began without a count has one now
+			is.Whom = sp.Whom
+		}
 		return
 	}
 	if s.all == nil {
