@@ -98,3 +98,26 @@ func TestLimits_Override(t *testing.T) {
 		}
 	}
 }
+
+// Each virtual server has its own limit policy, whatever both are called.
+func TestLimits_Names(t *testing.T) {
+	g := newGateway(t, threeLinks+`
+linkGroups:
+  - {name: all, members: [one, two, three]}
+outbound:
+  interfaces: [lan0]
+  virtualServers:
+    - {name: b_c, protocol: tcp, linkGroup: all, limitPolicy: a}
+    - {name: c, linkGroup: all, limitPolicy: a_b}
+  limitPolicies:
+    - {name: a, rules: [{upper: 7}]}
+    - {name: a_b, rules: [{upper: 9}]}
+`)
+	for flow, want := range map[string]uint32{"10.0.0.5:1 > 9.9.9.9:80/tcp": 7, "10.0.0.5:1 > 9.9.9.9:80/udp": 9} {
+		var asked []uint32
+		g.world.Over = func(l kernel.Limit) bool { asked = append(asked, l.Step.(kernel.Change).Over); return false }
+		if g.send(flow); len(asked) != 1 || asked[0] != want {
+			t.Errorf("%s: limits %d, want %d", flow, asked, want)
+		}
+	}
+}

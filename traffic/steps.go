@@ -66,12 +66,13 @@ func Distinct(list []kernel.Element) (out []kernel.Element) {
 
 // Word gives a name of the configuration as nftables takes it in names of its
 // own: as it is if it has nothing but letters of ASCII, digits, dots, dashes and
-// underscores, else a hash of it.
+// underscores, else a hash of it. Underscores are doubled: single ones stand
+// between the parts of a name, and "a_b" of "c" is not "a" of "b_c".
 func Word(name string) string {
 	if strings.IndexFunc(name, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._-", r)
 	}) < 0 {
-		return name
+		return strings.ReplaceAll(name, "_", "__")
 	}
 	h := fnv.New64a()
 	h.Write([]byte(name)) // never fails
