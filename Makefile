@@ -72,7 +72,7 @@ corpus:
 # installed; docs/performance.md says what to make of it. About six minutes. As
 # root, the time from a full link to another answer, in the lab, too.
 bench: build
-	go test -run '^$$' -bench . -benchmem $$(go list ./... | grep -v deploy/gateway)
+	go test -run '^$$' -bench . -benchmem $$(go list ./... | grep -v -e deploy/gateway -e deploy/figures)
 	go run ./deploy/bench check
 	go run ./deploy/bench trace
 	go run ./deploy/bench compare
@@ -82,10 +82,13 @@ bench: build
 
 # What the gateway costs in the kernel, between namespaces, as root: packets,
 # connections, changes, a start, a failover, and its DNS proxy beside dnsmasq and
-# unbound. docs/performance.md, The gateway. About six minutes.
+# unbound; then the same of server load balancing, beside a rule or a chain for
+# each service. docs/performance.md, The gateway, and Server load balancing.
+# About twelve minutes.
 bench-kernel:
 	go test -run '^$$' -bench '^Benchmark(Map|Prefixes|Slots)_Root$$' -benchtime 10x -benchmem ./kernel
 	go test -timeout 20m -run '^$$' -bench '_Root$$' -benchtime 1x ./deploy/gateway
+	go test -timeout 20m -run '^$$' -bench '_Root$$' -benchtime 1x ./deploy/figures
 
 # The same random questions to nsd, knot, bind9 and gdnsd, those that are
 # installed, and every difference sorted; docs/differences.md. A minute or two.

@@ -37,7 +37,7 @@ func BenchmarkFailover_Root(b *testing.B) {
 		known, right, after = append(known, ms(down)), append(right, ms(moved)), append(after, ms(moved-down))
 	}
 	fmt.Printf("failover: bound of the probe %.0f ms; down after %.0f ms (median; %.0f to %.0f); the first flow that went by another link began after %.0f ms (median; %.0f to %.0f), %.1f ms (median) after the API showed it\n",
-		ms(detected), median(known), slices.Min(known), slices.Max(known), median(right), slices.Min(right), slices.Max(right), median(after))
+		ms(detected), nettest.Median(known), slices.Min(known), slices.Max(known), nettest.Median(right), slices.Min(right), slices.Max(right), nettest.Median(after))
 }
 
 func ms(d time.Duration) float64 { return float64(d) / 1e6 }

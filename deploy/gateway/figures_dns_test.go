@@ -111,27 +111,11 @@ func (f *forwarder) run(b *testing.B, program string, args ...string) {
 }
 
 // cpu is the CPU time that the forwarder has had.
-func (f *forwarder) cpu(b *testing.B) (sum time.Duration) {
+func (f *forwarder) cpu(b *testing.B) time.Duration {
 	if f.pid == 0 {
 		return 0
 	}
-	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", f.pid))
-	if err != nil || len(tasks) == 0 {
-		b.Fatalf("%s: no CPU times in /proc: %v", f.name, err)
-	}
-	for _, name := range tasks {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			continue // the thread has ended
-		}
-		first, _, _ := strings.Cut(string(text), " ")
-		n, err := strconv.ParseInt(first, 10, 64)
-		if err != nil {
-			b.Fatal(err)
-		}
-		sum += time.Duration(n)
-	}
-	return sum
+	return nettest.Worked(b, f.pid)
 }
 
 // heard is what dnsperf saw, and what the forwarder needed for it.
@@ -285,7 +269,7 @@ func BenchmarkDNSForwarders_Root(b *testing.B) {
 			}
 			rate, latency, cpu := of(func(h heard) float64 { return h.rate }), of(func(h heard) float64 { return h.latency }), of(func(h heard) float64 { return h.cpu })
 			fmt.Printf("%-14s %6.0f queries/s (best %6.0f); mean latency %5.0f us (best %5.0f); CPU a query %5.1f us (best %5.1f); lost %.0f\n", f.name,
-				median(rate), most(rate), median(latency), least(latency), median(cpu), least(cpu), lost)
+				nettest.Median(rate), most(rate), nettest.Median(latency), least(latency), nettest.Median(cpu), least(cpu), lost)
 		}
 	}
 }

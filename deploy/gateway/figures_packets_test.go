@@ -1,14 +1,10 @@
 package gateway
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net/netip"
-	"runtime"
 	"strings"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/portolan-lb/portolan/nettest"
 )
@@ -83,78 +79,6 @@ func newRivals(b *testing.B) *rivals {
 	return r
 }
 
-// blaster sends datagrams with sources of its choice from a thread in the LAN.
-type blaster struct {
-	g  *nettest.Gateway
-	fd int
-}
-
-func newBlaster(b *testing.B, g *nettest.Gateway) *blaster {
-	s := &blaster{g: g}
-	var err error
-	g.LAN.Do(func() { s.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW) })
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { _ = unix.Close(s.fd) })
-	return s
-}
-
-// stream is whence and whither.
-type stream struct{ from, to netip.AddrPort }
-
-// packet writes a datagram of 60 octets with its headers. The kernel adds the
-// checksum of the header; that of UDP may be missing.
-func (f stream) packet(b []byte) {
-	clear(b)
-	b[0], b[8], b[9] = 0x45, 64, unix.IPPROTO_UDP
-	from, to := f.from.Addr().As4(), f.to.Addr().As4()
-	copy(b[12:], from[:])
-	copy(b[16:], to[:])
-	binary.BigEndian.PutUint16(b[20:], f.from.Port())
-	binary.BigEndian.PutUint16(b[22:], f.to.Port())
-	binary.BigEndian.PutUint16(b[24:], uint16(len(b)-20))
-}
-
-// blast sends a packet of each flow, turns times, and gives the nanoseconds of
-// CPU that one took: the LAN's thread carries each through the gateway to the
-// ISP before the next is sent.
-func (s *blaster) blast(b *testing.B, flows []stream, turns int) float64 {
-	var took int64
-	var failed error
-	s.g.LAN.Do(func() {
-		var cores unix.CPUSet
-		if failed = unix.SchedGetaffinity(0, &cores); failed != nil {
-			return
-		}
-		one := unix.CPUSet{}
-		one.Set(runtime.NumCPU() - 1)
-		_ = unix.SchedSetaffinity(0, &one) // where it may not, it is only noisier
-		packet := make([]byte, 60)
-		before := threadTime()
-		for range turns {
-			for _, f := range flows {
-				f.packet(packet)
-				if err := unix.Sendto(s.fd, packet, 0, &unix.SockaddrInet4{Addr: f.to.Addr().As4()}); err != nil {
-					failed = err
-				}
-			}
-		}
-		took = threadTime() - before
-		_ = unix.SchedSetaffinity(0, &cores)
-	})
-	if failed != nil {
-		b.Fatal(failed)
-	}
-	return float64(took) / float64(turns*len(flows))
-}
-
-func threadTime() int64 {
-	var t unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t) // there on every Linux
-	return t.Nano()
-}
-
 // sunk counts what has reached the ISPs.
 func sunk(b *testing.B, g *nettest.Gateway) (n int) {
 	for _, i := range g.ISPs {
@@ -178,19 +102,19 @@ func sunk(b *testing.B, g *nettest.Gateway) (n int) {
 func BenchmarkPackets_Root(b *testing.B) {
 	r := newRivals(b)
 	const clients, count, rounds = 2000, 20_000, 15
-	fresh := func(network int) (all []stream) { // flows to some networks
+	fresh := func(network int) (all []nettest.Stream) { // flows to some networks
 		for i := range count {
-			all = append(all, stream{netip.AddrPortFrom(nettest.Client4(i%clients), uint16(10_000+i)), netip.AddrPortFrom(nettest.Server4(network+i%7, 1), 9)})
+			all = append(all, nettest.Stream{From: netip.AddrPortFrom(nettest.Client4(i%clients), uint16(10_000+i)), To: netip.AddrPortFrom(nettest.Server4(network+i%7, 1), 9)})
 		}
 		return all
 	}
-	contestant := func(name string, g *nettest.Gateway, network int) *contender {
-		s := newBlaster(b, g)
+	contestant := func(name string, g *nettest.Gateway, network int) *nettest.Contender {
+		s := nettest.NewBlaster(b, g.LAN)
 		flows := fresh(network)
-		return &contender{name: name, run: func() float64 {
+		return &nettest.Contender{Name: name, Run: func() float64 {
 			g.Must("", "conntrack", "-F")
 			before := sunk(b, g)
-			cost := s.blast(b, flows, 1)
+			cost := s.Blast(b, flows, 1)
 			if got := sunk(b, g) - before; g != r.floor && got < count*999/1000 {
 				b.Fatalf("%s: %d of %d packets came to an ISP", name, got, count)
 			}
@@ -204,18 +128,18 @@ func BenchmarkPackets_Root(b *testing.B) {
 	static := contestant("static numgen and masquerade", r.static, 0)
 	sticky := contestant("portolan, by persistence", r.ours, 0)
 	near := contestant("portolan, by proximity", r.ours, 256)
-	all := []*contender{floor, plain, again, routed, static, sticky, near}
+	all := []*nettest.Contender{floor, plain, again, routed, static, sticky, near}
 	fmt.Println("first packet of a flow, ns of CPU")
-	contest(rounds, all...)
-	tellPackets(b, floor, plain, all)
+	nettest.Contest(rounds, all...)
+	nettest.TellPackets(b, floor, plain, all)
 
 	fmt.Println("packet of a flow that stands, ns of CPU")
 	plains := standing(b, r.plain)
-	steady := func(name string, g *nettest.Gateway, flows []stream) *contender {
-		s := newBlaster(b, g)
-		return &contender{name: name, run: func() float64 { return s.blast(b, flows, 400) }}
+	steady := func(name string, g *nettest.Gateway, flows []nettest.Stream) *nettest.Contender {
+		s := nettest.NewBlaster(b, g.LAN)
+		return &nettest.Contender{Name: name, Run: func() float64 { return s.Blast(b, flows, 400) }}
 	}
-	all = []*contender{
+	all = []*nettest.Contender{
 		steady("dropped at the gateway", r.floor, fresh(0)[:64]),
 		steady("masquerade", r.plain, plains),
 		steady("masquerade again", r.plain, plains),
@@ -223,30 +147,13 @@ func BenchmarkPackets_Root(b *testing.B) {
 		steady("static numgen and masquerade", r.static, standing(b, r.static)),
 		steady("portolan", r.ours, standing(b, r.ours)),
 	}
-	contest(rounds, all...)
-	tellPackets(b, all[0], all[1], all)
-}
-
-func tellPackets(b *testing.B, floor, plain *contender, all []*contender) {
-	for _, c := range all {
-		c.tell(b, "ns", plain, true)
-	}
-	fmt.Println("the same without what sending and receiving costs")
-	net := func(c *contender) *contender {
-		n := &contender{name: c.name}
-		for i := range c.got {
-			n.got = append(n.got, c.got[i]-floor.got[i])
-		}
-		return n
-	}
-	for _, c := range all[1:] {
-		net(c).tell(b, "ns", net(plain), true)
-	}
+	nettest.Contest(rounds, all...)
+	nettest.TellPackets(b, all[0], all[1], all)
 }
 
 // standing makes flows that have been answered, to port 443, and sends on them
 // what is dropped at the ISP.
-func standing(b *testing.B, g *nettest.Gateway) (flows []stream) {
+func standing(b *testing.B, g *nettest.Gateway) (flows []nettest.Stream) {
 	g.Must("", "conntrack", "-F")
 	for i := range 64 {
 		to := netip.AddrPortFrom(nettest.Server4(i%7, 1), 443)
@@ -261,7 +168,7 @@ func standing(b *testing.B, g *nettest.Gateway) (flows []stream) {
 			}
 		}
 		from := netip.MustParseAddrPort(s.LocalAddr().String())
-		flows = append(flows, stream{from, to})
+		flows = append(flows, nettest.Stream{From: from, To: to})
 	}
 	for _, i := range g.ISPs {
 		i.Must("insert rule inet sink arrive udp dport 443 counter name seen drop\n", "nft", "-f", "-")

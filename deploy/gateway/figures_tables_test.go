@@ -1,14 +1,10 @@
 package gateway
 
 import (
-	"errors"
 	"fmt"
 	"slices"
-	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/nettest"
@@ -20,8 +16,8 @@ import (
 func BenchmarkConnections_Root(b *testing.B) {
 	r := newRivals(b)
 	const count, rounds = 4000, 9
-	rate := func(name string, g *nettest.Gateway) *contender {
-		return &contender{name: name, run: func() float64 {
+	rate := func(name string, g *nettest.Gateway) *nettest.Contender {
+		return &nettest.Contender{Name: name, Run: func() float64 {
 			g.Must("", "conntrack", "-F")
 			began := time.Now()
 			if tally := g.Connect(count, web4); tally.OK() != count {
@@ -31,11 +27,11 @@ func BenchmarkConnections_Root(b *testing.B) {
 		}}
 	}
 	plain, static, ours := rate("masquerade", r.plain), rate("static numgen and masquerade", r.static), rate("portolan", r.ours)
-	contest(rounds, plain, static, ours)
-	for _, c := range []*contender{plain, static, ours} {
-		c.tell(b, "connections/s", plain, false)
+	nettest.Contest(rounds, plain, static, ours)
+	for _, c := range []*nettest.Contender{plain, static, ours} {
+		c.Tell(b, "connections/s", plain, false)
 	}
-	ours.tell(b, "connections/s", static, false)
+	ours.Tell(b, "connections/s", static, false)
 }
 
 // office is a namespace with n lines that lead nowhere.
@@ -53,14 +49,6 @@ func office(b *testing.B, n int) (*nettest.Space, []string) {
 	return s, links
 }
 
-// used is the CPU time of this process: in the kernel, and in all.
-func used() (kernel, all time.Duration) {
-	var u unix.Rusage
-	_ = unix.Getrusage(unix.RUSAGE_SELF, &u) // fails only for bad arguments
-	kernel = time.Duration(u.Stime.Nano())
-	return kernel, kernel + time.Duration(u.Utime.Nano())
-}
-
 // A full start: the configuration of 10 links and 10,000 prefixes is compiled,
 // and its tables, routes and 50,000 networks with their distances are put into
 // Linux, which has nothing of it.
@@ -69,21 +57,21 @@ func BenchmarkStart_Root(b *testing.B) {
 	text := everything(10_000, links, "lan0")
 	var wall, cpu []float64
 	for range 9 {
-		_, before := used()
+		_, before := nettest.Used()
 		began := time.Now()
 		t := compiled(b, s, text)
 		loaded := time.Now()
 		t.share(3, 2, 1, 1, 1, 1, 1, 1, 1, 1)
 		t.measured(50_000, 10)
 		t.stand()
-		_, after := used()
+		_, after := nettest.Used()
 		wall = append(wall, float64(time.Since(loaded))/1e6)
 		cpu = append(cpu, float64(after-before)/1e6)
 		fmt.Printf("  reading the configuration %.0f ms, then %.0f ms until all stands\n", float64(loaded.Sub(began))/1e6, wall[len(wall)-1])
 		t.Want(outbound.Owner, nil)
 		t.synced()
 	}
-	fmt.Printf("full start: tables stand after %.0f ms (least), %.0f (median); CPU with reading the configuration %.0f (least), %.0f (median)\n", slices.Min(wall), median(wall), slices.Min(cpu), median(cpu))
+	fmt.Printf("full start: tables stand after %.0f ms (least), %.0f (median); CPU with reading the configuration %.0f (least), %.0f (median)\n", slices.Min(wall), nettest.Median(wall), slices.Min(cpu), nettest.Median(cpu))
 }
 
 // A tick that rewrites all slots of a group, one that rewrites 8, and the loss
@@ -143,58 +131,18 @@ func BenchmarkChanges_Root(b *testing.B) {
 	} {
 		t.Changed(outbound.Owner, c.change(0)...)
 		t.synced()
-		shown := t.shown(s, func() { t.Changed(outbound.Owner, c.change(1)...); t.synced() })
+		shown := s.Overhear(b, func() { t.Changed(outbound.Owner, c.change(1)...); t.synced() })
 		const count = 1000
 		var wall []float64
-		kernelBefore, allBefore := used()
+		kernelBefore, allBefore := nettest.Used()
 		for round := range count {
 			began := time.Now()
 			t.Changed(outbound.Owner, c.change(round)...)
 			t.synced()
 			wall = append(wall, float64(time.Since(began))/1e3)
 		}
-		kernelAfter, allAfter := used()
-		fmt.Printf("%-34s until it stands least %.0f us, median %.0f us; CPU a change %.0f us, %.0f of it in the kernel; as nft monitor tells: %s\n", c.name,
-			slices.Min(wall), median(wall), float64(allAfter-allBefore)/count/1e3, float64(kernelAfter-kernelBefore)/count/1e3, shown)
-	}
-}
-
-// shown counts what nft monitor would say of a change: Linux tells it in the
-// course of the transaction.
-func (t *tables) shown(s *nettest.Space, change func()) string {
-	var fd int
-	var err error
-	s.Do(func() {
-		fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
-	})
-	if err == nil {
-		defer unix.Close(fd)
-		err = unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1 << (unix.NFNLGRP_NFTABLES - 1)})
-	}
-	if err != nil {
-		t.b.Fatal(err)
-	}
-	change()
-	names := map[uint16]string{unix.NFT_MSG_NEWSETELEM: "elements added", unix.NFT_MSG_DELSETELEM: "elements deleted", unix.NFT_MSG_NEWGEN: "transactions"}
-	count := map[string]int{}
-	for buf := make([]byte, 1<<16); ; {
-		n, _, err := unix.Recvfrom(fd, buf, 0)
-		if errors.Is(err, unix.EAGAIN) {
-			return fmt.Sprint(count)
-		}
-		if err != nil {
-			t.b.Fatal(err)
-		}
-		list, err := syscall.ParseNetlinkMessage(buf[:n])
-		if err != nil {
-			t.b.Fatal(err)
-		}
-		for _, m := range list {
-			name, known := names[m.Header.Type&0xff]
-			if !known {
-				name = "others"
-			}
-			count[name]++
-		}
+		kernelAfter, allAfter := nettest.Used()
+		fmt.Printf("%-34s until it stands least %.0f us, median %.0f us; CPU a change %.0f us, %.0f of it in the kernel; as nft monitor tells: %+v\n", c.name,
+			slices.Min(wall), nettest.Median(wall), float64(allAfter-allBefore)/count/1e3, float64(kernelAfter-kernelBefore)/count/1e3, shown)
 	}
 }

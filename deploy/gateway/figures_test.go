@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,56 +17,7 @@ import (
 )
 
 // The figures of docs/performance.md, by make bench-kernel. What is compared
-// takes turns, one round each, forwards and backwards, as the machine has other
-// work: the least of the rounds tells most, and the median of the ratios of
-// rounds that stood side by side.
-
-// contender is one of those compared.
-type contender struct {
-	name string
-	run  func() float64
-	got  []float64
-}
-
-// contest runs all in turn.
-func contest(rounds int, all ...*contender) {
-	for round := range rounds {
-		order := slices.Clone(all)
-		if round%2 == 1 {
-			slices.Reverse(order)
-		}
-		for _, c := range order {
-			c.got = append(c.got, c.run())
-		}
-	}
-}
-
-func median(list []float64) float64 {
-	s := slices.Sorted(slices.Values(list))
-	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
-}
-
-// tell reports a contender, and against another if there is one. less says
-// whether less is better.
-func (c *contender) tell(b *testing.B, unit string, against *contender, less bool) {
-	best := slices.Max(c.got)
-	if less {
-		best = slices.Min(c.got)
-	}
-	line := fmt.Sprintf("%-34s best %9.2f, median %9.2f %s", c.name, best, median(c.got), unit)
-	if against != nil {
-		ratios := make([]float64, len(c.got))
-		for i := range ratios {
-			ratios[i] = c.got[i] / against.got[i]
-		}
-		other := slices.Max(against.got)
-		if less {
-			other = slices.Min(against.got)
-		}
-		line += fmt.Sprintf("; of %s: best %.3f, median of rounds %.3f", against.name, best/other, median(ratios))
-	}
-	fmt.Println(line)
-}
+// takes turns (nettest.Contest).
 
 // tables is a gateway whose rules are made as the program makes them, without
 // the program: what costs is seen apart from it.
