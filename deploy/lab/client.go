@@ -113,5 +113,8 @@ func (l *lab) behind(answer string) string {
 			return v.name
 		}
 	}
+	if v4, v6 := l.rackAddresses(); answer == v4.String() || answer == v6.String() {
+		return rackVirtual
+	}
 	return answer
 }

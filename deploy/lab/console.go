@@ -19,7 +19,7 @@ type verb struct {
 }
 
 var verbs = []verb{
-	{"stop SERVER", "kill a server: east-telecom, east-unicom, west-telecom, west-unicom", func(_ context.Context, s *stage, args []string) error {
+	{"stop SERVER", "kill a server: east-telecom, east-unicom, west-telecom, west-unicom, rack-1 to rack-3", func(_ context.Context, s *stage, args []string) error {
 		return s.onServer(args[0], (*server).stop)
 	}},
 	{"start SERVER", "start it again", func(_ context.Context, s *stage, args []string) error {
@@ -141,7 +141,7 @@ func (s *stage) guide() {
 		fmt.Fprintf(s.out, "  ip netns exec %s%s dig @%s -p %d www.lab.example +short\n", s.prefix, c.name, at, s.dns)
 	}
 	fmt.Fprintf(s.out, "\nAsk why:\n  export PORTOLAN_SOCKET=%s\n", s.file("portolan.sock"))
-	for _, line := range []string{"get links", "watch links", "get virtualservers", "get events", "proximity list", fmt.Sprintf("explain www.lab.example A --client %s", s.addr4(netHome, hostClient))} {
+	for _, line := range []string{"get links", "watch links", "get virtualservers", "get realservers", "get events", "proximity list", fmt.Sprintf("explain www.lab.example A --client %s", s.addr4(netHome, hostClient))} {
 		fmt.Fprintf(s.out, "  %s %s\n", s.gate.program, line)
 	}
 	fmt.Fprintf(s.out, "\nChange something, here:\n")

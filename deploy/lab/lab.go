@@ -20,7 +20,7 @@ type lab struct {
 	prefix  string // of names of namespaces: plab and our process id
 	spaces  map[string]*space
 	wires   map[string]*wire
-	servers map[string]*server // by name of the virtual server
+	servers map[string]*server // by name of the virtual server, and those of the rack
 	gate    *portolan
 	ended   context.Context // ends with the lab
 	loads   sync.WaitGroup  // those that a person started
@@ -66,7 +66,7 @@ func (l *lab) start(ctx context.Context, group *errgroup.Group) error {
 	for _, w := range l.wires {
 		group.Go(func() error { return w.run(ctx) })
 	}
-	for _, v := range virtualServers(l.options) {
+	for _, v := range append(virtualServers(l.options), rackServers(l.options)...) {
 		s := &server{virtualServer: v, site: l.spaces[v.site]}
 		l.servers[v.name] = s
 		if err := s.start(); err != nil {

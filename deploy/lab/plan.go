@@ -37,6 +37,7 @@ var places = []place{
 	{clinic, "a client network of unicom"},
 	{office, "clients behind the gateway; portolan chooses their links"},
 	{mobile, "a third ISP, for what the office sends: a router"},
+	{rack, "servers that the gateway balances: a farm"},
 	{world, "servers that every ISP reaches: they tell which one you came by"},
 }
 
@@ -114,6 +115,7 @@ func (o *options) cables() []cable {
 	for _, c := range clients {
 		all = append(all, cable{a: c.isp, b: c.name, network: c.net, hostA: hostRouter, hostB: hostClient})
 	}
+	all = append(all, cable{a: gateway, b: rack, network: netRack, hostA: hostRouter, hostB: hostBehind})
 	return append(all, o.officeCables()...)
 }
 
@@ -198,6 +200,7 @@ func (l lines) routes(o *options) {
 		}
 	}
 	l.officeRoutes(o)
+	l.rackRoutes(o)
 	for _, s := range sites {
 		l.standard(o, s.name, s.lan, hostRouter, "")
 	}

@@ -86,6 +86,10 @@ func (p *portolan) make(ctx context.Context) error {
 // write writes the configuration as the lab stands now.
 func (p *portolan) write() error {
 	type virtual struct{ Name, Addr4, Addr6, Site, Link string }
+	type shelf struct {
+		Name, Addr4, Addr6 string
+		Weight             int
+	}
 	type link struct {
 		Name   string
 		Source netip.Addr
@@ -108,7 +112,11 @@ func (p *portolan) write() error {
 		Uplinks                              []uplink
 		Keep                                 netip.Prefix
 		Standby, Ramp                        time.Duration
-	}{options: p.options, Uplinks: p.uplinks(), Keep: netip.PrefixFrom(p.worldServer(128), 25), Standby: standby, Ramp: ramp, Silent4: p.net4(netSchool), Silent6: p.net6(netSchool), TTL: p.ttl.String(), Window: p.window.String(), WarmUp: p.warmUp.String(), Refresh: p.refresh.String(),
+		RackName                             string
+		Rack4, Rack6                         netip.Addr
+		Racks                                []shelf
+		RackInterval, RackTimeout            time.Duration
+	}{options: p.options, Uplinks: p.uplinks(), Keep: netip.PrefixFrom(p.worldServer(128), 25), Standby: standby, Ramp: ramp, RackName: rackVirtual, RackInterval: rackInterval, RackTimeout: rackTimeout, Silent4: p.net4(netSchool), Silent6: p.net6(netSchool), TTL: p.ttl.String(), Window: p.window.String(), WarmUp: p.warmUp.String(), Refresh: p.refresh.String(),
 		Direction: p.direction, Bandwidth: p.bandwidth.String(), Rate: p.rate.String(), Recovery: p.recovery.String()}
 	for _, i := range isps {
 		for _, a := range []netip.Addr{p.addr4(i.public, hostDNS), p.addr6(i.public, hostDNS)} {
@@ -119,6 +127,10 @@ func (p *portolan) write() error {
 	for _, v := range virtualServers(p.options) {
 		data.Servers = append(data.Servers, v.name)
 		data.VirtualServers = append(data.VirtualServers, virtual{v.name, v.addr4.String(), v.addr6.String(), v.site, v.link})
+	}
+	data.Rack4, data.Rack6 = p.rackAddresses()
+	for n, v := range rackServers(p.options) {
+		data.Racks = append(data.Racks, shelf{v.name, v.addr4.String(), v.addr6.String(), rackWeight(n + 1)})
 	}
 	for _, c := range clients {
 		data.Clients = append(data.Clients, network{p.net4(c.net), p.net6(c.net), c.isp})

@@ -30,6 +30,8 @@ var scenes = []scene{
 	{"outbound", "an office shares three links; pull the cable of one, and put it back", sceneOut},
 	{"sticky", "clients keep their link; those of a dead one move, and stay", sceneSticky},
 	{"dns", "queries of the office are answered by the resolver of a well-chosen link", sceneDNS},
+	{"farm", "connections to a farm, by weight; kill a server, and start it again", sceneFarm},
+	{"farm-dns", "kill servers until too few are left; the name leads elsewhere", sceneFarmDNS},
 	{"flood", "forge the sources of queries; nobody is measured beyond the budget, and clients are served", sceneFlood},
 }
 

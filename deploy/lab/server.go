@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -88,26 +90,31 @@ func (s *server) stop() (err error) {
 	return err
 }
 
-// fetch gets what a server says to a client, over HTTP.
-func (l *lab) fetch(ctx context.Context, from string, address netip.Addr) (string, error) {
-	dial := func(ctx context.Context, network, to string) (conn net.Conn, err error) {
-		l.spaces[from].do(func() { conn, err = (&net.Dialer{Timeout: patience}).DialContext(ctx, network, to) })
-		return conn, err
-	}
-	h := &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}, Timeout: patience}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+netip.AddrPortFrom(address, 80).String()+"/", nil)
+// fetch gets what a server says to a client, over HTTP, by a connection of its
+// own that is gone when it returns.
+func (l *lab) fetch(ctx context.Context, from string, address netip.Addr) (said string, err error) {
+	var conn net.Conn
+	l.spaces[from].do(func() {
+		conn, err = (&net.Dialer{Timeout: patience}).DialContext(ctx, "tcp", netip.AddrPortFrom(address, 80).String())
+	})
 	if err != nil {
 		return "", err
 	}
-	resp, err := h.Do(req)
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		return "", err
+	}
+	if _, err := fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", address); err != nil {
+		return "", err
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		return "", err
 	}
 	defer resp.Body.Close()
-	line := make([]byte, 100)
-	n, err := resp.Body.Read(line)
-	if n == 0 {
-		return "", fmt.Errorf("%s says nothing: %w", address, err)
+	line, err := io.ReadAll(io.LimitReader(resp.Body, 100))
+	if len(line) == 0 {
+		return "", fmt.Errorf("%s says nothing (%v)", address, err)
 	}
-	return string(line[:n]), nil
+	return string(line), nil
 }
