@@ -345,3 +345,20 @@ func TestRealServers_Many(t *testing.T) {
 		t.Errorf("%d, more %v", n, more)
 	}
 }
+
+// All virtual servers are listed, none of none and very many of very many.
+func TestVirtualServers_Many(t *testing.T) {
+	d, _, o := balancer(t)
+	o.SLB = nil
+	c, _ := serve(t, o)
+	for _, n := range []int{0, 1, 10_000} {
+		d.model.VirtualServers = nil
+		for i := range n {
+			d.model.VirtualServers = append(d.model.VirtualServers, &config.VirtualServer{Name: fmt.Sprintf("v%d", i), Serve: &config.Serve{Enabled: true}})
+		}
+		all, err := c.VirtualServers(t.Context())
+		if err != nil || all == nil || len(all) != n || n > 0 && all[n-1].Name != fmt.Sprintf("v%d", n-1) {
+			t.Errorf("%d of %d, %v", len(all), n, err)
+		}
+	}
+}
