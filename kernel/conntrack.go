@@ -53,6 +53,13 @@ type SessionFilter struct {
 	Limit int // at most so many; 0: no bound
 }
 
+// everything says whether it means all sessions, or all of a family: nothing in it
+// tells one from another.
+func (f *SessionFilter) everything() bool {
+	return f.Mask == 0 && f.Protocol == 0 && f.Port == 0 && f.ServerPort == 0 && f.Source.Bits() <= 0 && f.Destination.Bits() <= 0 &&
+		!f.Server.IsValid() && !f.AnswersTo.IsValid()
+}
+
 // matches looks again at what the kernel has looked at already: an old kernel
 // gives more than it was asked for.
 func (f *SessionFilter) matches(s *Session) bool {

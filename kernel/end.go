@@ -27,7 +27,7 @@ const endsMost = 256
 // all of them.
 func (c *Conntrack) End(ctx context.Context, filters ...SessionFilter) (n int, err error) {
 	for _, f := range filters {
-		if f == (SessionFilter{Limit: f.Limit}) {
+		if f.everything() {
 			return 0, errors.New("ending sessions: the filter means all of them")
 		}
 	}

@@ -150,8 +150,10 @@ func TestEnd_Root(t *testing.T) {
 	all += 2
 	end("in zones", 2, SessionFilter{Mark: serverMark(1), Mask: ServerMask, Server: server1})
 	end("those of a lent address", 993, SessionFilter{AnswersTo: netip.MustParseAddr("127.0.2.1")})
-	if n, err := c.End(t.Context(), one(SessionFilter{}), SessionFilter{Limit: 3}); n != 0 || err == nil {
-		t.Error("a filter that means everything was taken")
+	for _, all := range []SessionFilter{{Limit: 3}, {Mark: 5}, {Family: unix.AF_INET}, {Source: netip.MustParsePrefix("0.0.0.0/0"), Destination: netip.MustParsePrefix("::/0")}} {
+		if n, err := c.End(t.Context(), one(SessionFilter{}), all); n != 0 || err == nil {
+			t.Errorf("a filter that means everything was taken: %+v", all)
+		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -245,7 +245,12 @@ func (l *Live) take(b []byte) {
 
 func (l *Live) come(s *Session) {
 	key := s.key()
-	if _, is := l.known[key]; is || s.Mark&l.mask == 0 {
+	switch k, is := l.known[key]; {
+	case is && !k.told: // the table had it first
+		l.known[key] = known{row: k.row, told: true}
+		l.untold--
+		return
+	case is || s.Mark&l.mask == 0:
 		return
 	}
 	row, is := l.rowOf(s)
