@@ -197,7 +197,27 @@ func TestNumber(t *testing.T) {
 	if next, err = Number(m("b", "a"), next, func(Kind, uint32) bool { return false }); err != nil || fmt.Sprint(next.VirtualServers) != "map[a:1 b:2]" {
 		t.Fatal(next, err)
 	}
+	// What the kernel counted for the one that goes is not counted for the one that comes.
+	if next, err = Number(m("c", "a"), next, nil); err != nil || fmt.Sprint(next.VirtualServers) != "map[a:1 c:3]" {
+		t.Fatal(next, err)
+	}
+	if next, err = Number(m("d", "a"), next, nil); err != nil || fmt.Sprint(next.VirtualServers) != "map[a:1 d:2]" {
+		t.Fatal(next, err)
+	}
 	var lots []string
+	for i := range MaxServers {
+		lots = append(lots, fmt.Sprint(i))
+	}
+	full, err := Number(m(lots...), Numbers{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := full.VirtualServers[lots[MaxServers-1]]
+	lots[MaxServers-1] = "new" // when no other is left
+	if full, err = Number(m(lots...), full, nil); err != nil || full.VirtualServers["new"] != last {
+		t.Fatal(full.VirtualServers["new"], err)
+	}
+	lots = nil
 	for i := range MaxServers + 1 {
 		lots = append(lots, fmt.Sprint(i))
 	}

@@ -45,10 +45,11 @@ func ServerKey(farm, name string) string { return farm + "/" + name }
 
 // Number gives everything that slb serves its number. It is stable: what has one
 // in kept keeps it, whatever happens to others; what is new gets the lowest that
-// is free, in the order of the file. A name that is gone keeps its number in the
-// result, and nobody gets it, while carried says that connections or entries of
-// persistence hold it; so what comes back has its own again. A nil carried holds
-// nothing.
+// is free and was so before, in the order of the file: a number that is freed now
+// still stands in the kernel, and whoever had it at once would have the counts of
+// the one that goes. A name that is gone keeps its number in the result, and nobody
+// gets it, while carried says that connections or entries of persistence hold it;
+// so what comes back has its own again. A nil carried holds nothing.
 func Number(m *config.Model, kept Numbers, carried func(Kind, uint32) bool) (Numbers, error) {
 	servers, farms, members := namesOf(m)
 	held := func(kind Kind) func(uint32) bool {
@@ -83,13 +84,19 @@ func numbered(kind Kind, names []string, kept map[string]uint32, most uint32, ca
 			take(name, kept[name])
 		}
 	}
+	freed := make(map[uint32]bool, len(kept))
+	for _, n := range kept {
+		freed[n] = true
+	}
 	next := uint32(1)
 	for _, name := range names {
 		if _, has := out[name]; has {
 			continue
 		}
-		for next <= most && (used[next] || carried(next)) {
-			next++
+		for next <= most && (used[next] || freed[next] || carried(next)) {
+			if next++; next > most && len(freed) > 0 { // better with its counts than not served
+				next, freed = 1, nil
+			}
 		}
 		if next > most {
 			return nil, fmt.Errorf("%s %s gets no number: at most %d can be served, those included whose connections still live", kind, name, most)
