@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -56,7 +57,10 @@ func parseGivenTo(b []byte) (g given, ok bool) {
 
 // bytes writes an address for RTM_NEWADDR and RTM_DELADDR. A single one is a
 // service's: it needs no route to a network of its own, and nobody is asked
-// whether he has it too, for that would take it a second or two.
+// whether he has it too, for that would take it a second or two. Of IPv6 it is
+// deprecated from the beginning (RFC 4862 section 5.5.4), so that what this machine
+// sends by itself, and what is masqueraded, has it for a source only if there is no
+// other (RFC 6724 section 5, rule 3): of IPv4 one of a network of its own is taken.
 func (g given) bytes() []byte {
 	family, flags := byte(unix.AF_INET), uint32(0)
 	if g.prefix.Addr().Is6() {
@@ -70,10 +74,20 @@ func (g given) bytes() []byte {
 	b = append(b, attribute(unix.IFA_LOCAL, g.prefix.Addr().AsSlice())...)
 	b = append(b, attribute(unix.IFA_ADDRESS, g.prefix.Addr().AsSlice())...)
 	b = append(b, attribute32(unix.IFA_FLAGS, flags)...)
+	if flags&unix.IFA_F_NOPREFIXROUTE != 0 && g.prefix.Addr().Is6() {
+		b = append(b, attribute(unix.IFA_CACHEINFO, deprecated())...)
+	}
 	if g.proto != 0 {
 		b = append(b, attribute(ifaProto, []byte{g.proto})...)
 	}
 	return b
+}
+
+// deprecated is a struct ifa_cacheinfo: preferred for no time, valid for ever.
+func deprecated() []byte {
+	b := native.AppendUint32(nil, 0)
+	b = native.AppendUint32(b, math.MaxUint32)
+	return append(b, make([]byte, 8)...) // when it was made and changed is the kernel's
 }
 
 // check says what is wrong with a wish, which no kernel would take.
@@ -97,6 +111,9 @@ func (a *Address) flags() (text string) {
 	}
 	if a.Prefix.Addr().Is6() {
 		text += " nodad"
+		if a.Prefix.IsSingleIP() {
+			text += " preferred_lft 0"
+		}
 	}
 	return text
 }

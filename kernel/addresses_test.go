@@ -72,6 +72,10 @@ func TestGivenAddresses_Root(t *testing.T) {
 	if out := run(t, s, "", "ip", "-6", "addr", "show", "dev", "eth1", "to", "2001:db8::10/128"); !strings.Contains(out, "nodad") || !strings.Contains(out, "noprefixroute") || strings.Contains(out, "tentative") {
 		t.Errorf("it is not usable at once, or has a route of its own:\n%s", out)
 	}
+	s.IP("-6 route add 2001:db8:1::/64 via 2001:db8::2 dev eth1")
+	if out := run(t, s, "", "ip", "-6", "route", "get", "2001:db8:1::1"); !strings.Contains(out, "src 2001:db8::9 ") { // RFC 6724 section 5, rule 3
+		t.Errorf("the machine's own packets have the address of a service:\n%s", out)
+	}
 	s.IP("addr del 192.0.2.10/32 dev eth1")
 	s.IP("addr del 2001:db8::10/128 dev eth1")
 	stands(t, n, "removed by others", all...)

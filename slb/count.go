@@ -23,10 +23,11 @@ type book struct {
 	tallies map[kernel.Served]kernel.Tally
 	targets map[netip.AddrPort]*target
 	touched map[*farm]bool
-	warm    map[*farm]bool // to which connections have come of late
-	purged  bool           // tallies have been forgotten, so one that is not there may have been
-	moved   []*virtual     // whose connections have changed
-	bounded bool           // some virtual server has a limit that the kernel does not count itself
+	warm    map[*farm]bool    // to which connections have come of late
+	purged  bool              // tallies have been forgotten, so one that is not there may have been
+	moved   []*virtual        // whose connections have changed
+	bounded bool              // some virtual server has a limit that the kernel does not count itself
+	near    map[*virtual]bool // of those, which have more than half of it, and are not at it
 }
 
 // target is a real server by its address and port, in whatever farm. Port 0 is
@@ -58,7 +59,7 @@ func (s *SLB) counts() bool {
 // index makes the book anew, for what is served has changed, or where a server
 // answers from.
 func (s *SLB) index() {
-	s.book = book{touched: map[*farm]bool{}, warm: map[*farm]bool{}}
+	s.book = book{touched: map[*farm]bool{}, warm: map[*farm]bool{}, near: map[*virtual]bool{}}
 	if !s.count.Wanted() {
 		return
 	}

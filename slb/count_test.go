@@ -117,6 +117,13 @@ func TestMaxConnections(t *testing.T) {
 				t.Errorf("%d connections: shut %v, row %+v", c.live, v.Shut, b.board.Table().Row(v.Row))
 			}
 		}
+		// What comes between two looks is over the limit, so near it there are many.
+		b.wait(tickFast)
+		b.has("web", "10.1.0.1:8080", 3000)
+		b.wait(tickNear)
+		if v := b.VirtualServers()[0]; !v.Shut {
+			t.Error("3000 connections are not seen at once")
+		}
 		b.has("web", "10.1.0.1:8080", 4000)
 		b.wait(tickFast)
 		b.use(strings.Replace(text, "3000", "5000", 1)) // T60: and a reload judges anew

@@ -115,7 +115,7 @@ func (s *SLB) lend(lent map[lease]int, failed uint64) {
 		if use >= poolTight {
 			p.failed += more
 		}
-		rows = append(rows, status.Row{ID: p.row, Health: status.Up, Why: p.text(), By: Owner})
+		rows = append(rows, status.Row{ID: p.row, Health: status.Up, Why: fmt.Sprintf("%d ports of an address towards each server", p.ports()), By: Owner})
 		if p.full != was {
 			why := p.text()
 			if p.full {

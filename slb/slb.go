@@ -294,6 +294,7 @@ func (s *SLB) newest() *status.Table {
 // How often what goes by numbers of connections is looked at (outbound.md 2.4
 // measured what that is worth), and what goes by rates.
 const (
+	tickNear  = 10 * time.Millisecond // while a virtual server has more than half of a limit that the kernel does not count
 	tickFast  = 200 * time.Millisecond
 	tickEvery = time.Second
 )
@@ -368,6 +369,9 @@ func (s *SLB) next(now time.Time) time.Duration {
 		wait = min(wait, tickEvery)
 		if len(s.fast) > 0 || s.bounded() {
 			wait = min(wait, tickFast)
+		}
+		if len(s.book.near) > 0 {
+			wait = min(wait, tickNear)
 		}
 	}
 	return max(wait, time.Millisecond)

@@ -134,7 +134,13 @@ func (s *SLB) shutting() (list []*virtual) {
 	for _, v := range s.book.moved {
 		v.moved = false
 		most := v.Serve.MaxConnections
-		if over := most > traffic.CountedMost && v.live >= most; over != v.over {
+		over := most > traffic.CountedMost && v.live >= most
+		if most > traffic.CountedMost && v.live > most/2 && !over {
+			s.book.near[v] = true
+		} else {
+			delete(s.book.near, v)
+		}
+		if over != v.over {
 			v.over = over
 			list = append(list, v)
 			why := fmt.Sprintf("%d connections, and maxConnections is %d", v.live, most)
