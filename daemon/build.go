@@ -231,7 +231,7 @@ func (b *Built) Rows() *status.Table {
 		rows = append(rows, row)
 	}
 	for _, id := range b.served() {
-		rows = append(rows, status.Row{ID: id, Why: "not served: this is an offline question"})
+		rows = append(rows, status.Row{ID: id, Why: "its health is that of its farm; not served: this is an offline question"})
 	}
 	board.Update(rows...)
 	return board.Table()
