@@ -17,7 +17,7 @@ func (p *Plan) visit(roles *traffic.Roles, q flow.Question, v *kernel.Visit) (fo
 		return nil, false
 	}
 	switch name := v.Chain; {
-	case name == "which" || name == "which_of_class":
+	case strings.HasPrefix(name, "which"):
 		return p.tellWhich(q, v), true
 	case name == "draw":
 		return p.tellFarm(v), true
@@ -53,7 +53,7 @@ func (p *Plan) tellWhich(q flow.Question, v *kernel.Visit) []flow.Finding {
 		switch {
 		case l.Found != nil && (set == "exact" || set == "ports" || set == "protos" || set == "any"):
 			return p.tellTaken(q, number32(l.Found.Data))
-		case l.Found == nil && set == "exact" && p.has.nested == 0:
+		case l.Found == nil && (set == "nets" || set == "exact" && p.has.nested == 0):
 			missed = true
 		}
 	}

@@ -148,13 +148,17 @@ func (w *writer) which() (rules []kernel.Rule) {
 			traffic.Rule("one of every protocol", become(w.lookup("any", now)), hit),
 		}
 	})}
-	for _, f := range traffic.Families() {
-		rules = append(rules, traffic.Rule("the network that the address is in", become(w.lookup("nets"+f.Digit, f.Dest)), inside))
+	around := kernel.Goto{Chain: w.Chain("which_around", func() []kernel.Rule {
+		list := []kernel.Rule{traffic.Rule("", inside)}
+		for range w.has.nested - 1 {
+			list = append(list, traffic.Rule("the next larger network", become(w.lookup("parent", now)), inside))
+		}
+		return append(list, traffic.Rule(tellNone, become(number(0))))
+	})}
+	for _, f := range traffic.Families() { // what is in none keeps the priority that it came with: it is not ours to read or write
+		rules = append(rules, traffic.Rule("the network that the address is in", become(w.lookup("nets"+f.Digit, f.Dest)), around))
 	}
-	for range w.has.nested - 1 {
-		rules = append(rules, traffic.Rule("the next larger network", become(w.lookup("parent", now)), inside))
-	}
-	return append(rules, traffic.Rule(tellNone, become(number(0))))
+	return rules
 }
 
 // hit is for a connection whose virtual server is known. A packet in the midst of
