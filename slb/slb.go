@@ -174,9 +174,13 @@ func (s *SLB) left(p *l4.Plan, m *config.Model) map[string]slots.Slots {
 	if sum > most {
 		return nil
 	}
-	list, err := s.opts.Kernel.Elements(l4.Table, l4.SlotsSet)
-	if err != nil {
-		return nil // there is none, or it is told when it is to be changed
+	var list []kernel.Element
+	for _, set := range l4.SlotSets() {
+		more, err := s.opts.Kernel.Elements(l4.Table, set)
+		if err != nil {
+			continue // there is none, or it is told when it is to be changed
+		}
+		list = append(list, more...)
 	}
 	return p.SlotsIn(list)
 }

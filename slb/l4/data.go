@@ -220,7 +220,7 @@ func (p *Plan) placed(m *member, f traffic.Family, a netip.Addr) (list []placed)
 }
 
 // written are the sets that ticks and DNS write.
-var written = []string{"slots", "forced", "next", "alive", "loose", "avail", "farm", "empty", "lives", "vs_shut"}
+var written = []string{slotsSet, turnedSet, "forced", "next", "alive", "loose", "avail", "farm", "empty", "lives", "vs_shut"}
 
 // remember takes over what the plan before was told last.
 func (p *Plan) remember(before *Plan) {
@@ -300,7 +300,7 @@ func (p *Plan) inheritWritten(before *Plan) {
 			changed[old] = true
 		}
 	}
-	for _, set := range []string{"slots", "forced", "next", "alive", "loose", "avail"} {
+	for _, set := range []string{slotsSet, turnedSet, "forced", "next", "alive", "loose", "avail"} {
 		p.data.sets[set] = before.data.sets[set]
 		if len(changed) > 0 {
 			p.data.sets[set] = before.data.sets[set].Clone()
@@ -319,7 +319,7 @@ func (p *Plan) inheritWritten(before *Plan) {
 
 // like says whether a farm has the same slots, and the same servers, as before.
 func (f *farm) like(old *farm) bool {
-	return f.key == old.key && f.Slots == old.Slots && f.kept == old.kept &&
+	return f.key == old.key && f.Slots == old.Slots && f.slotSet() == old.slotSet() && f.kept == old.kept &&
 		slices.EqualFunc(f.members, old.members, func(a, b *member) bool { return a.id == b.id && a.Name == b.Name })
 }
 
@@ -336,10 +336,16 @@ func (p *Plan) forget(old *farm) {
 	}
 	for i := range old.Slots {
 		key := kernel.Element{Key: slotKey(old.key, i)}
-		for _, set := range []*kernel.Elements{p.data.sets["slots"], p.data.sets["forced"]} {
+		for _, name := range []string{old.slotSet(), "forced"} {
+			set := p.data.sets[name]
 			el, ok := set.Get(key.Key)
-			if ok && (f == nil || f.Slots != old.Slots || gone(idOf(el.Data))) {
+			holds := ok && f != nil && f.Slots == old.Slots && !gone(idOf(el.Data))
+			moves := name != "forced" && f != nil && f.slotSet() != name // its turn is another's now, or was
+			if ok && (!holds || moves) {
 				set.Delete(key)
+			}
+			if holds && moves {
+				p.data.sets[f.slotSet()].Put(el)
 			}
 		}
 	}

@@ -1,9 +1,13 @@
 package l4
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/portolan-lb/portolan/config"
+	"github.com/portolan-lb/portolan/kernel"
 )
 
 // A reload takes over what ticks wrote for what is as it was, so that traffic finds
@@ -25,13 +29,13 @@ func TestInherit(t *testing.T) {
 	})
 	next := compile(t, strings.Replace(text, "10.2.0.2]", "10.2.0.3]", 1), b.Plan)
 	wg.Wait()
-	slots := next.data.sets["slots"]
-	if el, ok := slots.Get(slotKey(next.byFarm["web"].key, 0)); !ok || idOf(el.Data) != b.byFarm["web"].ids()[0] {
+	slots := func(farm string) *kernel.Elements { return next.data.sets[next.byFarm[farm].slotSet()] }
+	if el, ok := slots("web").Get(slotKey(next.byFarm["web"].key, 0)); !ok || idOf(el.Data) != b.byFarm["web"].ids()[0] {
 		t.Error("the slots of a farm that is as it was are gone")
 	}
 	gone := b.IDOf("second", "10.2.0.2")
 	for i := range 16 {
-		if el, ok := slots.Get(slotKey(next.byFarm["second"].key, i)); ok && idOf(el.Data) == gone { // the new one has its number
+		if el, ok := slots("second").Get(slotKey(next.byFarm["second"].key, i)); ok && idOf(el.Data) == gone { // the new one has its number
 			t.Fatal("a server that is gone has slots")
 		}
 	}
@@ -39,12 +43,58 @@ func TestInherit(t *testing.T) {
 		t.Error("what ticks said is forgotten")
 	}
 	without := compile(t, kept("by: source", ""), next)
-	if n := without.data.sets["slots"].Len(); n != without.byFarm["web"].Slots || without.data.sets["vs_shut"].Len() != 0 {
+	if n := slotsOf(without); n != without.byFarm["web"].Slots || without.data.sets["vs_shut"].Len() != 0 {
 		t.Errorf("%d slots: a farm that is gone has some", n)
 	}
-	if next.data.sets["slots"].Len() <= n64(without) {
+	if slotsOf(next) <= slotsOf(without) {
 		t.Error("the plan before lost its slots")
 	}
 }
 
-func n64(p *Plan) int { return p.byFarm["web"].Slots }
+func slotsOf(p *Plan) (n int) {
+	for _, set := range SlotSets() {
+		n += p.data.sets[set].Len()
+	}
+	return n
+}
+
+// For each chain that looks into a map Linux goes through all of it when the chain
+// is made: so those of farms with a turn of their own, a chain each, look into a
+// map of their slots alone; and a farm that loses its turn to another keeps them.
+func TestTurnsApart(t *testing.T) {
+	m := many(turnsMost+50, 2, config.FarmRoundRobin)
+	p := compileModel(t, m, nil)
+	for _, f := range p.farms {
+		p.SetSlots(f.Name, spread(f.Slots, f.ids()))
+	}
+	if n := p.data.sets[turnedSet].Len(); n != turnsMost*64 {
+		t.Errorf("%d slots of farms with a turn of their own", n)
+	}
+	chains := map[string]int{}
+	for _, c := range p.Wishes(usual()).Tables[0].Chains {
+		text := fmt.Sprintf("%+v", c.Rules)
+		for _, set := range SlotSets() {
+			if strings.Contains(text, "Map:"+set+"}") {
+				chains[set]++
+			}
+		}
+	}
+	if chains[turnedSet] != turnsMost || chains[slotsSet] != 1 {
+		t.Errorf("chains that look into slots: %v", chains)
+	}
+	loser := p.byFarm[fmt.Sprintf("n%05d", turnsMost-1)]
+	first := *m.ServerFarms[turnsMost]
+	m.ServerFarms[turnsMost] = &first
+	first.Name, m.VirtualServers[turnsMost].Serve.Farm = "a", "a"
+	q := compileModel(t, m, p)
+	if q.byFarm["a"].mode.turn == nil || q.byFarm[loser.Name].mode.turn != nil {
+		t.Fatal("the turn has not changed hands")
+	}
+	for i := range loser.Slots {
+		was, _ := p.data.sets[turnedSet].Get(slotKey(loser.key, i))
+		is, ok := q.data.sets[slotsSet].Get(slotKey(loser.key, i))
+		if _, still := q.data.sets[turnedSet].Get(slotKey(loser.key, i)); still || !ok || idOf(is.Data) != idOf(was.Data) {
+			t.Fatalf("slot %d: %v, was %v", i, is, was)
+		}
+	}
+}

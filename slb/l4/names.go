@@ -21,7 +21,7 @@ var setRoles = map[string]string{
 	"ports": flow.VirtualServer, "protos": flow.VirtualServer, "any": flow.VirtualServer, "target": flow.VirtualServer,
 	"limits": flow.VirtualServer, "vs_full": flow.VirtualServer, "vs_fast": flow.VirtualServer, "vs_shut": flow.VirtualServer,
 	"policy": flow.Policy, "keep": flow.Persistence, "alive": flow.Persistence, "loose": flow.Persistence, "avail": flow.Persistence,
-	"farm": RoleFarm, "mode": RoleFarm, "slots": RoleFarm, "forced": RoleFarm, "empty": RoleFarm,
+	"farm": RoleFarm, "mode": RoleFarm, slotsSet: RoleFarm, turnedSet: RoleFarm, "forced": RoleFarm, "empty": RoleFarm,
 	"server4": RoleServer, "server6": RoleServer, "host4": RoleServer, "host6": RoleServer, "next": RoleServer,
 	"srv_full": RoleServer, "srv_fast": RoleServer, "dead4": RoleServer, "dead6": RoleServer,
 }

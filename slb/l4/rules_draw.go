@@ -33,7 +33,7 @@ func (w *writer) mode(m *mode) string {
 		of = m.turn.Name
 	}
 	return w.ChainFor(kind, of, m.name, func() (rules []kernel.Rule) {
-		from := func(slot kernel.Value) kernel.Step { return become(w.lookup("slots", now, slot)) }
+		from := func(slot kernel.Value) kernel.Step { return become(w.lookup(m.slotSet(), now, slot)) }
 		tell := "algorithm: the server of a slot, by " + string(m.of)
 		switch m.of {
 		case config.FarmRoundRobin:

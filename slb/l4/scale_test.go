@@ -127,7 +127,7 @@ func TestCompileAtSize(t *testing.T) {
 	other := compileModel(t, m, p)
 	t.Logf("one server less: %s", worked(t)-began)
 	gone := p.IDOf("n00007", "s9")
-	if n := p.data.sets["slots"].Len() - other.data.sets["slots"].Len(); n != 6 {
+	if n := p.data.sets[turnedSet].Len() - other.data.sets[turnedSet].Len(); n != 6 {
 		t.Errorf("%d slots less", n)
 	}
 	if _, ok := other.data.sets["server4"].Get(kernel.Number(uint32(gone))); ok {

@@ -24,7 +24,7 @@ func shapes() map[string]kernel.Set {
 		{Name: "ports", Key: []kernel.Type{kernel.TypeNumber, kernel.TypeProto, kernel.TypePort}, Data: one, Interval: true},
 		{Name: "protos", Key: []kernel.Type{kernel.TypeNumber, kernel.TypeProto}, Data: one},
 
-		{Name: "slots", Key: two, Data: one}, {Name: "forced", Key: two, Data: one},
+		{Name: slotsSet, Key: two, Data: one}, {Name: turnedSet, Key: two, Data: one}, {Name: "forced", Key: two, Data: one},
 		{Name: "alive", Key: two}, {Name: "loose", Key: two}, {Name: "avail", Key: two},
 		{Name: "server*", Key: one, Data: socket}, {Name: "host*", Key: one, Data: []kernel.Type{addr}},
 

@@ -24,21 +24,25 @@ func (p *Plan) Farms() []string {
 // SetSlots says which server has which slot of a farm, as many as the farm has;
 // 0: nobody.
 func (p *Plan) SetSlots(farm string, slots []ID) (changed []*kernel.Elements) {
-	return p.setSlots(SlotsSet, farm, slots)
+	return p.setSlots(true, farm, slots)
 }
 
 // SetForced says who would have which slot if nobody were at a limit, for farms
 // whose busy action is force; of others it is not looked at.
 func (p *Plan) SetForced(farm string, slots []ID) (changed []*kernel.Elements) {
-	return p.setSlots("forced", farm, slots)
+	return p.setSlots(false, farm, slots)
 }
 
-func (p *Plan) setSlots(set, farm string, list []ID) (changed []*kernel.Elements) {
+func (p *Plan) setSlots(drawn bool, farm string, list []ID) (changed []*kernel.Elements) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f := p.byFarm[farm]
-	if f == nil || set == "forced" && f.OnBusy != config.FarmForce {
+	if f == nil || !drawn && f.OnBusy != config.FarmForce {
 		return nil
+	}
+	set := "forced"
+	if drawn {
+		set = f.slotSet()
 	}
 	e := p.elements(set)
 	var put, gone []kernel.Element
@@ -61,7 +65,7 @@ func (p *Plan) setSlots(set, farm string, list []ID) (changed []*kernel.Elements
 	return []*kernel.Elements{e}
 }
 
-// SlotsIn reads elements of [SlotsSet]: who had which slot of each farm, as many
+// SlotsIn reads elements of [SlotSets]: who had which slot of each farm, as many
 // as the farm has now. What is of no farm of the plan is passed over.
 func (p *Plan) SlotsIn(list []kernel.Element) map[string]slots.Slots {
 	p.mu.Lock()
@@ -85,8 +89,26 @@ func (p *Plan) SlotsIn(list []kernel.Element) map[string]slots.Slots {
 	return found
 }
 
-// SlotsSet is the map of [Table] in which farms have their slots.
-const SlotsSet = "slots"
+// The maps of slots: of farms with a turn of their own, and of others. Each turn
+// has a chain, and for each chain that looks into a map the kernel goes through
+// all of it when the chain is made: so that map has the slots of few.
+const (
+	slotsSet  = "slots"
+	turnedSet = "slots_turned"
+)
+
+// SlotSets gives the maps of [Table] in which farms have their slots.
+func SlotSets() []string { return []string{slotsSet, turnedSet} }
+
+// slotSet is the map that a farm has its slots in.
+func (f *farm) slotSet() string { return f.mode.slotSet() }
+
+func (m *mode) slotSet() string {
+	if m.turn != nil {
+		return turnedSet
+	}
+	return slotsSet
+}
 
 // States says how the servers of a farm stand: each list holds those of the
 // one after it.
