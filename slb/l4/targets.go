@@ -207,26 +207,24 @@ type mode struct {
 	turn   *farm // nil: a lot or a hash
 }
 
-// turnsMost is how many farms have a turn of their own: it needs a rule each.
+// turnsMost is up to how many farms each has a turn of its own, which needs a rule:
+// Linux goes through all rules that look into a map for each element that it is
+// given.
 const turnsMost = 256
 
-// findModes says how farms draw. The first by name have a counter each, so that
-// their servers get their shares within one; further ones draw by lot.
+// findModes says how farms draw. Up to [turnsMost] have a counter each, so that
+// their servers get their shares within one; of more all draw by lot.
 func (p *Plan) findModes() {
-	var turning []*farm
+	turns := func(f *farm) bool { return !f.Algorithm.Hashes() && f.Algorithm != config.FarmRandom }
+	turning := 0
 	for _, f := range p.farms {
-		if !f.Algorithm.Hashes() && f.Algorithm != config.FarmRandom {
-			turning = append(turning, f)
+		if turns(f) {
+			turning++
 		}
-	}
-	slices.SortFunc(turning, func(a, b *farm) int { return cmp.Compare(a.Name, b.Name) })
-	turns := map[*farm]bool{}
-	for _, f := range turning[:min(len(turning), turnsMost)] {
-		turns[f] = true
 	}
 	byName := map[string]*mode{}
 	for _, f := range p.farms {
-		m := modeOf(f, turns[f])
+		m := modeOf(f, turns(f) && turning <= turnsMost)
 		if byName[m.name] == nil {
 			byName[m.name] = m
 			p.modes = append(p.modes, m)
