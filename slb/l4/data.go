@@ -161,10 +161,10 @@ func (p *Plan) ofFarm(f *farm) {
 				continue
 			}
 			fam := traffic.Families()[i]
-			p.live.sockets[m.socket(a)] = append(p.live.sockets[m.socket(a)], m)
-			first := p.live.sockets[m.socket(a)][0] == m
+			others := p.live.sockets[m.socket(a)]
+			p.live.sockets[m.socket(a)] = append(others, m)
 			for _, at := range p.placed(m, fam, a) {
-				if first || at.own {
+				if _, there := p.brought(others, at, fam, a); !there {
 					d.add(at.set, at.el)
 				}
 			}
@@ -179,7 +179,23 @@ func (m *member) socket(a netip.Addr) netip.AddrPort { return netip.AddrPortFrom
 type placed struct {
 	set string
 	el  kernel.Element
-	own bool // it is the member's; else it is of whoever has the address and port
+	own bool // it is the member's; else it is of all who have the address and port
+}
+
+// brought gives the element that the first of those who are at an address and port
+// brings to the same set, if any does: it is in the place of all of theirs.
+func (p *Plan) brought(by []*member, at placed, f traffic.Family, a netip.Addr) (kernel.Element, bool) {
+	if at.own {
+		return kernel.Element{}, false
+	}
+	for _, m := range by {
+		for _, o := range p.placed(m, f, a) {
+			if !o.own && o.set == at.set {
+				return o.el, true
+			}
+		}
+	}
+	return kernel.Element{}, false
 }
 
 // placed gives the elements that an address of a member brings.
@@ -219,8 +235,8 @@ func (p *Plan) placed(m *member, f traffic.Family, a netip.Addr) (list []placed)
 	return list
 }
 
-// written are the sets that ticks and DNS write.
-var written = []string{slotsSet, turnedSet, "forced", "next", "alive", "loose", "avail", "farm", "empty", "lives", "vs_shut"}
+// ofTicks are the sets that ticks write.
+var ofTicks = []string{slotsSet, turnedSet, "forced", "next", "alive", "loose", "avail", "farm", "empty", "lives", "vs_shut"}
 
 // remember takes over what the plan before was told last.
 func (p *Plan) remember(before *Plan) {
@@ -259,7 +275,7 @@ func (p *Plan) inherit(before *Plan) {
 		d.sets[set] = kernel.NewElements(list...)
 	}
 	d.lists = nil
-	for _, set := range written {
+	for _, set := range ofTicks {
 		d.sets[set] = kernel.NewElements()
 	}
 	if before != nil {

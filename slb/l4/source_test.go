@@ -172,3 +172,30 @@ func TestPoolShares(t *testing.T) {
 		t.Errorf("%v", n)
 	}
 }
+
+// What one of two farms counts of a server that both have is counted, whichever
+// stands first in the file, and whoever leaves (autoShutdown, busyProtection).
+func TestSharedServer(t *testing.T) {
+	const web, other = `
+  - {name: web, servers: [{name: a, address: 10.1.0.1, port: 80}]}`, `
+  - {name: other, autoShutdown: {resets: 3, within: 10s}, busyProtection: true, servers: [{name: b, address: 10.1.0.1, port: 80, maxBandwidth: 8Mbps}, {name: named, host: a.example.org, port: 80}]}`
+	for _, farms := range []string{web + other, other + web} {
+		b := newBalancer(t, `
+version: 1
+virtualServers:
+  - {name: web, address: 203.0.113.10, port: 80, serve: {farm: web}}
+  - {name: other, address: 203.0.113.11, port: 80, serve: {farm: other}}
+serverFarms:`+farms)
+		count := func(what string, want int) {
+			t.Helper()
+			if resets, in := b.data.sets["resets4"].Len(), b.data.sets["octets_in4"].Len(); resets != want || in != 1 {
+				t.Errorf("%s: resets of %d and octets of %d servers are counted, want %d and 1", what, resets, in, want)
+			}
+		}
+		count("two farms", 1)
+		b.SetAddress("other", "named", addr("10.1.0.1"), addr("0.0.0.0").Prev())
+		count("a third at the same place", 1)
+		b.SetAddress("other", "named", addr("10.1.0.9"), addr("0.0.0.0").Prev())
+		count("which moves", 2)
+	}
+}

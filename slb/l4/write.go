@@ -331,43 +331,43 @@ func (p *Plan) SetAddress(farm, server string, v4, v6 netip.Addr) (changed []*ke
 	return append(changed, p.bury(m.farm)...)
 }
 
-// leave takes back what an address of a member brought. Another member's with
-// the same address and port takes its place.
+// leave takes back what an address of a member brought, but for what others with
+// the same address and port bring too.
 func (p *Plan) leave(m *member, f traffic.Family, a netip.Addr, sets map[*kernel.Elements]bool) {
 	if !a.IsValid() {
 		return
 	}
 	at := m.socket(a)
-	p.write(p.placed(m, f, a), func(o placed) bool { return o.own || p.live.sockets[at][0] == m }, false, sets)
-	first := p.live.sockets[at][0] == m
 	p.live.sockets[at] = slices.DeleteFunc(p.live.sockets[at], func(o *member) bool { return o == m })
-	if list := p.live.sockets[at]; first && len(list) > 0 {
-		p.write(p.placed(list[0], f, a), func(o placed) bool { return !o.own }, true, sets)
+	for _, o := range p.placed(m, f, a) {
+		if el, there := p.brought(p.live.sockets[at], o, f, a); there {
+			p.written(o.set, sets).Put(el)
+		} else {
+			p.written(o.set, sets).Delete(o.el)
+		}
 	}
 }
 
-// settle writes what an address of a member brings.
+// settle writes what an address of a member brings, and nobody there has brought.
 func (p *Plan) settle(m *member, f traffic.Family, a netip.Addr, sets map[*kernel.Elements]bool) {
 	if !a.IsValid() {
 		return
 	}
 	at := m.socket(a)
-	p.live.sockets[at] = append(p.live.sockets[at], m)
-	p.write(p.placed(m, f, a), func(o placed) bool { return o.own || p.live.sockets[at][0] == m }, true, sets)
+	others := p.live.sockets[at]
+	p.live.sockets[at] = append(others, m)
+	for _, o := range p.placed(m, f, a) {
+		if _, there := p.brought(others, o, f, a); !there {
+			p.written(o.set, sets).Put(o.el)
+		}
+	}
 }
 
-func (p *Plan) write(list []placed, which func(placed) bool, put bool, sets map[*kernel.Elements]bool) {
-	for _, o := range list {
-		if !which(o) {
-			continue
-		}
-		e := p.elements(o.set)
-		if put {
-			e.Put(o.el)
-		} else {
-			e.Delete(o.el)
-		}
-		sets[e] = true
-		delete(p.data.sums, o.set) // it is no longer what Compile made
-	}
+// written gives the elements of a set that are written now: they are no longer what
+// Compile made.
+func (p *Plan) written(set string, sets map[*kernel.Elements]bool) *kernel.Elements {
+	e := p.elements(set)
+	sets[e] = true
+	delete(p.data.sums, set)
+	return e
 }
