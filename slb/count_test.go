@@ -131,6 +131,16 @@ func TestMaxConnections(t *testing.T) {
 		if v := b.VirtualServers()[0]; v.Shut || b.board.Table().Row(v.Row).Full || *v.Connections != 4000 {
 			t.Errorf("4000 of 5000: %+v", v)
 		}
+		b.has("web", "10.1.0.1:8080", 5000)
+		b.wait(time.Second)
+		if v := b.VirtualServers()[0]; !v.Shut {
+			t.Errorf("5000 of 5000: %+v", v)
+		}
+		b.use(fmt.Sprintf(web, "")) // without a limit nobody counts: it is not full for good
+		b.wait(time.Second)
+		if v := b.VirtualServers()[0]; v.Shut || b.board.Table().Row(v.Row).Full {
+			t.Errorf("no limit: %+v, row %+v", v, b.board.Table().Row(v.Row))
+		}
 	})
 }
 

@@ -23,7 +23,6 @@ type meter struct {
 	ring []readingAt // oldest first
 	busy bool
 	by   busy.Direction // for which it became so
-	told bool           // the board has been told anything
 }
 
 type readingAt struct {
@@ -49,7 +48,7 @@ func newMeter(m *member) *meter {
 
 // succeed takes over what the meter before knew.
 func (m *meter) succeed(old *meter) {
-	m.ring, m.busy, m.by, m.told = old.ring, old.busy, old.by, old.told
+	m.ring, m.busy, m.by = old.ring, old.busy, old.by
 }
 
 // longestGap is how long rates are known without a reading.

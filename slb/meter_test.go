@@ -30,6 +30,31 @@ func (b *bench) flow(server string, in, out uint64) {
 	}
 }
 
+// A server that was busy when a reload took its maxBandwidth away is busy no more,
+// and nobody is told rates of it that nobody reads (T60).
+func TestBusyNoMore_T60(t *testing.T) {
+	plain := fmt.Sprintf(web, "slots: 64\n    busyProtection: true")
+	text := strings.Replace(plain, "{name: b,", "{name: b, maxBandwidth: {in: 8Mbps},", 1)
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, text).run(t)
+		b.say(status.Up, "web/a", "web/b", "web/c")
+		for range 4 {
+			b.flow("10.1.0.2:8080", 5e6, 0)
+			b.wait(time.Second)
+		}
+		b.want("b is busy", b.slots("web"), "a:32 c:32")
+		b.use(plain)
+		b.wait(time.Second)
+		b.want("b is not bounded any more", b.slots("web"), "a:22 b:21 c:21")
+		if r := b.board.Table().Row("realServer/web/b"); r.Busy {
+			t.Errorf("%+v", r)
+		}
+		if g, is := b.board.Gauges().Get("realServer/web/b"); is {
+			t.Errorf("its rates stay: %+v", g)
+		}
+	})
+}
+
 // Busy protection by rates that the kernel counts: above the threshold a server
 // gets nothing new, below its recovery it does again (FAQ 1.2.12, T17); rates are
 // not known before there are two readings (T28).

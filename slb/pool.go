@@ -71,8 +71,9 @@ func (s *SLB) readLoans() (all map[lease]int, failed uint64) {
 		return nil, 0
 	}
 	t, err := s.opts.Sessions.Stats()
-	if err != nil {
+	if err != nil { // what is not known is no 0: all of them would be news the next time
 		s.opts.Log.Debug("the statistics of connection tracking cannot be read", "err", err)
+		return nil, 0
 	}
 	return all, t.InsertFailed
 }

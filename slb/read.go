@@ -164,6 +164,33 @@ func (s *SLB) meter(now time.Time, octets map[l4.ID][2]uint64) {
 	}
 }
 
+// unmeter takes back what was said of servers whose rates were looked at, and are
+// no more: who was busy would be so for good.
+func (s *SLB) unmeter(before map[string]*farm) {
+	var marked, measured []status.ID
+	for _, old := range before {
+		f := s.farms[old.Name]
+		for _, was := range old.members {
+			var m *member
+			if f != nil {
+				m = f.memberOf(was.id)
+			}
+			if was.meter != nil && was.meter.busy && (m == nil || m.meter == nil || m.row != was.row) {
+				marked = append(marked, was.row)
+			}
+			if old.measures() && (m == nil || m.row != was.row || !f.measures()) {
+				measured = append(measured, was.row)
+			}
+		}
+	}
+	if len(marked) > 0 {
+		s.opts.Board.Unmark(Owner, marked...)
+	}
+	if len(measured) > 0 {
+		s.opts.Board.Unmeasure(measured...)
+	}
+}
+
 // sameGauge says whether a tick could not tell two gauges apart.
 func sameGauge(a, b *status.Gauge) bool {
 	same := func(x, y float64) bool { return x == y || math.IsNaN(x) && math.IsNaN(y) }

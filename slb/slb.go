@@ -144,10 +144,12 @@ func (s *SLB) Use(p *l4.Plan, m *config.Model, n l4.Numbers) {
 		s.names.want(nil)
 		s.book, s.alarms, s.endings = book{}, nil, nil
 		s.replaceRows(nil)
+		s.unmeter(before)
 		s.opts.Kernel.Want(Owner, nil)
 		return
 	}
 	s.gather(n, before, virtuals)
+	s.unmeter(before)
 	for name, slots := range left {
 		if f := s.farms[name]; f != nil {
 			f.state.Slots = slots

@@ -61,8 +61,10 @@ func (s *SLB) gatherVirtuals(n l4.Numbers, before map[string]*virtual) {
 				}
 			}
 		}
-		if old := before[c.Name]; old != nil {
-			v.over = old.over
+		if old := before[c.Name]; old != nil && old.over {
+			if v.over = c.Serve.MaxConnections > traffic.CountedMost; !v.over { // nobody counts it any more
+				s.opts.Board.Unmark(Owner, v.row)
+			}
 		}
 		s.virtuals[c.Name], s.byMark[mark] = v, v
 	}
