@@ -35,7 +35,7 @@ func (s *SLB) Part(from Reader) *flow.Part {
 
 // part is Part for a plan, with what ticks look at.
 func (s *SLB) part(p *l4.Plan, wished *kernel.Wishes, in slots.Input, from Reader) *flow.Part {
-	names := p.Names(counts(from))
+	names := p.Names(counts(p, from))
 	names.Farm = func(name string) *flow.Group {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -46,15 +46,21 @@ func (s *SLB) part(p *l4.Plan, wished *kernel.Wishes, in slots.Input, from Reade
 
 // counts gives who reads counters: named ones all at once when the first is asked
 // for. It is for one goroutine.
-func counts(from Reader) func(traffic.Counted) (uint64, bool) {
+func counts(p *l4.Plan, from Reader) func(traffic.Counted) (uint64, bool) {
 	if from == nil {
 		return nil
 	}
 	var named map[string]kernel.Counted
 	return func(c traffic.Counted) (uint64, bool) {
 		if c.Set != "" {
-			el, found, err := from.Element(l4.Table, c.Set, []byte(c.Key))
-			return el.Packets, found && err == nil
+			n, any := uint64(0), false
+			for _, table := range p.Tables(c.Set) {
+				el, found, err := from.Element(table, c.Set, []byte(c.Key))
+				if found && err == nil {
+					n, any = n+el.Packets, true
+				}
+			}
+			return n, any
 		}
 		if named == nil {
 			var err error

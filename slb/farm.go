@@ -219,12 +219,12 @@ func (s *SLB) tickFarm(f *farm, in *slots.Input) []*kernel.Elements {
 		delete(s.due, f)
 	}
 	s.notice(f, in)
-	return append(f.tell(s.plan, &told), s.plan.SetDead(f.Name, f.dead)...)
+	return append(f.tell(s.plan, &told, in.Table), s.plan.SetDead(f.Name, f.dead)...)
 }
 
 // tell tells a plan what a tick has found.
-func (f *farm) tell(p *l4.Plan, told *slots.Result) (changed []*kernel.Elements) {
-	changed = append(changed, p.SetServers(f.Name, l4.States{Alive: f.honoured(told), Loose: told.AvailableOrBusy, Available: told.Available})...)
+func (f *farm) tell(p *l4.Plan, told *slots.Result, rows *status.Table) (changed []*kernel.Elements) {
+	changed = append(changed, p.SetServers(f.Name, l4.States{Alive: f.honoured(told), Loose: told.AvailableOrBusy, Kept: f.keeps(told, rows), Available: told.Available})...)
 	changed = append(changed, p.SetSlots(f.Name, told.Slots)...)
 	if told.Forced != nil {
 		changed = append(changed, p.SetForced(f.Name, told.Forced)...)
@@ -246,6 +246,27 @@ func (f *farm) honoured(told *slots.Result) slots.IDs {
 		list = append(list, m.id)
 	}
 	slices.Sort(list)
+	return list
+}
+
+// keeps gives the servers whose flows go on though nothing tracks them (modes
+// direct and routed), by the same rules as [SLB.notice]: with onFailure keep those
+// that failed too, with reschedule while another one lives they do not, and never
+// those that an operator holds down.
+func (f *farm) keeps(told *slots.Result, rows *status.Table) (list []l4.ID) {
+	if f.Mode != config.FarmDirect && f.Mode != config.FarmRouted {
+		return nil
+	}
+	alive := f.honoured(told)
+	moves := f.OnFailure == config.ServerReschedule && len(told.Alive) > 0
+	for _, members := range [...][]*member{f.members, f.off} {
+		for _, m := range members {
+			hold := rows.Row(m.row).Hold
+			if down := hold != nil && hold.State == status.HoldDown; !down && (!moves || alive.Has(m.id)) {
+				list = append(list, m.id)
+			}
+		}
+	}
 	return list
 }
 

@@ -235,7 +235,7 @@ func newBench(t testing.TB, text string, left ...kernel.Element) *bench {
 	b := &bench{t: t, board: status.NewBoard(1000), elements: map[string][]kernel.Element{}, answers: map[string][]string{}, latency: map[status.ID]float64{},
 		counter: &counter{now: map[kernel.Served]kernel.Tally{}, moved: map[kernel.Served]bool{}, lent: map[kernel.Lent]int{}}}
 	b.counter.fake = &b.fake
-	b.elements[l4.SlotSets()[0]] = left // by a run before
+	b.elements[(&l4.Plan{}).SlotSets()[l4.Table][0]] = left // by a run before
 	b.SLB = New(Options{Board: b.board, Kernel: b, Sessions: conntrack{b}, Resolver: b, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Interfaces: func() ([]kernel.Interface, error) { return nil, nil },
 		Count:      func() (Counter, error) { return b.counter, nil },

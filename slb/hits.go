@@ -3,6 +3,7 @@ package slb
 import (
 	"time"
 
+	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/slb/l4"
 	"github.com/portolan-lb/portolan/traffic"
 )
@@ -16,8 +17,35 @@ func (s *SLB) Hits() ([]traffic.Hit, error) {
 		return nil, nil
 	}
 	list := p.Hits()
-	if err := s.hits.Read(s.opts.Kernel, l4.Table, list, time.Now()); err != nil {
+	if err := s.hits.Read(counters{s.opts.Kernel, p}, l4.Table, list, time.Now()); err != nil {
 		return nil, err
 	}
 	return list, nil
+}
+
+// counters reads what tables of one name in several families count as one.
+type counters struct {
+	traffic.Counters
+	plan *l4.Plan
+}
+
+// Elements gives the elements of a counted set of [l4.Table], or of the tables that
+// have it instead.
+func (c counters) Elements(_, set string) (all []kernel.Element, err error) {
+	at := map[string]int{}
+	for _, table := range c.plan.Tables(set) {
+		list, err := c.Counters.Elements(table, set)
+		if err != nil {
+			return nil, err
+		}
+		for _, el := range list {
+			if i, there := at[string(el.Key)]; there {
+				all[i].Packets, all[i].Octets = all[i].Packets+el.Packets, all[i].Octets+el.Octets
+				continue
+			}
+			at[string(el.Key)] = len(all)
+			all = append(all, el)
+		}
+	}
+	return all, nil
 }

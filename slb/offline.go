@@ -28,7 +28,7 @@ func filled(p *l4.Plan, m *config.Model, n l4.Numbers, rows *status.Table, now t
 			return nil, in, err
 		}
 		f.state, f.last = f.group.Tick(in, slots.Load{}, slots.State{})
-		f.tell(p, &f.last)
+		f.tell(p, &f.last, rows)
 		s.farms[c.Name] = f
 	}
 	return s, in, nil

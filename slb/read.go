@@ -58,7 +58,7 @@ func (s *SLB) read(now time.Time) {
 		lent, failed = s.readLoans()
 	}
 	if len(alarms) > 0 {
-		if err := s.readings.Read(s.opts.Kernel, l4.Table, alarms, now); err != nil {
+		if err := s.readings.Read(counters{s.opts.Kernel, plan}, l4.Table, alarms, now); err != nil {
 			s.opts.Log.Debug("counters cannot be read", "err", err)
 		}
 	}

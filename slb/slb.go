@@ -177,12 +177,14 @@ func (s *SLB) left(p *l4.Plan, m *config.Model) map[string]slots.Slots {
 		return nil
 	}
 	var list []kernel.Element
-	for _, set := range l4.SlotSets() {
-		more, err := s.opts.Kernel.Elements(l4.Table, set)
-		if err != nil {
-			continue // there is none, or it is told when it is to be changed
+	for table, sets := range p.SlotSets() {
+		for _, set := range sets {
+			more, err := s.opts.Kernel.Elements(table, set)
+			if err != nil {
+				continue // there is none, or it is told when it is to be changed
+			}
+			list = append(list, more...)
 		}
-		list = append(list, more...)
 	}
 	return p.SlotsIn(list)
 }

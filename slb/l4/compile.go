@@ -19,6 +19,8 @@ import (
 const (
 	Owner = "slb"
 	Table = "portolan_slb"
+	// CopyTable is, of family ip and of ip6, who sends packets on as they are.
+	CopyTable = Table + "_direct"
 )
 
 // Inputs is what a [Plan] is made of.
@@ -58,7 +60,8 @@ type Plan struct {
 	members  map[ID]*member
 	targets  []*target // in the order in which they were found
 	byTarget map[target]*target
-	keeps    []*keep // persistences that targets use, in the order of the file
+	users    map[*target][]*server // whose default it is
+	keeps    []*keep               // persistences that targets use, in the order of the file
 	byKeep   map[string]*keep
 	policies []*config.FarmPolicy // that are in effect for a virtual server
 	limits   []*config.LimitPolicy
@@ -68,9 +71,10 @@ type Plan struct {
 	modes    []*mode // how farms draw
 	has      features
 
-	data  *data
-	fixed *traffic.Fixed
-	sets  map[string]bool // that rules look at; no others are in the kernel
+	data   *data
+	fixed  *traffic.Fixed
+	copied [2]*traffic.Fixed // of [CopyTable] by family
+	sets   map[string]bool   // that rules look at; no others are in the kernel
 
 	mu     sync.Mutex // of what follows, and of the elements that ticks write
 	live   *live
@@ -86,6 +90,8 @@ type features struct {
 	vsRates              bool    //
 	policies             bool    // limit policies
 	mixed                [2]bool // farms of servers of which some have no address of the family
+	copied               [2]bool // farms that are sent packets as they are, by family of the virtual servers
+	portless             bool    // and such virtual servers of every protocol
 	resets               bool    // onFailure: reset
 	refusals             bool    // servers that shut themselves down by resets
 	octets               bool    // rates of servers are looked at
@@ -154,7 +160,7 @@ const (
 func Compile(in Inputs) (*Plan, config.Errors) {
 	p := &Plan{model: in.Model, conf: in.Model.SLB, topo: in.Topology, num: in.Numbers,
 		byServer: map[string]*server{}, byMark: map[uint32]*server{}, byFarm: map[string]*farm{}, byNumber: map[uint32]*farm{},
-		members: map[ID]*member{}, byTarget: map[target]*target{}, byKeep: map[string]*keep{}, classes: map[string]*config.Class{}, pools: map[string]*pool{}, numbers: map[string]uint32{}}
+		members: map[ID]*member{}, byTarget: map[target]*target{}, users: map[*target][]*server{}, byKeep: map[string]*keep{}, classes: map[string]*config.Class{}, pools: map[string]*pool{}, numbers: map[string]uint32{}}
 	if errs := p.findServers(); errs.Failed() {
 		return nil, errs
 	}
@@ -162,20 +168,22 @@ func Compile(in Inputs) (*Plan, config.Errors) {
 	p.findMembers()
 	p.findModes()
 	p.findFeatures()
-	errs := append(p.findPools(), p.notYet()...)
+	errs := append(p.findPools(), p.unreached()...)
 	c, more := p.claims()
 	if errs = append(errs, more...); errs.Failed() {
 		return nil, errs
 	}
 	p.build(c, in.Before)
-	p.fixed = traffic.NewFixed()
+	p.fixed, p.copied = traffic.NewFixed(), [2]*traffic.Fixed{traffic.NewFixed(), traffic.NewFixed()}
 	if in.Before != nil {
-		p.fixed = in.Before.fixed.Clone()
+		p.fixed, p.copied = in.Before.fixed.Clone(), [2]*traffic.Fixed{in.Before.copied[0].Clone(), in.Before.copied[1].Clone()}
 	}
 	w := p.Wishes(Facts{})
-	p.sets = make(map[string]bool, len(w.Tables[0].Sets))
-	for i := range w.Tables[0].Sets {
-		p.sets[w.Tables[0].Sets[i].Name] = true
+	p.sets = map[string]bool{}
+	for _, t := range w.Tables {
+		for i := range t.Sets {
+			p.sets[t.Sets[i].Name] = true
+		}
 	}
 	if depth := p.fixed.Depth(w.Tables[0], 0); depth > traffic.MaxDepth {
 		errs = append(errs, &config.Error{Pos: p.conf.Pos, Path: "slb.classes",
@@ -241,17 +249,6 @@ func (p *Plan) findPolicies() {
 
 // markShift is where the number of a virtual server stands in the conntrack mark.
 const markShift = 10
-
-// notYet warns of farms whose servers the kernel is not told of yet.
-func (p *Plan) notYet() (errs config.Errors) {
-	for i, f := range p.model.ServerFarms {
-		if p.byFarm[f.Name] != nil && f.Mode != config.FarmNAT {
-			errs = append(errs, &config.Error{Pos: f.Pos, Path: fmt.Sprintf("serverFarms[%d].mode", i), Warning: true,
-				Text: fmt.Sprintf("mode %s is not served yet: connections of the farm are dropped", f.Mode)})
-		}
-	}
-	return errs
-}
 
 // memberOf gives a member by its names; nil: there is none, or nothing leads to
 // its farm.

@@ -56,8 +56,12 @@ func (s *server) hits() []traffic.Hit {
 	if s.target != nil {
 		does = s.target.does()
 	}
+	taken := "hits"
+	if s.copied() {
+		taken = "copy_hits"
+	}
 	return []traffic.Hit{
-		{Kind: traffic.HitServer, Name: s.Name, What: traffic.Taken, Does: does, From: counted("hits", s.mark)},
+		{Kind: traffic.HitServer, Name: s.Name, What: traffic.Taken, Does: does, From: counted(taken, s.mark)},
 		{Kind: traffic.HitServer, Name: s.Name, What: traffic.Limited, From: counted("limited", s.mark)},
 		{Kind: traffic.HitServer, Name: s.Name, What: traffic.Dropped, From: counted("dropped", s.mark)},
 	}
@@ -75,13 +79,13 @@ func (k *keep) hit() traffic.Hit {
 
 func (f *farm) hits() []traffic.Hit {
 	return []traffic.Hit{
-		{Kind: HitFarm, Name: f.Name, What: traffic.Waiting, Does: string(f.OnBusy), From: counted("waiting", f.key)},
-		{Kind: HitFarm, Name: f.Name, What: traffic.None, From: counted("none", f.key)},
+		{Kind: HitFarm, Name: f.Name, What: traffic.Waiting, Does: string(f.OnBusy), From: counted(f.set("waiting"), f.key)},
+		{Kind: HitFarm, Name: f.Name, What: traffic.None, From: counted(f.set("none"), f.key)},
 	}
 }
 
 func (m *member) hits() []traffic.Hit {
-	list := []traffic.Hit{{Kind: HitServer, Name: ServerKey(m.farm.Name, m.Name), What: traffic.Taken, From: counted("given", uint32(m.id))}}
+	list := []traffic.Hit{{Kind: HitServer, Name: ServerKey(m.farm.Name, m.Name), What: traffic.Taken, From: counted(m.farm.set("given"), uint32(m.id))}}
 	if m.bounded() {
 		list = append(list, traffic.Hit{Kind: HitServer, Name: ServerKey(m.farm.Name, m.Name), What: traffic.Full, From: counted("full", uint32(m.id))})
 	}

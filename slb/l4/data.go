@@ -28,6 +28,7 @@ type live struct {
 	vacant      map[string]bool // farms that nobody takes new connections in
 	lives       map[string]bool // farms that somebody lives in
 	dead        map[string][]ID // by farm
+	kept        map[string][]ID // by farm that [CopyTable] serves: those whose flows go on
 	sockets     map[netip.AddrPort][]*member
 }
 
@@ -47,7 +48,7 @@ func (d *data) member(set string, key uint32) { d.add(set, kernel.Element{Key: k
 func (p *Plan) build(f *found, before *Plan) {
 	d := &data{shapes: shapes(), lists: map[string][]kernel.Element{}, sums: map[string]uint64{}, sets: map[string]*kernel.Elements{}}
 	p.data = d
-	p.live = &live{hosts: map[ID][2]netip.Addr{}, unavailable: map[string]bool{}, vacant: map[string]bool{}, lives: map[string]bool{}, dead: map[string][]ID{}, sockets: map[netip.AddrPort][]*member{}}
+	p.live = &live{hosts: map[ID][2]netip.Addr{}, unavailable: map[string]bool{}, vacant: map[string]bool{}, lives: map[string]bool{}, dead: map[string][]ID{}, kept: map[string][]ID{}, sockets: map[netip.AddrPort][]*member{}}
 	p.remember(before)
 	for _, set := range []string{"given", "server4", "host4"} {
 		d.lists[set] = make([]kernel.Element, 0, len(p.members))
@@ -78,6 +79,11 @@ func (p *Plan) build(f *found, before *Plan) {
 // ofServer adds what is keyed by a virtual server.
 func (p *Plan) ofServer(s *server) {
 	d := p.data
+	if s.copied() {
+		d.member("copy_hits", s.mark)
+		d.member("dropped", s.mark) // what this node itself begins
+		return
+	}
 	for _, set := range []string{"hits", "limited", "dropped", "shed"} {
 		d.member(set, s.mark)
 	}
@@ -134,17 +140,17 @@ func rates(prefix string, b config.Bandwidths) (list []rated) {
 func (p *Plan) ofFarm(f *farm) {
 	d := p.data
 	d.number("mode", f.key, f.mode.number)
-	d.member("waiting", f.key)
-	d.member("none", f.key)
-	if f.OnBusy == config.FarmForce {
+	d.member(f.set("waiting"), f.key)
+	d.member(f.set("none"), f.key)
+	if f.forces() {
 		d.number("force", f.key, uint32(f.Slots))
 	}
 	for _, m := range f.members {
-		d.member("given", uint32(m.id))
+		d.member(f.set("given"), uint32(m.id))
 		if m.bounded() {
 			d.member("full", uint32(m.id))
 		}
-		if f.OnBusy == config.FarmForce {
+		if f.forces() {
 			d.member("forcible", uint32(m.id))
 		}
 		if f.shared || p.has.tries() {
@@ -200,8 +206,8 @@ func (p *Plan) brought(by []*member, at placed, f traffic.Family, a netip.Addr) 
 
 // placed gives the elements that an address of a member brings.
 func (p *Plan) placed(m *member, f traffic.Family, a netip.Addr) (list []placed) {
-	if m.farm.Mode != config.FarmNAT {
-		return nil
+	if m.farm.copied() {
+		return []placed{{"copy_to" + f.Digit, kernel.Element{Key: kernel.Number(uint32(m.id)), Data: kernel.Addr(a)}, true}}
 	}
 	key, suffix := kernel.Addr(a), "_host"+f.Digit
 	if m.Port > 0 {
@@ -236,7 +242,7 @@ func (p *Plan) placed(m *member, f traffic.Family, a netip.Addr) (list []placed)
 }
 
 // ofTicks are the sets that ticks write.
-var ofTicks = []string{slotsSet, turnedSet, "forced", "next", "alive", "loose", "avail", "farm", "empty", "lives", "vs_shut"}
+var ofTicks = []string{slotsSet, turnedSet, copySlots, "forced", "next", "alive", "loose", "avail", "farm", "empty", "lives", "vs_shut", "head", "holds"}
 
 // remember takes over what the plan before was told last.
 func (p *Plan) remember(before *Plan) {
@@ -257,6 +263,11 @@ func (p *Plan) remember(before *Plan) {
 		for _, id := range before.live.dead[f.Name] {
 			if p.members[id] != nil {
 				p.live.dead[f.Name] = append(p.live.dead[f.Name], id)
+			}
+		}
+		for _, id := range before.live.kept[f.Name] {
+			if m, old := p.members[id], before.members[id]; m != nil && old != nil && m.farm == f && m.Name == old.Name {
+				p.live.kept[f.Name] = append(p.live.kept[f.Name], id)
 			}
 		}
 	}
@@ -292,6 +303,9 @@ func (p *Plan) inherit(before *Plan) {
 	for f := range p.live.dead {
 		p.bury(p.byFarm[f])
 	}
+	for _, f := range p.farms {
+		p.hold(f)
+	}
 }
 
 // same gives the elements of a set if they are those of a sum; p may be nil.
@@ -316,7 +330,7 @@ func (p *Plan) inheritWritten(before *Plan) {
 			changed[old] = true
 		}
 	}
-	for _, set := range []string{slotsSet, turnedSet, "forced", "next", "alive", "loose", "avail"} {
+	for _, set := range []string{slotsSet, turnedSet, copySlots, "forced", "next", "alive", "loose", "avail"} {
 		p.data.sets[set] = before.data.sets[set]
 		if len(changed) > 0 {
 			p.data.sets[set] = before.data.sets[set].Clone()
@@ -360,7 +374,7 @@ func (p *Plan) forget(old *farm) {
 			if ok && (!holds || moves) {
 				set.Delete(key)
 			}
-			if holds && moves {
+			if holds && moves && f.copied() == old.copied() {
 				p.data.sets[f.slotSet()].Put(el)
 			}
 		}

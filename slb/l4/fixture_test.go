@@ -125,7 +125,7 @@ func (b *balancer) share(farm string, names ...string) {
 	}
 	b.SetSlots(farm, spread(f.Slots, ids))
 	b.SetForced(farm, spread(f.Slots, f.ids()))
-	b.SetServers(farm, States{ids, ids, ids})
+	b.SetServers(farm, evenly(ids))
 	if b.world != nil {
 		b.restate()
 	}
@@ -320,3 +320,6 @@ func rules(w *kernel.Wishes) (n int) {
 
 // priorityOf is the priority that a packet has after all rules.
 func priorityOf(trace *kernel.Trace) uint32 { return trace.Packet.Priority }
+
+// evenly has these servers live and take new connections.
+func evenly(ids []ID) States { return States{Alive: ids, Loose: ids, Kept: ids, Available: ids} }

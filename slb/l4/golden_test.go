@@ -24,7 +24,7 @@ func rich(t testing.TB) string {
 
 // What Linux is told, in the words of nft.
 func TestGolden(t *testing.T) {
-	for name, text := range map[string]string{"simple": strings.Replace(simple, "- name: web\n", "- name: web\n    slots: 16\n", 1), "rich": rich(t)} {
+	for name, text := range map[string]string{"simple": strings.Replace(simple, "- name: web\n", "- name: web\n    slots: 16\n", 1), "rich": rich(t), "direct": direct("routed", "slots: 16", "\n  - {name: any, address: 203.0.113.11, serve: {type: ip, farm: web}}")} {
 		b := newBalancer(t, text)
 		if name == "rich" {
 			b.SetAddress("names", "a.example.org:53", addr("10.1.0.7"), addr("fd01::7"))

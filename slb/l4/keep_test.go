@@ -102,14 +102,14 @@ func TestKeep_Overrides(t *testing.T) {
 		}
 		world := b.world
 		ids := b.byFarm["web"].ids()
-		s := States{ids, ids, ids}
+		s := evenly(ids)
 		switch c.state {
 		case "busy":
 			s.Available = ids[1:]
 		case "full":
 			s.Available, s.Loose = ids[1:], ids[1:]
 		case "dead":
-			s = States{ids[1:], ids[1:], ids[1:]}
+			s = evenly(ids[1:])
 		}
 		b.SetServers("web", s)
 		if c.state != "well" {
@@ -130,7 +130,7 @@ func TestKeep_Overrides(t *testing.T) {
 			t.Errorf("%s, %s: %s, want %s", c.how, c.state, got, c.want)
 		}
 		if c.want == "10.1.0.2" { // well again: the new one is kept
-			b.SetServers("web", States{ids, ids, ids})
+			b.SetServers("web", evenly(ids))
 			b.SetSlots("web", spread(b.byFarm["web"].Slots, ids[:1]))
 			b.rewrite(b.world)
 			b.world.Over = nil

@@ -23,12 +23,13 @@ var setRoles = map[string]string{
 	"policy": flow.Policy, "keep": flow.Persistence, "alive": flow.Persistence, "loose": flow.Persistence, "avail": flow.Persistence,
 	"farm": RoleFarm, "mode": RoleFarm, slotsSet: RoleFarm, turnedSet: RoleFarm, "forced": RoleFarm, "empty": RoleFarm,
 	"server4": RoleServer, "server6": RoleServer, "host4": RoleServer, "host6": RoleServer, "next": RoleServer,
+	"head": RoleFarm, "copy_slots": RoleFarm, "copy_to4": RoleServer, "copy_to6": RoleServer,
 	"srv_full": RoleServer, "srv_fast": RoleServer, "dead4": RoleServer, "dead6": RoleServer,
 }
 
 // stated is what the last wishes were made of, for whoever explains them.
 type stated struct {
-	roles *traffic.Roles
+	roles map[string]*traffic.Roles // by table
 	nics  []kernel.Interface
 }
 
@@ -41,18 +42,18 @@ func (p *Plan) Names(read func(traffic.Counted) (uint64, bool)) flow.Names {
 	if s == nil {
 		return flow.Names{}
 	}
-	ours := func(role func(string) flow.Role) func(table, name string) flow.Role {
+	ours := func(role func(*traffic.Roles, string) flow.Role) func(table, name string) flow.Role {
 		return func(table, name string) flow.Role {
-			if table == Table {
-				return role(name)
+			if roles := s.roles[table]; roles != nil {
+				return role(roles, name)
 			}
 			return flow.Role{}
 		}
 	}
 	return flow.Names{
-		Chain:  ours(s.roles.Chain),
-		Set:    ours(s.roles.Set),
-		Visit:  func(q flow.Question, v *kernel.Visit) ([]flow.Finding, bool) { return p.visit(s.roles, q, v) },
+		Chain:  ours((*traffic.Roles).Chain),
+		Set:    ours((*traffic.Roles).Set),
+		Visit:  func(q flow.Question, v *kernel.Visit) ([]flow.Finding, bool) { return p.visit(s.roles[v.Table], q, v) },
 		Served: p.served, Session: p.session, Limit: p.limit,
 		Counters: func(w *kernel.Way) []flow.Counter { return p.counters(w, read) },
 		Source: func(name string, ipv6 bool) netip.Addr {

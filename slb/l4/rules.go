@@ -41,7 +41,8 @@ const (
 type writer struct {
 	*traffic.Builder
 	*Plan
-	facts Facts
+	facts    Facts
+	families []traffic.Family // that come to the table
 }
 
 // Wishes says what Linux is to be like. Elements are in it as they stand, and
@@ -49,11 +50,23 @@ type writer struct {
 func (p *Plan) Wishes(f Facts) *kernel.Wishes {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	w := &writer{traffic.NewBuilder(Table, p.fixed), p, f}
+	families := traffic.Families()
+	w := &writer{traffic.NewBuilder(Table, p.fixed), p, f, families[:]}
 	w.table()
 	table, roles := w.Done()
-	p.stated.Store(&stated{roles, f.Interfaces})
 	wishes := &kernel.Wishes{Tables: []kernel.Table{table}}
+	said := &stated{map[string]*traffic.Roles{table.ID(): roles}, f.Interfaces}
+	for _, fam := range families {
+		if !p.has.copied[fam.Index] {
+			continue
+		}
+		c := &writer{traffic.NewBuilder(CopyTable, p.copied[fam.Index]), p, f, []traffic.Family{fam}}
+		c.copies(fam)
+		table, roles := c.Done()
+		table.Family = [2]kernel.TableFamily{kernel.IPv4, kernel.IPv6}[fam.Index]
+		wishes.Tables, said.roles[table.ID()] = append(wishes.Tables, table), roles
+	}
+	p.stated.Store(said)
 	w.addresses(wishes)
 	w.sysctls(wishes)
 	return wishes
@@ -123,7 +136,7 @@ const fin, syn, rst, ack = 1, 2, 4, 16
 // comes in and for what this machine begins itself.
 func (w *writer) early() []kernel.Rule {
 	return []kernel.Rule{traffic.Rule("which virtual server is a new connection for", traffic.IsNew(),
-		traffic.NoBit(kernel.CtMark, kernel.ServerMask), kernel.Goto{Chain: w.ChainFor(flow.VirtualServer, "", "which", w.which)})}
+		traffic.NoBit(kernel.CtMark, kernel.ServerMask), kernel.Goto{Chain: w.ChainFor(flow.VirtualServer, "", "which", func() []kernel.Rule { return w.which("hit", w.hit) })})}
 }
 
 // What explain looks for among the sentences of rules.
@@ -132,9 +145,10 @@ const (
 	tellPlaced = "placed by persistence"
 )
 
-func (w *writer) which() (rules []kernel.Rule) {
-	hit := kernel.Goto{Chain: w.Chain("hit", w.hit)}
-	for _, f := range traffic.Families() {
+// which finds the virtual server of a packet, which a chain then knows.
+func (w *writer) which(then string, known func() []kernel.Rule) (rules []kernel.Rule) {
+	hit := kernel.Goto{Chain: w.Chain(then, known)}
+	for _, f := range w.families {
 		rules = append(rules, traffic.Rule("a virtual server of this very address and port",
 			become(w.lookup("exact"+f.Digit, f.Dest, kernel.Protocol, kernel.DestPort)), hit))
 	}
@@ -155,7 +169,7 @@ func (w *writer) which() (rules []kernel.Rule) {
 		}
 		return append(list, traffic.Rule(tellNone, become(number(0))))
 	})}
-	for _, f := range traffic.Families() { // what is in none keeps the priority that it came with: it is not ours to read or write
+	for _, f := range w.families { // what is in none keeps the priority that it came with: it is not ours to read or write
 		rules = append(rules, traffic.Rule("the network that the address is in", become(w.lookup("nets"+f.Digit, f.Dest)), around))
 	}
 	return rules

@@ -13,7 +13,9 @@ func (w *writer) draw() string {
 	return w.ChainFor(RoleFarm, "", "draw", func() []kernel.Rule {
 		var list []chosen
 		for _, m := range w.modes {
-			list = append(list, chosen{m.number, kernel.Jump{Chain: w.mode(m)}})
+			if !m.copied {
+				list = append(list, chosen{m.number, kernel.Jump{Chain: w.mode(m)}})
+			}
 		}
 		rules := []kernel.Rule{traffic.Rule("the farm, or the backup that stands in for it", become(w.lookup("farm", now)))}
 		rules = append(rules, w.choice("the server of a slot", "mode", "modes", now, list)...)
@@ -63,7 +65,7 @@ func (w *writer) nobody() string {
 		var list []chosen
 		sizes := map[int]bool{}
 		for _, f := range w.farms {
-			if f.OnBusy == config.FarmForce && !sizes[f.Slots] {
+			if f.forces() && !sizes[f.Slots] {
 				sizes[f.Slots] = true
 				list = append(list, chosen{uint32(f.Slots), kernel.Jump{Chain: w.force(f.Slots)}})
 			}

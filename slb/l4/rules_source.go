@@ -128,6 +128,9 @@ func (w *writer) sysctls(to *kernel.Wishes) {
 	add := func(name, why string, repair bool, values ...string) {
 		to.Sysctls = append(to.Sysctls, kernel.Sysctl{Name: name, Values: values, Why: why, Repair: repair})
 	}
+	if w.answersHere() {
+		add("ipv4/conf/all/accept_local", "without it answers of routed servers, which have an address of this machine as source, are dropped", w.conf.RepairSysctls, "1")
+	}
 	add("ipv4/ip_forward", "without it nothing is forwarded to servers", w.conf.RepairSysctls, "1")
 	for _, s := range w.servers {
 		for _, a := range s.Addresses {

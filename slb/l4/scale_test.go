@@ -108,7 +108,7 @@ func TestCompileAtSize(t *testing.T) {
 	began := worked(t)
 	for _, f := range p.farms {
 		p.SetSlots(f.Name, spread(f.Slots, f.ids()))
-		p.SetServers(f.Name, States{f.ids(), f.ids(), f.ids()})
+		p.SetServers(f.Name, evenly(f.ids()))
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)

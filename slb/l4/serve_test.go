@@ -1,9 +1,6 @@
 package l4
 
-import (
-	"strings"
-	"testing"
-)
+import "testing"
 
 // A connection to a virtual server goes to one of its servers, of the family of
 // the client; anything else is not touched (FAQ 1.1.1).
@@ -25,18 +22,6 @@ func TestServe(t *testing.T) {
 		if got := b.send(text); got != want {
 			t.Errorf("%s: %s, want %s", text, got, want)
 		}
-	}
-}
-
-// A mode that is not served yet is told, and its connections go nowhere.
-func TestServe_NotYet(t *testing.T) {
-	text := strings.Replace(strings.Replace(simple, "- name: web\n", "- name: web\n    mode: routed\n", 1), ", port: 8080", "", -1)
-	_, errs := Compile(inputs(t, load(t, text), nil))
-	if errs.Failed() || !strings.Contains(errs.Error(), "serverFarms[0].mode: mode routed is not served yet") {
-		t.Errorf("%v", errs)
-	}
-	if got := newBalancer(t, text).send("192.0.2.5:1000 > 203.0.113.10:80/tcp"); got != "drop" {
-		t.Error(got)
 	}
 }
 

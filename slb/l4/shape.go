@@ -25,6 +25,7 @@ func shapes() map[string]kernel.Set {
 		{Name: "protos", Key: []kernel.Type{kernel.TypeNumber, kernel.TypeProto}, Data: one},
 
 		{Name: slotsSet, Key: two, Data: one}, {Name: turnedSet, Key: two, Data: one}, {Name: "forced", Key: two, Data: one},
+		{Name: copySlots, Key: two, Data: one}, {Name: "holds", Key: two}, {Name: "copy_to*", Key: one, Data: []kernel.Type{addr}},
 		{Name: "alive", Key: two}, {Name: "loose", Key: two}, {Name: "avail", Key: two},
 		{Name: "server*", Key: one, Data: socket}, {Name: "host*", Key: one, Data: []kernel.Type{addr}},
 
@@ -35,13 +36,13 @@ func shapes() map[string]kernel.Set {
 		{Name: "masquerade*", Key: socket}, {Name: "masquerade_host*", Key: []kernel.Type{addr}},
 		{Name: "same", Key: []kernel.Type{kernel.TypeName, kernel.TypeName}}, {Name: "near*", Key: []kernel.Type{addr}, Interval: true},
 	}
-	for _, name := range []string{"any", "parent", "target", "policy", "limits", "tos", "helper", "farm", "keep", "mode", "force", "next", "home"} {
+	for _, name := range []string{"any", "parent", "target", "policy", "limits", "tos", "helper", "farm", "keep", "mode", "force", "next", "home", "head"} {
 		list = append(list, kernel.Set{Name: name, Key: one, Data: one})
 	}
 	for _, name := range []string{"vs_shut", "vs_full", "vs_fast", "vs_total", "vs_in", "vs_out", "empty", "srv_full", "srv_fast", "forcible", "lives"} {
 		list = append(list, kernel.Set{Name: name, Key: one})
 	}
-	for _, name := range []string{"hits", "limited", "dropped", "shed", "waiting", "none", "given", "full"} {
+	for _, name := range []string{"hits", "limited", "dropped", "shed", "waiting", "none", "given", "full", "copy_hits", "copy_waiting", "copy_none", "copy_given"} {
 		list = append(list, kernel.Set{Name: name, Key: one, Counted: true})
 	}
 	for _, name := range []string{"resets", "octets_in", "octets_out"} {

@@ -63,6 +63,7 @@ func (p *Plan) link() {
 			of[s.policy] = append(of[s.policy], s.mark)
 		}
 		if s.target != nil {
+			p.users[s.target] = append(p.users[s.target], s)
 			s.target.mark(s.mark)
 		}
 	}
@@ -205,6 +206,7 @@ type mode struct {
 	mask   config.Mask
 	slots  uint32
 	turn   *farm // nil: a lot or a hash
+	copied bool  // of farms that [CopyTable] serves
 }
 
 // turnsMost is up to how many farms each has a turn of its own, which needs a rule:
@@ -239,7 +241,7 @@ func (p *Plan) findModes() {
 }
 
 func modeOf(f *farm, turn bool) *mode {
-	m := &mode{of: config.FarmRandom, slots: uint32(f.Slots)}
+	m := &mode{of: config.FarmRandom, slots: uint32(f.Slots), copied: f.copied()}
 	switch {
 	case turn:
 		m.of, m.turn, m.name = config.FarmRoundRobin, f, "turn_"+traffic.Word(f.Name)
@@ -248,6 +250,9 @@ func modeOf(f *farm, turn bool) *mode {
 		m.name = fmt.Sprintf("draw_%s_%d_%d_%d", f.Algorithm, f.Mask.V4, f.Mask.V6, f.Slots)
 	default:
 		m.name = fmt.Sprintf("draw_lot_%d", f.Slots)
+	}
+	if m.copied {
+		m.name = "copy_" + m.name
 	}
 	return m
 }
@@ -261,6 +266,12 @@ func (p *Plan) findFeatures() {
 		h.vsFast = h.vsFast || s.Serve.NewConnections > 0
 		h.vsRates = h.vsRates || s.Serve.RateLimit != (config.Bandwidths{})
 		h.tosClient = h.tosClient || s.Serve.TOS != nil
+		if s.copied() {
+			h.portless = h.portless || s.Serve.Type == config.ServeIP
+			for _, a := range s.Addresses {
+				h.copied[traffic.FamilyOf(a)] = true
+			}
+		}
 		h.policies = h.policies || s.limit != nil
 	}
 	for _, q := range p.policies {
@@ -272,6 +283,9 @@ func (p *Plan) findFeatures() {
 		h.overrides, h.shared = h.overrides || k.OverrideLimit, h.shared || k.Shared
 	}
 	for _, f := range p.farms {
+		if f.copied() {
+			continue // what its servers may not have is refused
+		}
 		h.resets = h.resets || f.OnFailure == config.ServerReset
 		h.refusals = h.refusals || f.AutoShutdown != nil && f.AutoShutdown.Resets > 0
 		has := [2]int{}

@@ -72,7 +72,7 @@ func TestSplit_Root(t *testing.T) {
 	f := newFarmed(t, web("", "slots: 64", ""))
 	ids := f.byFarm["web"].ids()
 	slots := spread(64, []ID{ids[0], ids[1], ids[2], ids[2]})
-	f.set("web", slots, States{ids, ids, ids})
+	f.set("web", slots, evenly(ids))
 	marked := f.farm.Watch("marked", "postrouting priority 400", "meta l4proto tcp meta mark != 0") // what MLD reports has room that it keeps in the mark
 	queued := f.farm.Watch("queued", "postrouting priority 401", "meta priority 0x1-0xffffffff ct state new")
 	for name, s := range map[string]nettest.Spread{"IPv4": f.farm.InTurn(128, f.four), "IPv6": f.farm.InTurn(128, f.six)} {
@@ -113,7 +113,7 @@ func TestSticky_Root(t *testing.T) {
 			}
 		}
 		all := f.byFarm["web"].ids()
-		f.set("web", spread(f.byFarm["web"].Slots, all), States{all, all, all})
+		f.set("web", spread(f.byFarm["web"].Slots, all), evenly(all))
 		visit(first)
 		for range 3 {
 			visit(again)
@@ -123,7 +123,7 @@ func TestSticky_Root(t *testing.T) {
 				}
 			}
 		}
-		f.set("web", spread(f.byFarm["web"].Slots, all[:2]), States{all[:2], all[:2], all[:2]})
+		f.set("web", spread(f.byFarm["web"].Slots, all[:2]), evenly(all[:2]))
 		visit(again)
 		moved := 0
 		for i := range first {
@@ -137,7 +137,7 @@ func TestSticky_Root(t *testing.T) {
 		if moved == 0 {
 			t.Error("host 3 had no client")
 		}
-		f.set("web", spread(f.byFarm["web"].Slots, all), States{all, all, all})
+		f.set("web", spread(f.byFarm["web"].Slots, all), evenly(all))
 		once := map[int]int{}
 		visit(once)
 		for i := range again {
@@ -263,7 +263,7 @@ func TestReset_Root(t *testing.T) {
 	}
 	defer held.Close()
 	all := f.byFarm["web"].ids()
-	f.set("web", spread(f.byFarm["web"].Slots, all[1:]), States{all[1:], all[1:], all[1:]})
+	f.set("web", spread(f.byFarm["web"].Slots, all[1:]), evenly(all[1:]))
 	f.changes(f.SetDead("web", all[:1])...)
 	if fate := held.Ask(); fate.Lost != 10 || fate.Wrong > 0 || !errors.Is(fate.Err, syscall.ECONNRESET) {
 		t.Errorf("%+v", fate)

@@ -37,7 +37,7 @@ func (p *Plan) setSlots(drawn bool, farm string, list []ID) (changed []*kernel.E
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f := p.byFarm[farm]
-	if f == nil || !drawn && f.OnBusy != config.FarmForce {
+	if f == nil || !drawn && !f.forces() {
 		return nil
 	}
 	set := "forced"
@@ -65,7 +65,7 @@ func (p *Plan) setSlots(drawn bool, farm string, list []ID) (changed []*kernel.E
 	return []*kernel.Elements{e}
 }
 
-// SlotsIn reads elements of [SlotSets]: who had which slot of each farm, as many
+// SlotsIn reads elements of [Plan.SlotSets]: who had which slot of each farm, as many
 // as the farm has now. What is of no farm of the plan is passed over.
 func (p *Plan) SlotsIn(list []kernel.Element) map[string]slots.Slots {
 	p.mu.Lock()
@@ -95,16 +95,26 @@ func (p *Plan) SlotsIn(list []kernel.Element) map[string]slots.Slots {
 const (
 	slotsSet  = "slots"
 	turnedSet = "slots_turned"
+	copySlots = "copy_slots" // of [CopyTable]
 )
 
-// SlotSets gives the maps of [Table] in which farms have their slots.
-func SlotSets() []string { return []string{slotsSet, turnedSet} }
+// SlotSets gives the maps in which farms have their slots, by table.
+func (p *Plan) SlotSets() map[string][]string {
+	sets := map[string][]string{Table: {slotsSet, turnedSet}}
+	for _, table := range p.CopyTables() {
+		sets[table] = []string{copySlots} // in both the same
+	}
+	return sets
+}
 
 // slotSet is the map that a farm has its slots in.
 func (f *farm) slotSet() string { return f.mode.slotSet() }
 
 func (m *mode) slotSet() string {
-	if m.turn != nil {
+	switch {
+	case m.copied:
+		return copySlots
+	case m.turn != nil:
 		return turnedSet
 	}
 	return slotsSet
@@ -115,7 +125,8 @@ func (m *mode) slotSet() string {
 type States struct {
 	Alive     []ID // that live: persistence with overrideLimit is honoured
 	Loose     []ID // of them those that take new connections, or would if they were not busy
-	Available []ID // of them those that take new connections; each is tried after the one before it if that is at a limit which the kernel counts
+	Kept      []ID // modes direct and routed: those whose flows go on, living or not
+	Available []ID // of those that live, who takes new connections; each is tried after the one before it if that is at a limit which the kernel counts
 }
 
 // SetServers says how the servers of a farm stand.
@@ -131,7 +142,10 @@ func (p *Plan) SetServers(farm string, s States) (changed []*kernel.Elements) {
 			changed = append(changed, p.setMembers(set, f, list))
 		}
 	}
-	if p.has.tries() {
+	if f.copied() {
+		p.live.kept[farm] = slices.Clone(s.Kept)
+		changed = append(changed, p.hold(f))
+	} else if p.has.tries() {
 		changed = append(changed, p.setRing(f, s.Available))
 	}
 	if lives := len(s.Alive) > 0; lives != p.live.lives[farm] {
@@ -190,17 +204,23 @@ func (p *Plan) setRing(f *farm, list []ID) *kernel.Elements {
 // Set says all that a tick found of a farm.
 func (p *Plan) Set(farm string, r *slots.Result) (changed []*kernel.Elements) {
 	changed = append(p.SetSlots(farm, r.Slots), p.SetForced(farm, r.Forced)...)
-	return append(changed, p.SetServers(farm, States{r.Alive, r.AvailableOrBusy, r.Available})...)
+	return append(changed, p.SetServers(farm, States{Alive: r.Alive, Loose: r.AvailableOrBusy, Kept: r.Alive, Available: r.Available})...)
 }
 
 // direct writes which farm targets lead to: the backup only while it is available
 // and the other one is not (T30). One below its thresholds is better than none.
 func (p *Plan) direct(targets []*target) []*kernel.Elements {
-	farm, empty := p.elements("farm"), p.elements("empty")
+	farm, empty, head := p.elements("farm"), p.elements("empty"), p.elements("head")
 	for _, t := range targets {
 		to := t.farm
 		if p.live.unavailable[t.farm.Name] && t.backup != nil && !p.live.unavailable[t.backup.Name] {
 			to = t.backup
+		}
+		if to.copied() {
+			for _, s := range p.users[t] {
+				head.Put(kernel.Element{Key: kernel.Number(s.mark), Data: kernel.Number(to.key)})
+			}
+			continue
 		}
 		farm.Put(kernel.Element{Key: kernel.Number(t.number), Data: kernel.Number(to.key)})
 		el := kernel.Element{Key: kernel.Number(t.number)}
@@ -210,7 +230,7 @@ func (p *Plan) direct(targets []*target) []*kernel.Elements {
 			empty.Delete(el)
 		}
 	}
-	return []*kernel.Elements{farm, empty}
+	return []*kernel.Elements{farm, empty, head}
 }
 
 // SetUnavailable says that a farm is below its thresholds (T30), so that its
