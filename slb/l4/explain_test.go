@@ -108,7 +108,7 @@ func TestExplainShares(t *testing.T) {
 		{"two", "50 one algorithm: the server of a slot, by round-robin; false server web/two, 1h0m0s left: it takes no new connections, or is of another farm, so it is forgotten"},
 	} {
 		if c.out != "" {
-			b.SetServers("web", States{ids, ids[:1], ids[:1]})
+			b.SetServers("web", States{Alive: ids, Loose: ids[:1], Available: ids[:1]})
 		}
 		e := b.tells("198.51.100.9", "203.0.113.10:80", nil)
 		got := fmt.Sprint(e.Ways[0].Percent, " ", e.Ways[0].Server, " ", e.Ways[0].By)
