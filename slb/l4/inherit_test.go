@@ -52,7 +52,7 @@ func TestInherit(t *testing.T) {
 }
 
 func slotsOf(p *Plan) (n int) {
-	for _, set := range next.SlotSets()[Table] {
+	for _, set := range p.SlotSets()[Table] {
 		n += p.data.sets[set].Len()
 	}
 	return n
@@ -73,7 +73,7 @@ func TestTurnsApart(t *testing.T) {
 	chains := map[string]int{}
 	for _, c := range p.Wishes(usual()).Tables[0].Chains {
 		text := fmt.Sprintf("%+v", c.Rules)
-		for _, set := range next.SlotSets()[Table] {
+		for _, set := range p.SlotSets()[Table] {
 			if strings.Contains(text, "Map:"+set+"}") {
 				chains[set]++
 			}
