@@ -209,24 +209,26 @@ type mode struct {
 	copied bool  // of farms that [CopyTable] serves
 }
 
-// turnsMost is up to how many farms each has a turn of its own, which needs a rule:
-// Linux goes through all rules that look into a map for each element that it is
-// given.
+// turnsMost is how many farms have a turn of their own: it needs a rule each.
 const turnsMost = 256
 
-// findModes says how farms draw. Up to [turnsMost] have a counter each, so that
-// their servers get their shares within one; of more all draw by lot.
+// findModes says how farms draw. The first by name have a counter each, so that
+// their servers get their shares within one; further ones draw by lot.
 func (p *Plan) findModes() {
-	turns := func(f *farm) bool { return !f.Algorithm.Hashes() && f.Algorithm != config.FarmRandom }
-	turning := 0
+	var turning []*farm
 	for _, f := range p.farms {
-		if turns(f) {
-			turning++
+		if !f.Algorithm.Hashes() && f.Algorithm != config.FarmRandom {
+			turning = append(turning, f)
 		}
+	}
+	slices.SortFunc(turning, func(a, b *farm) int { return cmp.Compare(a.Name, b.Name) })
+	turns := map[*farm]bool{}
+	for _, f := range turning[:min(len(turning), turnsMost)] {
+		turns[f] = true
 	}
 	byName := map[string]*mode{}
 	for _, f := range p.farms {
-		m := modeOf(f, turns(f) && turning <= turnsMost)
+		m := modeOf(f, turns[f])
 		if byName[m.name] == nil {
 			byName[m.name] = m
 			p.modes = append(p.modes, m)
