@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"slices"
 )
 
 // matchCells bounds the work of comparing two lists of rules.
@@ -91,9 +92,14 @@ func (pl *planner) frame() {
 // transaction, to be followed by others, and says whether it did: new sets are
 // filled before there are rules that use them. A set that takes the place of
 // another goes as a whole, in the last transaction.
+//
+// Packets are looked up all the while. So what is new comes first, and of it what
+// they come to last: who asks for a new thing finds the whole of it, and the few
+// that change what there is go with the rules in the last transaction. What goes
+// goes in the order in which packets come to it.
 func (pl *planner) fill(onlyElements bool) bool {
 	all := 0
-	var parts []func(room int) int
+	var parts []func(room int, fresh bool) int
 	for _, name := range pl.want.setNames() {
 		set, have, what := pl.want.sets[name], pl.have.sets[name], pl.pending[name]
 		isNew := have == nil
@@ -111,16 +117,20 @@ func (pl *planner) fill(onlyElements bool) bool {
 			per *= 2
 		}
 		all += per * len(what.work)
-		parts = append(parts, func(room int) int {
-			if len(what.work) == 0 || room <= 0 {
+		parts = append(parts, func(room int, fresh bool) int {
+			n := len(what.work)
+			if fresh {
+				n = what.fresh
+			}
+			if n == 0 || room <= 0 {
 				return 0
 			}
 			if isNew {
 				have = pl.newSet(set)
 			}
-			most := room/per + 1
+			most := min(room/per+1, n)
 			pl.changeElements(set, have, what, most)
-			return per * min(most, len(what.work))
+			return per * most
 		})
 	}
 	if all <= transactionSize {
@@ -133,8 +143,14 @@ func (pl *planner) fill(onlyElements bool) bool {
 	if !onlyElements {
 		pl.addTable()
 	}
-	for room, i := transactionSize/2, 0; i < len(parts); i++ {
-		room -= parts[i](room)
+	room := transactionSize / 2
+	for _, part := range slices.Backward(parts) {
+		room -= part(room, true)
+	}
+	if room == transactionSize/2 {
+		for _, part := range parts {
+			room -= part(room, false)
+		}
 	}
 	pl.p.cut = true
 	return len(pl.p.ops()) > 0

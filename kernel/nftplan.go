@@ -47,6 +47,7 @@ type pending struct {
 	// What a look at all of them found to do, as ids; what is done is cut off
 	// in front. It may be a million: they are compared once, and go in parts.
 	work      []string
+	fresh     int                 // so many in front of work are of keys that are not there yet
 	senseless map[string]struct{} // ids that are left out: they overlap others
 }
 
@@ -306,7 +307,7 @@ func (pl *planner) changeElements(set *Set, have *setHave, what *pending, most i
 	pl.elementOps(newElements, unix.NFT_MSG_NEWSETELEM, set, came)
 	if len(gone)+len(came)+len(some) > 0 {
 		pl.p.after(func() {
-			what.work = what.work[len(some):]
+			what.work, what.fresh = what.work[len(some):], max(what.fresh-len(some), 0)
 			for _, el := range gone {
 				have.elements.remove(el.id())
 			}
@@ -328,6 +329,7 @@ func (pl *planner) compare(set *Set, have *setHave, what *pending) {
 	what.all, what.keys = false, nil
 	what.senseless = pl.overlapping(set)
 	what.work = set.Elements.differ(have.elements)
+	what.fresh = 0
 	for id := range what.senseless {
 		if _, there := have.elements.get(id); there && !slices.Contains(what.work, id) {
 			what.work = append(what.work, id)
@@ -335,6 +337,13 @@ func (pl *planner) compare(set *Set, have *setHave, what *pending) {
 	}
 	if set.Interval { // the kernel wants to see them one after the other
 		slices.Sort(what.work)
+		return
+	}
+	for i, id := range what.work {
+		if _, there := have.elements.get(id); !there {
+			what.work[i], what.work[what.fresh] = what.work[what.fresh], id
+			what.fresh++
+		}
 	}
 }
 
