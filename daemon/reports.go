@@ -23,7 +23,7 @@ type reports struct {
 	board *status.Board
 
 	mu     sync.Mutex
-	bound  map[string]int // maxConnections, of every virtual server there is
+	bound  map[string]int // maxConnections, of every virtual server there is; 0: none, or not by what is reported
 	kept   map[string]report
 	marked map[string]bool // of which the board was told whether they are full
 }
@@ -48,6 +48,9 @@ func (r *reports) want(servers []*config.VirtualServer) {
 	r.bound = make(map[string]int, len(servers))
 	for _, v := range servers {
 		r.bound[v.Name] = v.MaxConnections
+		if v.Served() { // its connections are counted, not reported, and serve.maxConnections bounds them
+			r.bound[v.Name] = 0
+		}
 	}
 	for name := range r.marked {
 		if r.bound[name] == 0 {

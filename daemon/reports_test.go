@@ -105,3 +105,33 @@ func TestReports_T28(t *testing.T) {
 		}
 	})
 }
+
+// The connections of what is served here are counted, and serve.maxConnections
+// bounds them: nobody's report makes it full, which would fight over the row.
+func TestReports_Served(t *testing.T) {
+	board := status.NewBoard(100)
+	r := newReports(board)
+	server := &config.VirtualServer{Name: "a", MaxConnections: 100}
+	many := int64(500)
+	full := func() bool {
+		t.Helper()
+		done, err := r.ReportServer("a", api.ServerReport{For: time.Minute, Connections: &many})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if is := board.Table().Row(serverID("a")).Full; is != done.Full {
+			t.Errorf("the row says %v", is)
+		}
+		return done.Full
+	}
+	r.want([]*config.VirtualServer{server})
+	if !full() {
+		t.Error("one that others serve is full as it reports")
+	}
+	served := *server
+	served.Serve = &config.Serve{Enabled: true}
+	r.want([]*config.VirtualServer{&served})
+	if full() || board.Table().Row(serverID("a")).Full {
+		t.Error("one that is served here is full as somebody reports")
+	}
+}
