@@ -25,6 +25,7 @@ type data struct {
 type live struct {
 	hosts       map[ID][2]netip.Addr
 	unavailable map[string]bool // by farm
+	available   map[string][]ID // by farm, who is tried after whom
 	vacant      map[string]bool // farms that nobody takes new connections in
 	lives       map[string]bool // farms that somebody lives in
 	dead        map[string][]ID // by farm
@@ -48,7 +49,7 @@ func (d *data) member(set string, key uint32) { d.add(set, kernel.Element{Key: k
 func (p *Plan) build(f *found, before *Plan) {
 	d := &data{shapes: shapes(), lists: map[string][]kernel.Element{}, sums: map[string]uint64{}, sets: map[string]*kernel.Elements{}}
 	p.data = d
-	p.live = &live{hosts: map[ID][2]netip.Addr{}, unavailable: map[string]bool{}, vacant: map[string]bool{}, lives: map[string]bool{}, dead: map[string][]ID{}, kept: map[string][]ID{}, sockets: map[netip.AddrPort][]*member{}}
+	p.live = &live{hosts: map[ID][2]netip.Addr{}, unavailable: map[string]bool{}, available: map[string][]ID{}, vacant: map[string]bool{}, lives: map[string]bool{}, dead: map[string][]ID{}, kept: map[string][]ID{}, sockets: map[netip.AddrPort][]*member{}}
 	p.remember(before)
 	for _, set := range []string{"given", "server4", "host4"} {
 		d.lists[set] = make([]kernel.Element, 0, len(p.members))
@@ -242,7 +243,7 @@ func (p *Plan) placed(m *member, f traffic.Family, a netip.Addr) (list []placed)
 }
 
 // ofTicks are the sets that ticks write.
-var ofTicks = []string{slotsSet, turnedSet, copySlots, "forced", "next", "alive", "loose", "avail", "farm", "empty", "lives", "vs_shut", "head", "holds"}
+var ofTicks = []string{slotsSet, turnedSet, copySlots, "forced", "next4", "next6", "alive", "loose", "avail", "farm", "empty", "lives", "vs_shut", "head", "holds"}
 
 // remember takes over what the plan before was told last.
 func (p *Plan) remember(before *Plan) {
@@ -259,6 +260,9 @@ func (p *Plan) remember(before *Plan) {
 	}
 	for _, f := range p.farms {
 		p.live.unavailable[f.Name] = before.live.unavailable[f.Name]
+		if old := before.byFarm[f.Name]; old != nil && f.like(old) {
+			p.live.available[f.Name] = before.live.available[f.Name]
+		}
 		p.live.vacant[f.Name], p.live.lives[f.Name] = before.live.vacant[f.Name], before.live.lives[f.Name]
 		for _, id := range before.live.dead[f.Name] {
 			if p.members[id] != nil {
@@ -330,7 +334,7 @@ func (p *Plan) inheritWritten(before *Plan) {
 			changed[old] = true
 		}
 	}
-	for _, set := range []string{slotsSet, turnedSet, copySlots, "forced", "next", "alive", "loose", "avail"} {
+	for _, set := range []string{slotsSet, turnedSet, copySlots, "forced", "next4", "next6", "alive", "loose", "avail"} {
 		p.data.sets[set] = before.data.sets[set]
 		if len(changed) > 0 {
 			p.data.sets[set] = before.data.sets[set].Clone()
@@ -380,7 +384,9 @@ func (p *Plan) forget(old *farm) {
 		}
 	}
 	for _, m := range old.members {
-		p.data.sets["next"].Delete(kernel.Element{Key: kernel.Number(uint32(m.id))})
+		for _, set := range []string{"next4", "next6"} {
+			p.data.sets[set].Delete(kernel.Element{Key: kernel.Number(uint32(m.id))})
+		}
 		if !gone(m.id) && f.kept {
 			continue
 		}

@@ -2,6 +2,7 @@ package l4
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -168,5 +169,41 @@ func TestLimit_Bandwidth(t *testing.T) {
 	b.over("rate_total4", "vs_in")
 	if got := b.walk("forward", other).End; got != kernel.Passed {
 		t.Errorf("what is not served is dropped: %s", got)
+	}
+}
+
+// In a farm of both families a client comes to the servers of its own, however
+// many have none of it, and wherever names move.
+func TestLimit_Families(t *testing.T) {
+	text := `
+version: 1
+virtualServers:
+  - {name: web, addresses: [203.0.113.10, "2001:db8::10"], port: 80, serve: {farm: web}}
+serverFarms:
+  - name: web
+    servers:
+      - {name: named, host: a.example.org, port: 80}
+      - {name: six, address: "fd01::1", port: 80}`
+	for i := range 30 {
+		text += fmt.Sprintf("\n      - {name: four%d, address: 10.1.0.%d, port: 80}", i, i+1)
+	}
+	b := newBalancer(t, text+"\n")
+	six, four := "[2001:db8:9::1]:1000 > [2001:db8::10]:80", "192.0.2.5:1000 > 203.0.113.10:80"
+	if got := b.shares(six); got["fd01::1"] < 0.999 {
+		t.Errorf("of IPv6: %v", got)
+	}
+	if got := b.shares(four); got["drop"] > 0 || len(got) != 30 {
+		t.Errorf("of IPv4: %v", got)
+	}
+	b.SetAddress("web", "named", netip.Addr{}, addr("fd01::2"))
+	b.restate()
+	if got := b.shares(six); got["drop"] > 0 || got["fd01::2"] < 0.01 || got["fd01::1"] < 0.01 {
+		t.Errorf("a name that is of IPv6 now: %v", got)
+	}
+	b.share("web", "four3", "six")
+	b.SetServers("web", States{})
+	b.restate()
+	if got := b.shares(six); got["drop"] < 0.4 {
+		t.Errorf("nobody else takes anything: %v", got)
 	}
 }

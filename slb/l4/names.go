@@ -22,7 +22,7 @@ var setRoles = map[string]string{
 	"limits": flow.VirtualServer, "vs_full": flow.VirtualServer, "vs_fast": flow.VirtualServer, "vs_shut": flow.VirtualServer,
 	"policy": flow.Policy, "keep": flow.Persistence, "alive": flow.Persistence, "loose": flow.Persistence, "avail": flow.Persistence,
 	"farm": RoleFarm, "mode": RoleFarm, slotsSet: RoleFarm, turnedSet: RoleFarm, "forced": RoleFarm, "empty": RoleFarm,
-	"server4": RoleServer, "server6": RoleServer, "host4": RoleServer, "host6": RoleServer, "next": RoleServer,
+	"server4": RoleServer, "server6": RoleServer, "host4": RoleServer, "host6": RoleServer, "next4": RoleServer, "next6": RoleServer,
 	"head": RoleFarm, "copy_slots": RoleFarm, "copy_to4": RoleServer, "copy_to6": RoleServer,
 	"srv_full": RoleServer, "srv_fast": RoleServer, "dead4": RoleServer, "dead6": RoleServer,
 }

@@ -100,26 +100,34 @@ func (w *writer) refused() string {
 const tested = 9
 
 // test asks whether a server takes a connection; if not, the next one is known
-// afterwards, with [isMoved]. Each server is asked once: what asks counts.
+// afterwards, with [isMoved]. Each server is asked once: what asks counts. So a
+// connection that a server has no room for counts there, too, while it lives at
+// another one: the kernel cannot be asked without.
 func (w *writer) test() string {
 	return w.ChainFor(RoleServer, "", "test", func() (rules []kernel.Rule) {
 		move := kernel.Goto{Chain: w.Chain("move", func() []kernel.Rule {
-			return []kernel.Rule{
-				traffic.Rule("the server is full", w.in("full", now)),
-				traffic.Rule("the next server of the farm", become(w.lookup("next", now)), kernel.Return{}),
-				traffic.Rule("", kernel.Goto{Chain: w.busy()}),
+			var list []kernel.Rule
+			for _, f := range traffic.Families() {
+				list = append(list, traffic.Rule("the next server of the farm", f.Only(), become(w.lookup("next"+f.Digit, now)), kernel.Return{}))
 			}
+			return append(list, traffic.Rule("", kernel.Goto{Chain: w.busy()}))
 		})}
 		for i, f := range traffic.Families() {
 			if w.has.mixed[i] {
 				rules = append(rules, traffic.Rule("it has no address of the family", f.Only(), notIn(w.in("server"+f.Digit, now)), notIn(w.in("host"+f.Digit, now)), move))
 			}
 		}
+		if !w.has.full && !w.has.fast {
+			return rules
+		}
+		full := kernel.Goto{Chain: w.Chain("move_from_full", func() []kernel.Rule {
+			return []kernel.Rule{traffic.Rule("the server is full", w.in("full", now)), traffic.Rule("", move)}
+		})}
 		if w.has.full {
-			rules = append(rules, traffic.Rule("it has as many connections as it may", w.in("srv_full", now), move))
+			rules = append(rules, traffic.Rule("it has as many connections as it may", w.in("srv_full", now), full))
 		}
 		if w.has.fast {
-			rules = append(rules, traffic.Rule("more new connections a second than it may have", w.in("srv_fast", now), move))
+			rules = append(rules, traffic.Rule("more new connections a second than it may have", w.in("srv_fast", now), full))
 		}
 		return rules
 	})

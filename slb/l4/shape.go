@@ -27,7 +27,7 @@ func shapes() map[string]kernel.Set {
 		{Name: slotsSet, Key: two, Data: one}, {Name: turnedSet, Key: two, Data: one}, {Name: "forced", Key: two, Data: one},
 		{Name: copySlots, Key: two, Data: one}, {Name: "holds", Key: two}, {Name: "copy_to*", Key: one, Data: []kernel.Type{addr}},
 		{Name: "alive", Key: two}, {Name: "loose", Key: two}, {Name: "avail", Key: two},
-		{Name: "server*", Key: one, Data: socket}, {Name: "host*", Key: one, Data: []kernel.Type{addr}},
+		{Name: "server*", Key: one, Data: socket}, {Name: "host*", Key: one, Data: []kernel.Type{addr}}, {Name: "next*", Key: one, Data: one},
 
 		{Name: "dead*", Key: []kernel.Type{kernel.TypeNumber, addr, kernel.TypePort}},
 		{Name: "dead_host*", Key: []kernel.Type{kernel.TypeNumber, addr}},
@@ -36,7 +36,7 @@ func shapes() map[string]kernel.Set {
 		{Name: "masquerade*", Key: socket}, {Name: "masquerade_host*", Key: []kernel.Type{addr}},
 		{Name: "same", Key: []kernel.Type{kernel.TypeName, kernel.TypeName}}, {Name: "near*", Key: []kernel.Type{addr}, Interval: true},
 	}
-	for _, name := range []string{"any", "parent", "target", "policy", "limits", "tos", "helper", "farm", "keep", "mode", "force", "next", "home", "head"} {
+	for _, name := range []string{"any", "parent", "target", "policy", "limits", "tos", "helper", "farm", "keep", "mode", "force", "home", "head"} {
 		list = append(list, kernel.Set{Name: name, Key: one, Data: one})
 	}
 	for _, name := range []string{"vs_shut", "vs_full", "vs_fast", "vs_total", "vs_in", "vs_out", "empty", "srv_full", "srv_fast", "forcible", "lives"} {

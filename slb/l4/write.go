@@ -146,7 +146,8 @@ func (p *Plan) SetServers(farm string, s States) (changed []*kernel.Elements) {
 		p.live.kept[farm] = slices.Clone(s.Kept)
 		changed = append(changed, p.hold(f))
 	} else if p.has.tries() {
-		changed = append(changed, p.setRing(f, s.Available))
+		p.live.available[farm] = s.Available
+		changed = append(changed, p.setRing(f, s.Available)...)
 	}
 	if lives := len(s.Alive) > 0; lives != p.live.lives[farm] {
 		p.live.lives[farm] = lives
@@ -182,23 +183,34 @@ func (p *Plan) setMembers(set string, f *farm, list []ID) *kernel.Elements {
 	return e
 }
 
-// setRing says who is tried after whom.
-func (p *Plan) setRing(f *farm, list []ID) *kernel.Elements {
-	e := p.elements("next")
-	after := make(map[ID]ID, len(list))
-	for i, id := range list {
-		after[id] = list[(i+1)%len(list)]
-	}
-	for _, m := range f.members {
-		el := kernel.Element{Key: kernel.Number(uint32(m.id))}
-		if next := after[m.id]; next != 0 && next != m.id {
-			el.Data = kernel.Number(isMoved | uint32(next))
-			e.Put(el)
-		} else {
-			e.Delete(el)
+// setRing says who is tried after whom: of those that have an address of the
+// client's family, however many have none.
+func (p *Plan) setRing(f *farm, list []ID) (changed []*kernel.Elements) {
+	for at, fam := range traffic.Families() {
+		after, last := make(map[ID]ID, len(list)), ID(0)
+		for i := 2*len(list) - 1; i >= 0; i-- { // twice round, so that the first comes after the last
+			m := p.members[list[i%len(list)]]
+			if m == nil {
+				continue
+			}
+			after[m.id] = last
+			if p.address(m)[at].IsValid() {
+				last = m.id
+			}
 		}
+		e := p.elements("next" + fam.Digit)
+		for _, m := range f.members {
+			el := kernel.Element{Key: kernel.Number(uint32(m.id))}
+			if next := after[m.id]; next != 0 && next != m.id {
+				el.Data = kernel.Number(isMoved | uint32(next))
+				e.Put(el)
+			} else {
+				e.Delete(el)
+			}
+		}
+		changed = append(changed, e)
 	}
-	return e
+	return changed
 }
 
 // Set says all that a tick found of a farm.
@@ -345,6 +357,9 @@ func (p *Plan) SetAddress(farm, server string, v4, v6 netip.Addr) (changed []*ke
 		}
 	}
 	p.live.dead[farm] = dead
+	if p.has.tries() && !m.farm.copied() {
+		changed = append(changed, p.setRing(m.farm, p.live.available[farm])...)
+	}
 	for e := range sets {
 		changed = append(changed, e)
 	}
