@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/nettest"
 	"github.com/portolan-lb/portolan/status"
 )
@@ -137,10 +138,14 @@ func BenchmarkAdd_Root(b *testing.B) {
 	if spread := f.Flows(200, 1, func(i int) (netip.Addr, netip.AddrPort) { return f.Client4(i), netip.AddrPortFrom(virtual(2*i), 80) }); spread.Failed > 0 {
 		b.Fatal(spread)
 	}
-	round := 0
-	text := func() string {
+	models, round := []*config.Model{s.model}, 0
+	other.read(shared(f, virtuals, fmt.Sprintf("  - {name: one, address: %s, port: 81, serve: {type: udp, farm: f1}}\n", virtual(0))))
+	models = append(models, other.model)
+	next := func(s *balancer) *balancer { // one more virtual server, or one less
 		round++
-		return shared(f, virtuals, fmt.Sprintf("  - {name: w%d, address: %s, port: 81, serve: {type: udp, farm: f1}}\n", round, virtual(round%virtuals)))
+		s.model = models[round/2%2]
+		s.compile()
+		return s
 	}
 	var lost int
 	// window measures new flows until what goes on beside them has ended.
@@ -170,9 +175,9 @@ func BenchmarkAdd_Root(b *testing.B) {
 		}}
 	}
 	idle := window("nothing changes", func() { <-time.After(1500 * time.Millisecond) })
-	computed := window("computed, not applied", func() { other.read(text()); other.compile() })
-	added := window("one more virtual server", func() { s.serves(text()) })
-	nettest.Contest(9, idle, computed, added)
+	computed := window("computed, not applied", func() { next(other) })
+	added := window("one virtual server more or less", func() { next(s).stand() })
+	nettest.Contest(7, idle, computed, added)
 	fmt.Printf("p99 of a new UDP flow and its answer beside 10,000 virtual servers; %d failed\n", lost)
 	idle.Tell(b, "ms", nil, true)
 	computed.Tell(b, "ms", idle, true)
