@@ -213,12 +213,6 @@ func (p *Plan) setRing(f *farm, list []ID) (changed []*kernel.Elements) {
 	return changed
 }
 
-// Set says all that a tick found of a farm.
-func (p *Plan) Set(farm string, r *slots.Result) (changed []*kernel.Elements) {
-	changed = append(p.SetSlots(farm, r.Slots), p.SetForced(farm, r.Forced)...)
-	return append(changed, p.SetServers(farm, States{Alive: r.Alive, Loose: r.AvailableOrBusy, Kept: r.Alive, Available: r.Available})...)
-}
-
 // direct writes which farm targets lead to: the backup only while it is available
 // and the other one is not (T30). One below its thresholds is better than none.
 func (p *Plan) direct(targets []*target) []*kernel.Elements {
