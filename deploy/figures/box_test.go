@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"runtime"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -113,8 +112,7 @@ type balancer struct {
 	plan    *l4.Plan
 	model   *config.Model
 
-	changed  chan struct{} // the kernel was told of a change
-	elements atomic.Int64  // sets that were changed
+	changed chan struct{} // the kernel was told of a change
 }
 
 // Changed passes on what slb tells the kernel, and says that it did.
