@@ -35,8 +35,8 @@ func TestREADMEConfigurationsAreGood(t *testing.T) {
 		t.Fatal(err)
 	}
 	blocks := strings.Split(string(readme), "```yaml\n")[1:]
-	if len(blocks) != 3 {
-		t.Errorf("the README has %d configurations, not 3", len(blocks))
+	if len(blocks) != 4 {
+		t.Errorf("the README has %d configurations, not 4", len(blocks))
 	}
 	for _, block := range blocks {
 		text, _, _ := strings.Cut(block, "```")

@@ -154,28 +154,28 @@ dnsProxy: {interfaces: [lan0], pool: all}
 	}
 }
 
-// What needs no kernel is proved by unit tests of package outbound. This one
-// tells where they are, and fails if they are not there any more.
+// What needs no kernel is proved by unit tests of packages slots and outbound. This
+// one tells where they are, and fails if they are not there any more.
 func TestA25_UnitTests(t *testing.T) {
-	files, err := filepath.Glob("../../outbound/*_test.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var text []byte
-	for _, f := range files {
-		more, err := os.ReadFile(f)
+	for what, at := range map[string]struct{ folder, name string }{
+		"the layout of slots": {"slots", `LayOut`}, "water filling": {"slots", `Pour|Level`}, "priority and busy": {"slots", `Priority|Busy`},
+		"hysteresis": {"slots", `T30|Activate`}, "ranking": {"outbound", `Rank`},
+	} {
+		files, err := filepath.Glob("../../" + at.folder + "/*_test.go")
 		if err != nil {
 			t.Fatal(err)
 		}
-		text = append(text, more...)
-	}
-	for what, name := range map[string]string{
-		"the layout of slots": `LayOut`, "water filling": `Pour|Level`, "priority and busy": `Priority|Busy`,
-		"hysteresis": `T30|Activate`, "ranking": `Rank`,
-	} {
-		found := regexp.MustCompile(`(?m)^func (Test\w*(?:` + name + `)\w*)\(`).FindSubmatch(text)
+		var text []byte
+		for _, f := range files {
+			more, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text = append(text, more...)
+		}
+		found := regexp.MustCompile(`(?m)^func (Test\w*(?:` + at.name + `)\w*)\(`).FindSubmatch(text)
 		if found == nil {
-			t.Errorf("package outbound has no test of %s", what)
+			t.Errorf("package %s has no test of %s", at.folder, what)
 			continue
 		}
 		t.Logf("%s: %s", what, found[1])
