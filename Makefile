@@ -28,7 +28,7 @@ check:
 	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
 	go vet ./...
 	go run $(STATICCHECK) ./...
-	go test -race -shuffle=on -skip '^Test(Lab|LeavesNothing|[AB][0-9]+_.*)_Root$$' ./... # which run a program of their own
+	go test -race -short -shuffle=on -skip '^Test(Lab|LeavesNothing|[AB][0-9]+_.*)_Root$$' ./... # which run a program of their own
 
 # 10,000 zones that come and go under queries for a minute, kept in a state
 # folder and again in a folder of zones, with the race detector. In memory if

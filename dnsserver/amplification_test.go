@@ -221,7 +221,7 @@ func TestAmplification(t *testing.T) {
 	r := rand.New(rand.NewPCG(8, 4))
 	one := func(all []form) []form { return all[r.IntN(len(all)):][:1] }
 	for i, c := range ferretCases(t) {
-		if i%10 == 0 || i%3 == 0 && !testing.Short() && !raceEnabled {
+		if i%40 == 0 || i%3 == 0 && !testing.Short() && !raceEnabled {
 			a.zone(c.load(t), config.Amplification{Limit: 1 + r.IntN(8), Exempt: 512 + 80*r.IntN(10)}, one)
 		}
 	}

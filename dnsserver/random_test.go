@@ -167,7 +167,7 @@ func (w *world) explainAndServe(r *rand.Rand) {
 // measured is answered for with others. Proved by visiting every network of a
 // small universe.
 func TestScopeAgainstBruteForce(t *testing.T) {
-	configs := 300
+	configs := 100
 	if testing.Short() || raceEnabled {
 		configs = 30
 	}

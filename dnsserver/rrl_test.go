@@ -166,7 +166,7 @@ func TestLimiter_Flood(t *testing.T) {
 			limited, passed := 0, 0
 			millis := 2000
 			if raceEnabled {
-				millis = 500
+				millis = 200
 			}
 			for ms := range millis {
 				for i := range perMilli {
