@@ -41,7 +41,7 @@ type ServerFarm struct {
 // without a probe. At least one of resets and unanswered is given.
 type AutoShutdown struct {
 	Resets     int      `yaml:"resets" json:"resets,omitempty"`         // so many connections that the server resets, 1 to 1000000; 0: they do not count
-	Unanswered int      `yaml:"unanswered" json:"unanswered,omitempty"` // so many TCP connections that it never answers, 1 to 1000000; 0: they do not count
+	Unanswered int      `yaml:"unanswered" json:"unanswered,omitempty"` // so many TCP connections that it refuses, or leaves for 3 s without any answer, 1 to 1000000; 0: they do not count
 	Within     Duration `yaml:"within" json:"within"`                   // in so long, 1s to 10m (default 10s)
 	Recovery   Duration `yaml:"recovery" json:"recovery"`               // after so long it is tried again, 1s to 24h; 0s: not before an operator says so (default 1m)
 	Pos        Pos      `yaml:"-" json:"-"`

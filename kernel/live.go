@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,11 +28,16 @@ type Live struct {
 	asleep bool       // the kernel tells nothing
 
 	// Of Run alone.
-	known  map[uint64]known // by key: what is told twice counts once
-	untold int              // of known
-	next   time.Time        // when the table is read again
-	cost   time.Duration    // of reading it
-	most   int              // rows from which on idle ones are forgotten
+	known  map[uint64]known     // by key: what is told twice counts once
+	untold int                  // of known
+	next   time.Time            // when the table is read again
+	cost   time.Duration        // of reading it
+	most   int                  // rows from which on idle ones are forgotten
+	waits  map[uint64]time.Time // since when TCP is not answered, if somebody asks (livesilent.go)
+	look   time.Time            // when that is read again
+
+	await   atomic.Int64 // see Await; a time.Duration
+	stirred atomic.Bool  // it has changed
 
 	mu       sync.Mutex // guards the rest, which only Run changes
 	rows     []liveRow
@@ -48,8 +54,9 @@ type Live struct {
 // known is a session that is counted. It holds no pointers, for there may be a
 // million of them.
 type known struct {
-	row  uint32
-	told bool // by an event: its end will be told too
+	row    uint32
+	told   bool // by an event: its end will be told too
+	silent bool // counted as unanswered already
 }
 
 // Tally is how many sessions there are of one mark or server, and how many there
@@ -59,11 +66,11 @@ type known struct {
 // A TCP connection that is refused is unanswered at once. One of which nothing is
 // heard is so when Linux gives it up: after nf_conntrack_tcp_timeout_syn_sent (120 s)
 // or nf_conntrack_udp_timeout (30 s), and up to a minute later, when Linux
-// looks for such ones.
+// looks for such ones; of TCP sooner with [Live.Await].
 type Tally struct {
 	Live       int
 	Opened     uint64
-	Unanswered uint64 // ended without a packet of the reply direction; not those that somebody ended by command
+	Unanswered uint64 // no packet of the reply direction came before the end, or in time; not of those that somebody ended by command before
 }
 
 // The groups of events, a bit each.
@@ -162,7 +169,15 @@ func (l *Live) Run(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := l.hear(ctx, l.next); err != nil && ctx.Err() == nil {
+		if l.awaits() > 0 && !time.Now().Before(l.look) {
+			if err := l.readSilent(ctx); err != nil {
+				if ctx.Err() != nil {
+					break
+				}
+				return err
+			}
+		}
+		if err := l.hear(ctx, l.due()); err != nil && ctx.Err() == nil {
 			return fmt.Errorf("events of sessions: %w", err)
 		}
 	}
@@ -174,8 +189,8 @@ func (l *Live) hear(ctx context.Context, until time.Time) error {
 	if err := l.events.file.SetReadDeadline(until); err != nil {
 		return err
 	}
-	if ctx.Err() != nil {
-		return nil // its deadline may have been the one before ours
+	if ctx.Err() != nil || l.stirred.Swap(false) {
+		return nil // that deadline may have been the one before ours
 	}
 	_, err := l.read(liveBatch, true)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -247,7 +262,8 @@ func (l *Live) come(s *Session) {
 	key := s.key()
 	switch k, is := l.known[key]; {
 	case is && !k.told: // the table had it first
-		l.known[key] = known{row: k.row, told: true}
+		k.told = true
+		l.known[key] = k
 		l.untold--
 		return
 	case is || s.Mark&l.mask == 0:
@@ -271,7 +287,7 @@ func (l *Live) gone(key uint64, unanswered bool) {
 		l.untold--
 	}
 	n := uint64(0)
-	if unanswered {
+	if unanswered && !k.silent {
 		n = 1
 	}
 	l.count(k.row, -1, 0, n)
@@ -333,7 +349,8 @@ func (l *Live) find(found map[uint64]known, s *Session) {
 		l.mu.Unlock()
 	}
 	key := s.key()
-	found[key] = known{row: row, told: l.known[key].told}
+	was := l.known[key]
+	found[key] = known{row: row, told: was.told, silent: was.silent}
 }
 
 // replace makes found what is known.

@@ -10,12 +10,13 @@ import (
 	"github.com/portolan-lb/portolan/nettest"
 )
 
-// startLive counts in a space until the test ends.
-func startLive(t *testing.T, s *nettest.Space, buffer int) *Live {
+// startLive counts in a space, by servers too or not, from the first reading of the
+// table until the test ends.
+func startLive(t *testing.T, s *nettest.Space, mask uint32, servers bool, buffer int) *Live {
 	t.Helper()
 	var l *Live
 	var err error
-	s.Do(func() { l, err = openLive(LinkMask, false, buffer) })
+	s.Do(func() { l, err = openLive(mask, servers, buffer) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,6 +30,7 @@ func startLive(t *testing.T, s *nettest.Space, buffer int) *Live {
 		}
 		l.Close()
 	})
+	until(t, "the table was read", longEnough, func() bool { return l.Recounted() > 0 })
 	return l
 }
 
@@ -40,7 +42,7 @@ func agrees(t *testing.T, l *Live, what string, one, two int) (counts map[uint32
 	defer tick.Stop()
 	for {
 		lost = l.Counts(counts)
-		if counts[1].Live == one && counts[2].Live == two && l.Recounted() > 0 {
+		if counts[1].Live == one && counts[2].Live == two {
 			return counts, lost
 		}
 		select {
@@ -57,7 +59,7 @@ func TestLive_Root(t *testing.T) {
 	s := tracked(t)
 	c := openConntrack(t, s)
 	flows(t, s, port("127.0.0.1:10000"), 300) // before anybody listens
-	l := startLive(t, s, liveBuffer)
+	l := startLive(t, s, LinkMask, false, liveBuffer)
 	agrees(t, l, "from before", 300, 0)
 	flows(t, s, port("127.0.0.1:10000"), 20000)
 	flows(t, s, port("127.0.0.1:30000"), 20000)
@@ -81,7 +83,7 @@ func TestLive_Root(t *testing.T) {
 func TestLiveOverrun_Root(t *testing.T) {
 	s := tracked(t)
 	c := openConntrack(t, s)
-	l := startLive(t, s, 1) // the smallest there is: a dozen events
+	l := startLive(t, s, LinkMask, false, 1) // the smallest there is: a dozen events
 	agrees(t, l, "none", 0, 0)
 	right := func(what string, one, two int) {
 		t.Helper()

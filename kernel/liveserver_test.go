@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -238,29 +237,6 @@ func TestLiveForgets(t *testing.T) {
 	})
 }
 
-// startServers counts by servers until the test ends.
-func startServers(t *testing.T, s *nettest.Space, buffer int) *Live {
-	t.Helper()
-	var l *Live
-	var err error
-	s.Do(func() { l, err = openLive(ServerMask, true, buffer) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- l.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-		l.Close()
-	})
-	until(t, "the table was read", longEnough, func() bool { return l.Recounted() > 0 })
-	return l
-}
-
 // Sessions are counted by the server that answers them, as they come and go;
 // those that were never answered are told from those that were, and from those
 // that somebody ended; lent addresses are counted by server. When events are
@@ -270,7 +246,7 @@ func TestLiveServers_Root(t *testing.T) {
 	s := served(t)
 	s.Set("netfilter/nf_conntrack_udp_timeout", "1")
 	c := openConntrack(t, s)
-	l := startServers(t, s, liveBuffer)
+	l := startLive(t, s, ServerMask, true, liveBuffer)
 	to := func(mark uint32, server string, protocol uint8) Served {
 		return Served{serverMark(mark), port(server), protocol}
 	}
@@ -381,7 +357,7 @@ func refused(t *testing.T, s *nettest.Space, to netip.AddrPort, n int) {
 func TestLiveServersOverrun_Root(t *testing.T) {
 	s := served(t)
 	c := openConntrack(t, s)
-	l := startServers(t, s, 1) // the smallest there is: a dozen events
+	l := startLive(t, s, ServerMask, true, 1) // the smallest there is: a dozen events
 	right := func(what string, one, two int) {
 		t.Helper()
 		until(t, what, 2*time.Second, func() bool {

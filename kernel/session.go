@@ -66,6 +66,7 @@ const (
 	ctaMarkMask       = 21
 	ctaLabels         = 22
 	ctaFilter         = 25
+	ctaStatusMask     = 26
 
 	ctaTupleIP       = 1
 	ctaTupleProtocol = 2

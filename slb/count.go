@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/slots"
 	"github.com/portolan-lb/portolan/traffic"
@@ -40,13 +42,8 @@ type target struct {
 // counts says whether something goes by numbers of connections that the kernel
 // does not count by itself.
 func (s *SLB) counts() bool {
-	if len(s.fast) > 0 || len(s.pools) > 0 {
+	if len(s.fast) > 0 || len(s.pools) > 0 || s.awaits() > 0 {
 		return true
-	}
-	for _, m := range s.watched {
-		if m.farm.AutoShutdown.Unanswered > 0 {
-			return true
-		}
 	}
 	for _, v := range s.virtuals {
 		if v.Serve.MaxConnections > traffic.CountedMost {
@@ -120,6 +117,7 @@ func (s *SLB) recount(now time.Time) (touched map[*farm]bool) {
 		}
 		s.index()
 		b.series = series
+		c.Await(s.awaits())
 		c.Moved(func(kernel.Served, kernel.Tally) {}) // from here on
 		c.Servers(func(sv kernel.Served, t kernel.Tally) { s.take(sv, t, true) })
 		for _, f := range s.list {
@@ -180,7 +178,9 @@ func (s *SLB) take(sv kernel.Served, t kernel.Tally, base bool) {
 			if v.leads(m.farm) {
 				m.live += more
 				m.opened += grown(was.Opened, t.Opened)
-				m.unanswered += grown(was.Unanswered, t.Unanswered)
+				if sv.Protocol == unix.IPPROTO_TCP { // of others many are questions that want no answer
+					m.unanswered += grown(was.Unanswered, t.Unanswered)
+				}
 			}
 		}
 	}

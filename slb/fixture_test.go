@@ -167,6 +167,7 @@ type counter struct {
 	now   map[kernel.Served]kernel.Tally
 	moved map[kernel.Served]bool
 	lent  map[kernel.Lent]int
+	await time.Duration
 }
 
 func (c *counter) Moved(f func(kernel.Served, kernel.Tally)) {
@@ -191,6 +192,11 @@ func (c *counter) Loans(f func(kernel.Lent, int)) {
 		f(l, n)
 	}
 }
+func (c *counter) Await(after time.Duration) {
+	c.fake.Lock()
+	defer c.fake.Unlock()
+	c.await = after
+}
 func (c *counter) Run(ctx context.Context) error { <-ctx.Done(); return nil }
 func (c *counter) Close()                        {}
 
@@ -205,9 +211,9 @@ func (b *bench) has(virtual, server string, live int) {
 	b.counter.now[s], b.counter.moved[s] = t, true
 }
 
-// unanswered notes connections that a server never answered.
-func (b *bench) unanswered(virtual, server string, n uint64) {
-	s := kernel.Served{Mark: b.number.VirtualServers[virtual] << 10, Server: netip.MustParseAddrPort(server), Protocol: 6}
+// unanswered notes connections of a protocol that a server never answered.
+func (b *bench) unanswered(virtual, server string, protocol uint8, n uint64) {
+	s := kernel.Served{Mark: b.number.VirtualServers[virtual] << 10, Server: netip.MustParseAddrPort(server), Protocol: protocol}
 	t := b.counter.now[s]
 	t.Unanswered += n
 	b.counter.now[s], b.counter.moved[s] = t, true

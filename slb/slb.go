@@ -45,6 +45,7 @@ type Counter interface {
 	Moved(f func(kernel.Served, kernel.Tally))
 	Servers(f func(kernel.Served, kernel.Tally))
 	Loans(f func(kernel.Lent, int))
+	Await(after time.Duration)
 	Run(ctx context.Context) error
 	Close()
 }

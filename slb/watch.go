@@ -10,8 +10,8 @@ import (
 )
 
 // A server is shut down by what its connections show, without a probe: by resets
-// that it sends, which the kernel counts, and by connections that it never answers,
-// which conntrack tells when they end. Then it is out until its recovery is over,
+// that it sends, which the kernel counts, and by TCP connections that it does not
+// answer, which conntrack has. Then it is out until its recovery is over,
 // and comes back as one that was down does: slowly, if the farm says so. Nothing is
 // asked of those that are left: if all servers do so the farm is not available, and
 // the DNS can go elsewhere.
@@ -22,6 +22,22 @@ type watch struct {
 	out                bool
 	until              time.Time // then it is tried again; zero: when an operator says so
 	why                string
+}
+
+// answerWithin is for how long a server may leave a TCP connection without any
+// answer. A client tries after one second and after three: a server that was full for
+// a moment has answered the second try by then.
+const answerWithin = 3 * time.Second
+
+// awaits says for how long servers may leave connections without an answer; 0: nobody
+// looks at that, and it costs nothing.
+func (s *SLB) awaits() time.Duration {
+	for _, m := range s.watched {
+		if m.farm.AutoShutdown.Unanswered > 0 {
+			return answerWithin
+		}
+	}
+	return 0
 }
 
 // newWatch gives the watch of a server; nil: it is not watched.

@@ -7,6 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/status"
 )
@@ -30,12 +32,14 @@ func TestAutoShutdown(t *testing.T) {
 	const how = "slots: 64\n    slowOnline: {standby: 5s, ramp: 0s}\n    autoShutdown: {resets: 10, unanswered: 6, within: 20s, recovery: 1m}"
 	for what, evidence := range map[string]func(b *bench, n uint64){
 		"it reset 10 connections within 20s":          func(b *bench, n uint64) { b.resets("10.1.0.2:8080", n) },
-		"it did not answer 10 connections within 20s": func(b *bench, n uint64) { b.unanswered("web", "10.1.0.2:8080", n) },
+		"it did not answer 10 connections within 20s": func(b *bench, n uint64) { b.unanswered("web", "10.1.0.2:8080", unix.IPPROTO_TCP, n) },
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBench(t, fmt.Sprintf(web, how)).run(t)
 			b.say(status.Up, "web/a", "web/b", "web/c")
 			b.resets("10.1.0.2:8080", 1000) // before anybody looked
+			b.wait(2 * time.Second)
+			b.unanswered("web", "10.1.0.2:8080", unix.IPPROTO_UDP, 1000) // many of those want no answer
 			b.wait(2 * time.Second)
 			evidence(b, 5)
 			b.wait(25 * time.Second)
@@ -61,6 +65,27 @@ func TestAutoShutdown(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whoever counts is asked for what is not answered within 3 s (B.8: a server that is
+// silent is seen within seconds), and only if a farm goes by that.
+func TestAutoShutdownAsks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, fmt.Sprintf(web, "algorithm: least-connections")).run(t)
+		ask := func(how string, want time.Duration) {
+			t.Helper()
+			b.use(fmt.Sprintf(web, how))
+			b.wait(2 * time.Second)
+			b.fake.Lock()
+			defer b.fake.Unlock()
+			if b.counter.await != want {
+				t.Errorf("%s: asked for %v, want %v", how, b.counter.await, want)
+			}
+		}
+		ask("algorithm: least-connections", 0)
+		ask("algorithm: least-connections\n    autoShutdown: {unanswered: 5}", 3*time.Second)
+		ask("algorithm: least-connections\n    autoShutdown: {resets: 5}", 0)
+	})
 }
 
 // Without a recovery time a server stays out until an operator holds it up; and a
