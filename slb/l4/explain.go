@@ -13,8 +13,11 @@ import (
 // visit tells what a visit to a rule is worth telling of. Rules of policies speak
 // for themselves.
 func (p *Plan) visit(roles *traffic.Roles, q flow.Question, v *kernel.Visit) (found []flow.Finding, is bool) {
-	if v.Table != Table {
+	switch ours, copies := p.ours(v.Table); {
+	case !ours:
 		return nil, false
+	case copies:
+		return p.tellCopy(q, v), true
 	}
 	switch name := v.Chain; {
 	case strings.HasPrefix(name, "which"):
@@ -114,12 +117,7 @@ func (p *Plan) tellFarm(v *kernel.Visit) []flow.Finding {
 		if t == nil || f == nil {
 			return nil
 		}
-		found := []flow.Finding{{Role: flow.Role{Kind: flow.ServerFarm, Name: f.Name}, Hit: true, Text: "server farm " + f.Name}}
-		if f != t.farm {
-			found[0].Why = "the backup of " + t.farm.Name
-			found = append([]flow.Finding{{Role: flow.Role{Kind: flow.ServerFarm, Name: t.farm.Name}, Text: "server farm " + t.farm.Name, Why: "it is not available, and its backup is"}}, found...)
-		}
-		return found
+		return tellLed(t.farm, f)
 	}
 	return nil
 }
@@ -236,7 +234,11 @@ func (p *Plan) served(w *kernel.Way) *flow.Served {
 	var s flow.Served
 	for _, h := range w.Hooks {
 		for i := range h.Visits {
-			if v := &h.Visits[i]; v.Table == Table {
+			v := &h.Visits[i]
+			switch ours, copies := p.ours(v.Table); {
+			case copies:
+				p.followCopy(&s, v)
+			case ours:
 				p.follow(&s, v)
 			}
 		}
@@ -276,7 +278,7 @@ func (p *Plan) follow(s *flow.Served, v *kernel.Visit) {
 		s.By = v.Tell
 	case strings.HasPrefix(name, "kept_") && v.Tell == tellPlaced:
 		s.By = "persistence " + p.kept(name)
-	case strings.HasPrefix(v.Tell, "algorithm: "):
+	case strings.HasPrefix(v.Tell, tellBy):
 		s.By = v.Tell
 	case strings.HasPrefix(name, "force_"), name == "busy" && v.Then != nil:
 		s.By = "it is forced upon one: onBusy force"

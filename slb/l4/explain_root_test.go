@@ -115,6 +115,13 @@ func newExplained(t *testing.T) *explainer {
 	for _, name := range []string{"nobody", "gone"} { // as a tick would have it
 		f.changes(append(f.SetServers(name, States{}), f.SetUnavailable(name, true)...)...)
 	}
+	return newExplainer(f)
+}
+
+// newExplainer explains what stands in Linux.
+func newExplainer(f *farmed) *explainer {
+	t := f.t
+	t.Helper()
 	x := &explainer{farmed: f, over: map[string]int{}}
 	t.Cleanup(x.pings.Wait)
 	var reader *kernel.Reader
@@ -170,17 +177,24 @@ func (x *explainer) ask(a tried) *flow.Explanation {
 	if !x.Serves(a.to.Addr()) {
 		in = "front0"
 	}
-	q, err := flow.Parse(from, to+"/"+a.protocol, in)
+	e := x.explain(from, to+"/"+a.protocol, in)
+	if e.Question.In != "front0" {
+		x.t.Fatalf("%s comes in by %q", a, e.Question.In)
+	}
+	return e
+}
+
+// explain asks as an operator does.
+func (x *explainer) explain(from, to, in string) *flow.Explanation {
+	x.t.Helper()
+	q, err := flow.Parse(from, to, in)
 	if err != nil {
 		x.t.Fatal(err)
 	}
 	part := &flow.Part{Wishes: x.Wishes(x.facts), Names: x.Names(nil), Serves: x.Serves}
 	e, err := flow.Journey(x.t.Context(), x.machine, q, part)
 	if err != nil {
-		x.t.Fatal(a, err)
-	}
-	if e.Question.In != "front0" {
-		x.t.Fatalf("%s comes in by %q", a, e.Question.In)
+		x.t.Fatalf("%s to %s: %v", from, to, err)
 	}
 	return e
 }

@@ -143,6 +143,7 @@ func (w *writer) early() []kernel.Rule {
 const (
 	tellNone   = "none"
 	tellPlaced = "placed by persistence"
+	tellBy     = "algorithm: the server of a slot, by " // with the algorithm
 )
 
 // which finds the virtual server of a packet, which a chain then knows.

@@ -87,7 +87,7 @@ func (w *writer) answers(f traffic.Family) []kernel.Rule {
 		return nil
 	}
 	set := w.Ranges("answers", f, traffic.RangesOf(f, list...))
-	return []kernel.Rule{traffic.Rule("answers of a routed server are not tracked", kernel.In{Key: f.Source, Set: set}, kernel.NoTrack{}, kernel.Accept{})}
+	return []kernel.Rule{traffic.Rule(tellAnswer, kernel.In{Key: f.Source, Set: set}, kernel.NoTrack{}, kernel.Accept{})}
 }
 
 // flow is for a packet whose virtual server is known.
@@ -121,7 +121,7 @@ func (w *writer) find(f flows) []kernel.Rule {
 	fresh := kernel.Goto{Chain: w.Chain("new"+f.suffix(), func() []kernel.Rule { return w.fresh(f) })}
 	known := kernel.Goto{Chain: w.Chain("known"+f.suffix(), func() []kernel.Rule { return w.known(f, fresh) })}
 	return []kernel.Rule{
-		traffic.Rule("the flow has a server, which keeps it", w.in("holds", now, w.server(f)), known),
+		traffic.Rule(tellKnown, w.in("holds", now, w.server(f)), known),
 		traffic.Rule("", fresh),
 	}
 }
@@ -152,7 +152,7 @@ func (w *writer) known(f flows, fresh kernel.Step) (rules []kernel.Rule) {
 func (w *writer) fresh(f flows) (rules []kernel.Rule) {
 	head := w.lookup("head", now)
 	if w.facts.Shut {
-		rules = append(rules, traffic.Rule("an operator holds it down", w.in("vs_shut", now), kernel.Drop{}))
+		rules = append(rules, traffic.Rule(tellHeld, w.in("vs_shut", now), kernel.Drop{}))
 	}
 	rules = append(rules, traffic.Rule("it is counted", w.in("copy_hits", now)),
 		traffic.Rule("the server that it had is forgotten", kernel.Change{How: kernel.Remove, Set: w.flows(f), Key: f.key()}))
@@ -164,8 +164,8 @@ func (w *writer) fresh(f flows) (rules []kernel.Rule) {
 	}
 	rules = append(rules, w.choice("the server of a slot", "mode", "modes"+f.suffix(), head, list)...)
 	return append(rules,
-		traffic.Rule("its servers take nothing new", w.in("lives", head), w.in("copy_waiting", head)),
-		traffic.Rule("none of its servers lives", notIn(w.in("lives", head)), w.in("copy_none", head)),
+		traffic.Rule(tellNothing, w.in("lives", head), w.in("copy_waiting", head)),
+		traffic.Rule(tellNoneUp, notIn(w.in("lives", head)), w.in("copy_none", head)),
 		traffic.Rule("nobody takes it", kernel.Drop{}))
 }
 
@@ -194,11 +194,11 @@ func (w *writer) drawn(m *mode, f flows) string {
 			by = kernel.Lot{Of: m.slots}
 		}
 		if !m.of.Hashes() && !f.bare {
-			learn("TCP in the midst of a connection: by hash", hash, traffic.OfProtocol(tcp),
+			learn(tellMidst, hash, traffic.OfProtocol(tcp),
 				kernel.Is{Of: kernel.Masked{Of: kernel.TCPFlags, Mask: []byte{fin | syn | rst | ack}}, Op: kernel.NotEqual, To: []byte{syn}})
 		}
-		learn("algorithm: the server of a slot, by "+string(m.of), by)
-		return append(rules, traffic.Rule("the map of flows is full: the server of a slot, by hash", become(slot(hash)), kernel.Goto{Chain: w.given(f)}))
+		learn(tellBy+string(m.of), by)
+		return append(rules, traffic.Rule(tellFull, become(slot(hash)), kernel.Goto{Chain: w.given(f)}))
 	})
 }
 
@@ -230,7 +230,7 @@ func (w *writer) send(f flows) string {
 	return w.ChainFor(RoleServer, "", "send", func() []kernel.Rule {
 		return []kernel.Rule{
 			traffic.Rule("a copy to the server", kernel.Dup{IPv6: f.IPv6(), To: w.lookup("copy_to"+f.Digit, now)}, kernel.Drop{}),
-			traffic.Rule("the server has no address of this family", w.Count("unaddressed"), kernel.Drop{}),
+			traffic.Rule(tellUnaddressed, w.Count("unaddressed"), kernel.Drop{}),
 		}
 	})
 }

@@ -36,12 +36,12 @@ func (w *writer) mode(m *mode) string {
 	}
 	return w.ChainFor(kind, of, m.name, func() (rules []kernel.Rule) {
 		from := func(slot kernel.Value) kernel.Step { return become(w.lookup(m.slotSet(), now, slot)) }
-		tell := "algorithm: the server of a slot, by " + string(m.of)
+		tell := tellBy + string(m.of)
 		switch m.of {
 		case config.FarmRoundRobin:
 			return []kernel.Rule{traffic.Rule(tell, from(kernel.Turn{Of: m.slots}))}
 		case config.FarmRandom:
-			return []kernel.Rule{traffic.Rule("algorithm: the server of a slot, by lot", from(kernel.Lot{Of: m.slots}))}
+			return []kernel.Rule{traffic.Rule(tellBy+"lot", from(kernel.Lot{Of: m.slots}))}
 		}
 		for _, f := range traffic.Families() {
 			source, dest := f.Masked(f.Source, f.MaskOf(m.mask)), f.Masked(f.Dest, f.MaskOf(m.mask))
