@@ -3,6 +3,7 @@ package nettest
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"runtime"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -167,10 +169,33 @@ func (s *Space) Set(name, value string) {
 }
 
 // Cable puts a cable (a pair of veth interfaces, both up) between this
-// namespace and another, with the name of the interface at either end.
+// namespace and another, with the name of the interface at either end. Both have
+// their carrier when it returns: before, what is sent is dropped without a word, and
+// the port of a bridge carries nothing.
 func (s *Space) Cable(name string, other *Space, otherName string) {
 	s.t.Helper()
 	s.IP("link add name " + name + " type veth peer name " + otherName + " netns " + strconv.Itoa(other.tid))
 	other.IP("link set dev " + otherName + " up")
 	s.IP("link set dev " + name + " up")
+	s.carrier(name)
+	other.carrier(otherName)
+}
+
+// carrier waits until an interface sends.
+func (s *Space) carrier(name string) {
+	s.t.Helper()
+	var nic *net.Interface
+	var err error
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+		s.Do(func() { nic, err = net.InterfaceByName(name) })
+		if err == nil && nic.Flags&net.FlagRunning != 0 {
+			return
+		}
+		select {
+		case <-s.t.Context().Done():
+			return
+		case <-time.After(time.Millisecond):
+		}
+	}
+	s.t.Fatalf("%s has no carrier: %v", name, err)
 }

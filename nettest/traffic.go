@@ -125,7 +125,10 @@ func Ping(s *Space, from, to netip.Addr, id uint16) error {
 	if err := unix.Sendto(fd, request, 0, sockaddr(to, 0)); err != nil {
 		return fmt.Errorf("ping %s: %w", to, err)
 	}
-	_, _, err = unix.Recvfrom(fd, make([]byte, 256), 0)
+	err = unix.EINTR // a socket with a timeout is not restarted after a signal, as of Go's own
+	for end := time.Now().Add(Patience); errors.Is(err, unix.EINTR) && time.Now().Before(end); {
+		_, _, err = unix.Recvfrom(fd, make([]byte, 256), 0)
+	}
 	if err != nil {
 		return fmt.Errorf("ping %s: %w", to, err)
 	}
