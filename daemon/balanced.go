@@ -6,6 +6,7 @@ import (
 	"github.com/portolan-lb/portolan/api"
 	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/outbound"
+	"github.com/portolan-lb/portolan/status"
 )
 
 // balanced opens what balances connections to the API. Before there is a door to
@@ -93,6 +94,9 @@ func (d *Daemon) notBalancing() []api.NotReady {
 	}
 	if _, err := g.kernel.Elements(outbound.Table, "links"); err != nil {
 		return []api.NotReady{{Part: "outbound", Why: "the kernel has not got its tables: " + err.Error()}}
+	}
+	if _, said := d.board.Table().Lookup(status.MakeID(status.KindKernel, outbound.Owner)); !said {
+		return []api.NotReady{{Part: "outbound", Why: "the kernel has not got its routes yet"}}
 	}
 	return nil
 }

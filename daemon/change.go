@@ -49,8 +49,14 @@ func (d *Daemon) use(b *Built) config.Errors {
 
 // Reload reads the configuration on disk again. A configuration that cannot be
 // used changes nothing. A zone whose file is bad stays as it was; the rest is
-// taken into use, and the error is of kind [api.Partial].
-func (d *Daemon) Reload(_ context.Context, by string) (api.Applied, error) {
+// taken into use, and the error is of kind [api.Partial]. What is Linux' part of it
+// is waited for.
+func (d *Daemon) Reload(ctx context.Context, by string) (api.Applied, error) {
+	defer d.stands(ctx)
+	return d.reload(by)
+}
+
+func (d *Daemon) reload(by string) (api.Applied, error) {
 	d.changing.Lock()
 	defer d.changing.Unlock()
 	if d.opts.Zones != "" {
@@ -146,8 +152,13 @@ const keptVersions = 3
 
 // Apply puts a configuration in the place of the one on disk and takes it into
 // use, all or nothing: on any error, in a zone file too, the disk and what
-// runs stay as they are.
-func (d *Daemon) Apply(_ context.Context, c api.Change) (api.Applied, error) {
+// runs stay as they are. What is Linux' part of it is waited for.
+func (d *Daemon) Apply(ctx context.Context, c api.Change) (api.Applied, error) {
+	defer d.stands(ctx)
+	return d.apply(c)
+}
+
+func (d *Daemon) apply(c api.Change) (api.Applied, error) {
 	d.changing.Lock()
 	defer d.changing.Unlock()
 	if d.opts.Zones != "" {

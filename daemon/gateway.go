@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/portolan-lb/portolan/config"
 	"github.com/portolan-lb/portolan/dnsproxy"
@@ -227,6 +228,23 @@ func (d *Daemon) linkMark(link string) uint32 {
 func (d *Daemon) markBy(b *Built) {
 	if d.gateway.kernel != nil {
 		d.marks.Store(b.Outbound)
+	}
+}
+
+// standsWithin bounds how long who changes the configuration waits for Linux.
+const standsWithin = 20 * time.Second
+
+// stands waits until Linux has what a change of the configuration gave it, or has
+// refused it, which the row kernel/OWNER tells: who has applied a configuration finds
+// it at work.
+func (d *Daemon) stands(ctx context.Context) {
+	if d.gateway.kernel == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, standsWithin)
+	defer cancel()
+	for _, owner := range []string{outbound.Owner, slb.Owner, dnsproxy.Owner} {
+		_ = d.gateway.kernel.Sync(ctx, owner)
 	}
 }
 

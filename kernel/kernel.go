@@ -18,8 +18,8 @@ import (
 type Options struct {
 	Log *slog.Logger // default slog.Default
 
-	// Report is told the row kernel/OWNER of each owner when it changes, and
-	// which rows have gone: [status.Board.Replace] fits. It may be called from
+	// Report is told the row kernel/OWNER of each owner when it changes, first
+	// when everything stands or something cannot, and which rows have gone: [status.Board.Replace] fits. It may be called from
 	// any goroutine and must not call the Kernel.
 	Report func(rows []status.Row, gone []status.ID)
 
@@ -132,7 +132,8 @@ func (k *Kernel) expect(owner string) {
 }
 
 // tell notes what of an owner's wishes a part cannot make so, one sentence
-// each; none: all stands.
+// each; none: all of its stands. The row is there once all parts have said so, or
+// one that it cannot.
 func (k *Kernel) tell(p part, owner string, problems []string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -142,6 +143,9 @@ func (k *Kernel) tell(p part, owner string, problems []string) {
 		return
 	}
 	of[p.name()] = problems
+	if len(problems) == 0 && len(of) < len(k.parts) {
+		return // the others have not said yet
+	}
 	row := status.Row{ID: status.MakeID(status.KindKernel, owner), Health: status.Up, Why: "Linux is as wished", By: "kernel"}
 	var all []string
 	for _, p := range k.parts {
