@@ -113,6 +113,12 @@ func Used() (kernel, all time.Duration) {
 // there.
 func Worked(t testing.TB, pid int) (sum time.Duration) {
 	t.Helper()
+	return schedule(t, pid, 0)
+}
+
+// schedule sums one of the times of /proc/PID/schedstat of all threads of a process.
+func schedule(t testing.TB, pid, which int) (sum time.Duration) {
+	t.Helper()
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	if err != nil || len(tasks) == 0 {
 		t.Fatalf("process %d: no CPU times in /proc: %v", pid, err)
@@ -122,12 +128,22 @@ func Worked(t testing.TB, pid int) (sum time.Duration) {
 		if err != nil {
 			continue // the thread has ended
 		}
-		first, _, _ := strings.Cut(string(text), " ")
-		n, err := strconv.ParseInt(first, 10, 64)
+		times := strings.Fields(string(text))
+		if len(times) <= which {
+			t.Fatalf("process %d: %q in schedstat", pid, text)
+		}
+		n, err := strconv.ParseInt(times[which], 10, 64)
 		if err != nil {
 			t.Fatal(err)
 		}
 		sum += time.Duration(n)
 	}
 	return sum
+}
+
+// Waited is how long the threads of a process, those that are there, have been ready
+// to run and had to wait for a processor: what the machine, and not the program, took.
+func Waited(t testing.TB, pid int) (sum time.Duration) {
+	t.Helper()
+	return schedule(t, pid, 1)
 }

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -31,8 +33,12 @@ const (
 	quickProbe = "interval: 300ms, timeout: 250ms, rise: 2, fall: 3"
 )
 
-// late is what a busy machine may add to a time.
-const late = 2 * time.Second
+// late is what a busy machine may add to a time that a rule declares, and longEnough
+// is for what has to come but has no declared time.
+const (
+	late       = 2 * time.Second
+	longEnough = 30 * time.Second
+)
 
 func (s setup) String() string {
 	var b strings.Builder
@@ -133,6 +139,21 @@ func shared(t testing.TB, what string, got nettest.Tally, slack float64, shares 
 	if bad {
 		t.Errorf("%s: %v, want shares %v within %g %%", what, got, shares, 100*slack)
 	}
+}
+
+// slotsOf says how many slots of a group each link has in the kernel, by its number.
+func slotsOf(t testing.TB, g *nettest.Gateway, group string) map[int]int {
+	t.Helper()
+	out := g.Must("", "nft", "list", "map", "inet", "portolan_outbound", "slots_"+group)
+	has := map[int]int{}
+	for _, found := range regexp.MustCompile(`0x[0-9a-f]+ : 0x([0-9a-f]+)`).FindAllStringSubmatch(out, -1) {
+		link, err := strconv.ParseInt(found[1], 16, 32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		has[int(link)]++
+	}
+	return has
 }
 
 // clean fails if a packet left by a line whose it was not.
