@@ -3,7 +3,6 @@ package kernel
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/portolan-lb/portolan/nettest"
@@ -141,41 +140,4 @@ func TestLargeSets_Root(t *testing.T) {
 		}
 	}
 	asRead(t, k, &table)
-}
-
-// What is added in several transactions is found by packets when the whole of it is
-// there: what they come to first is added last.
-func TestLargeChangeIsFoundWhole_Root(t *testing.T) {
-	k := stand(t, nettest.New(t))
-	entry, bulk := NewElements(), NewElements()
-	one := []Type{TypeNumber}
-	table := Table{Name: "portolan_test", Sets: []Set{{Name: "entry", Key: one, Data: one, Elements: entry}, {Name: "bulk", Key: one, Data: one, Elements: bulk}},
-		Chains: []Chain{{Name: "c", Rules: []Rule{{Do: []Step{Accept{}}}}}}}
-	put := func(from, to uint32) {
-		for i := from; i < to; i++ {
-			entry.Put(Element{Key: Number(i), Data: Number(i)})
-			for j := range uint32(64) {
-				bulk.Put(Element{Key: Number(i<<8 | j), Data: Number(j)})
-			}
-		}
-	}
-	put(0, 1)
-	k.Want("test", &Wishes{Tables: []Table{table}})
-	k.synced("test")
-	k.sentSince()
-	put(1, 3000)
-	k.Want("test", &Wishes{Tables: []Table{table}})
-	k.synced("test")
-	first, last := -1, -1
-	for i, line := range k.sentSince() {
-		switch {
-		case strings.Contains(line, " entry ") && first < 0:
-			first = i
-		case strings.Contains(line, " bulk "):
-			last = i
-		}
-	}
-	if first < last*2/3 { // what is left goes in one transaction with it
-		t.Errorf("the first of what packets come to is message %d, the last of what they find there %d", first, last)
-	}
 }

@@ -39,6 +39,17 @@ func (e *Elements) put(p packed) {
 	}
 }
 
+// set has an element there, or not.
+func (e *Elements) set(p packed, there bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if there {
+		e.put(p)
+	} else {
+		e.remove(p.id)
+	}
+}
+
 // Delete removes elements by Key, and End of an interval.
 func (e *Elements) Delete(list ...Element) {
 	e.mu.Lock()
@@ -143,9 +154,8 @@ func (e *Elements) list() (all []Element) {
 	return all
 }
 
-// differ gives the ids of elements that are not the same here and there, in no
-// order.
-func (e *Elements) differ(have *store) (ids []string) {
+// differ gives the elements that are not the same here and there, in no order.
+func (e *Elements) differ(have *store) (w work) {
 	wish := newStore(0)
 	if e != nil {
 		e.mu.Lock()
@@ -153,19 +163,41 @@ func (e *Elements) differ(have *store) (ids []string) {
 		wish = e.all
 	}
 	if have.len() == 0 {
-		ids = make([]string, 0, wish.len())
+		w.fresh = make([]string, 0, wish.len())
 	}
 	for p := range wish.each() {
-		if !have.has(p) {
-			ids = append(ids, p.id)
+		if have.has(p) {
+			continue
+		}
+		if _, there := have.all[p.id]; there {
+			w.changed = append(w.changed, p.id)
+		} else {
+			w.fresh = append(w.fresh, p.id)
 		}
 	}
 	for id := range have.all {
 		if _, is := wish.all[id]; !is {
-			ids = append(ids, id)
+			w.gone = append(w.gone, id)
 		}
 	}
-	return ids
+	return w
+}
+
+// differAt is the same for some ids.
+func (e *Elements) differAt(have *store, ids map[string]struct{}) (w work) {
+	for id := range ids {
+		want, is := e.find(id)
+		old, was := have.get(id)
+		switch {
+		case is && was && want != old:
+			w.changed = append(w.changed, id)
+		case is && !was:
+			w.fresh = append(w.fresh, id)
+		case was && !is:
+			w.gone = append(w.gone, id)
+		}
+	}
+	return w
 }
 
 // rateBurst is the burst of packets that the kernel takes if none is told.

@@ -27,6 +27,10 @@ type Options struct {
 	// back, or what Linux dropped itself as with an interface that was switched off.
 	Repaired func(owner, what string)
 
+	// Part, for tests, is from how many octets of elements on a change of a table
+	// goes in several transactions; 0: as many as is good.
+	Part int
+
 	// Fail, for tests, is asked before each transaction of nftables with a line
 	// for each of its messages; an error makes the transaction fail so.
 	Fail func(messages []string) error
@@ -101,6 +105,10 @@ func (k *Kernel) Want(owner string, w *Wishes) {
 		p.want(owner, w)
 	}
 }
+
+// ErrUnwritten is of what [Kernel.Sync] says if there are elements of tables that were
+// changed and are not in Linux. What else it says does not concern them.
+var ErrUnwritten = errors.New("changed elements are not written")
 
 // Sync waits until everything that an owner wanted and changed before stands
 // in Linux, or says what does not. It needs Run.

@@ -19,6 +19,7 @@ import (
 type nft struct {
 	log      *slog.Logger
 	fail     func([]string) error
+	part     int
 	repaired func(owner, what string)
 	report   func(p part, owner string, problems []string)
 	changes  *socket // transactions, and what has to be read before them
@@ -53,7 +54,7 @@ const (
 )
 
 func newNFT(opts Options, report func(p part, owner string, problems []string)) (*nft, error) {
-	n := &nft{log: opts.Log, fail: opts.Fail, repaired: opts.repaired, report: report, wake: make(chan struct{}, 1), owners: map[string]bool{}, tables: map[string]*keeper{}}
+	n := &nft{log: opts.Log, fail: opts.Fail, part: opts.Part, repaired: opts.repaired, report: report, wake: make(chan struct{}, 1), owners: map[string]bool{}, tables: map[string]*keeper{}}
 	for _, s := range []struct {
 		to     **socket
 		groups uint32
@@ -270,9 +271,10 @@ func (n *nft) elsewhere() bool {
 
 // tellOwners answers those who wait, and reports.
 func (n *nft) tellOwners(in inbox) {
-	problems := map[string][]string{}
+	problems, unwritten := map[string][]string{}, map[string]bool{}
 	for _, name := range slices.Sorted(maps.Keys(n.tables)) {
 		k := n.tables[name]
+		unwritten[k.owner] = unwritten[k.owner] || k.have == nil || len(k.pending) > 0
 		problems[k.owner] = append(problems[k.owner], k.problems...)
 		for _, other := range k.foreign {
 			problems[other] = append(problems[other], fmt.Sprintf("table %s is %s's", name, k.owner))
@@ -285,6 +287,9 @@ func (n *nft) tellOwners(in inbox) {
 		var err error
 		for _, p := range problems[owner] {
 			err = errors.Join(err, errors.New(p))
+		}
+		if unwritten[owner] {
+			err = errors.Join(ErrUnwritten, err)
 		}
 		for _, done := range waiting {
 			done <- err

@@ -31,8 +31,13 @@ type standing struct {
 
 func stand(t testing.TB, at *nettest.Space) *standing {
 	t.Helper()
+	return standWith(t, at, Options{})
+}
+
+func standWith(t testing.TB, at *nettest.Space, opts Options) *standing {
+	t.Helper()
 	s := &standing{t: t, at: at, rows: map[status.ID]status.Row{}}
-	opts := Options{Report: s.report, Fail: s.before}
+	opts.Report, opts.Fail = s.report, s.before
 	if _, measured := t.(*testing.B); measured {
 		opts.Fail = nil // the text of each message costs more than the message
 	}

@@ -73,10 +73,10 @@ func (n *nft) meetThese(table string, have *setHave, list []Element) error {
 
 // changes counts what is really changed by messages: elements that are put to see
 // whether they are there do not count if as many were there as should be.
-func (k *keeper) changes(ops []*op) (count int) {
+func (k *keeper) changes(ops []*op, aim *tableWish) (count int) {
 	for _, o := range ops {
 		have := k.have.sets[o.of.set()]
-		if have == nil || !have.unread || o.kind != unix.NFT_MSG_NEWSETELEM || int(have.count) != k.want.sets[have.set.Name].Elements.Len() {
+		if have == nil || !have.unread || o.kind != unix.NFT_MSG_NEWSETELEM || int(have.count) != aim.sets[have.set.Name].Elements.Len() {
 			count++
 		}
 	}
@@ -85,8 +85,8 @@ func (k *keeper) changes(ops []*op) (count int) {
 
 // surplus reads the sets that were not read and have more than is wished, and says
 // whether there were any.
-func (n *nft) surplus(k *keeper) (more bool, err error) {
-	if k.want == nil {
+func (n *nft) surplus(k *keeper, aim *tableWish) (more bool, err error) {
+	if aim == nil {
 		return false, nil
 	}
 	for name, have := range k.have.sets {
@@ -102,7 +102,7 @@ func (n *nft) surplus(k *keeper) (more bool, err error) {
 			have.unread = false
 			continue
 		}
-		if err := have.read(n.changes, k.name, k.want.sets[name]); err != nil {
+		if err := have.read(n.changes, k.name, aim.sets[name]); err != nil {
 			return false, fmt.Errorf("reading set %s: %w", name, err)
 		}
 		*k.look(name) = pending{all: true}

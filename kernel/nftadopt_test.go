@@ -85,7 +85,7 @@ func sameElements(t *testing.T, k *standing, set string, want *Elements) {
 	for _, el := range list {
 		have.put(pack(el))
 	}
-	if diff := want.differ(have); len(diff) > 0 {
-		t.Errorf("%d elements differ, the first is %x", len(diff), diff[0])
+	if diff := want.differ(have); !diff.empty() {
+		t.Errorf("%+v elements differ, the first is %x", diff.amount(), diff.some(diff.amount())[0])
 	}
 }

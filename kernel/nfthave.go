@@ -36,6 +36,7 @@ type setHave struct {
 
 	count  uint32 // how many elements Linux says it has; 0: it does not say (before 6.16)
 	unread bool   // its elements were not read: see nftadopt.go
+	known  bool   // its elements are known, or can be found out
 
 	key, data uint32 // nft's numbers of the types
 	timeout   time.Duration
@@ -43,7 +44,7 @@ type setHave struct {
 
 // newSetHave is a set that we have just made.
 func newSetHave(s *Set) *setHave {
-	return &setHave{set: *s, sum: s.sum(), elements: newStore(s.Elements.Len()), key: numberOf(s.Key), data: numberOf(s.Data), timeout: s.Timeout}
+	return &setHave{set: *s, sum: s.sum(), known: true, elements: newStore(s.Elements.Len()), key: numberOf(s.Key), data: numberOf(s.Data), timeout: s.Timeout}
 }
 
 func noTable() *tableHave {
@@ -166,7 +167,7 @@ func (h *tableHave) readElements(s *socket, table string, wish *tableWish) error
 		if set == nil || set.sum() != have.sum || set.Dynamic && set.Elements.Len() == 0 {
 			continue
 		}
-		have.set = *set
+		have.set, have.known = *set, true
 		if have.unread = adoptable(set, have.count); have.unread {
 			continue
 		}
@@ -175,6 +176,19 @@ func (h *tableHave) readElements(s *socket, table string, wish *tableWish) error
 		}
 	}
 	return nil
+}
+
+// knows says whether all is known that a wish is to be compared with.
+func (h *tableHave) knows(wish *tableWish) bool {
+	if wish == nil {
+		return true
+	}
+	for name, have := range h.sets {
+		if set := wish.sets[name]; set != nil && !have.known && set.sum() == have.sum && (!set.Dynamic || set.Elements.Len() > 0) {
+			return false
+		}
+	}
+	return true
 }
 
 // read reads the elements, of a dynamic set those that are ours.

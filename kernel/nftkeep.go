@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -16,6 +17,7 @@ type keeper struct {
 	name, owner string
 	foreign     []string // other owners who want it too
 	want        *tableWish
+	stood       *tableWish // what stood before as a whole, for when Linux refuses what is wished; nil: not known
 	have        *tableHave // nil: to be read
 
 	whole   bool                // chains, rules, sets and objects are to be compared
@@ -36,6 +38,7 @@ type keeper struct {
 const (
 	retryFirst = 100 * time.Millisecond
 	retryMost  = 5 * time.Second
+	workShare  = 10 // and not before so many times as long as it took
 	readAgain  = 200 * time.Millisecond
 )
 
@@ -43,6 +46,7 @@ func (k *keeper) wish(w *tableWish) {
 	k.want, k.whole, k.pending, k.doubted = w, true, nil, false
 	k.retry, k.backoff, k.foreign, k.left, k.refused = time.Time{}, 0, nil, map[object]string{}, nil
 	if w == nil {
+		k.stood = nil
 		return
 	}
 	for _, set := range w.sets {
@@ -54,8 +58,12 @@ func (k *keeper) wish(w *tableWish) {
 // lookAtAll has everything compared again.
 func (k *keeper) lookAtAll() {
 	k.whole = true
-	if k.want != nil {
-		for name := range k.want.sets {
+	k.lookAt(k.want)
+}
+
+func (k *keeper) lookAt(w *tableWish) {
+	if w != nil {
+		for name := range w.sets {
 			*k.look(name) = pending{all: true, keys: map[string]struct{}{}}
 		}
 	}
@@ -73,6 +81,7 @@ func (k *keeper) look(set string) *pending {
 func (k *keeper) elementsChanged(e *Elements, dirty map[string]struct{}) {
 	for name, set := range k.want.sets {
 		if set.Elements == e {
+			k.carryBack(set, dirty)
 			t := k.look(name)
 			for key := range dirty {
 				put(&t.keys, key, struct{}{})
@@ -98,7 +107,7 @@ func (k *keeper) due(now time.Time) bool {
 
 // later has a table tried again, ever more seldom.
 func (k *keeper) later(now time.Time) {
-	k.backoff = min(max(2*k.backoff, retryFirst), retryMost)
+	k.backoff = max(min(max(2*k.backoff, retryFirst), retryMost), workShare*time.Since(now))
 	k.retry = now.Add(k.backoff)
 }
 
@@ -109,17 +118,19 @@ type attempt struct {
 	refused  []string // why the table stays as it was, but for elements
 	rereads  int
 	problems []string
+	moved    bool // the last transaction brought us on, and there is more to do
 }
 
-// attempts is how many transactions one go may take.
+// attempts is how many transactions one go may take, but for those that bring us on
+// by a part of a large change.
 const attempts = 100
 
 // rereadsMost is how often we think that it was our picture that was wrong.
 const rereadsMost = 2
 
 // keep makes a table as wished. What the kernel refuses is left out if the table
-// is new; if it stands, it stays as it was but for elements: a rule set that
-// works is not exchanged for half of another.
+// is new; if it stands, it stays as it was, but for elements that were changed
+// since (refused.go): what works is not exchanged for half of another.
 func (n *nft) keep(k *keeper, now time.Time) {
 	k.problems = nil
 	if err := checkName(k.name); err != nil {
@@ -134,8 +145,11 @@ func (n *nft) keep(k *keeper, now time.Time) {
 		k.lookAtAll()
 	}
 	again := true
-	for i := 0; i < attempts && again; i++ {
-		again = n.try(k, a, now)
+	for i := 0; i < attempts && again; {
+		a.moved = false
+		if again = n.try(k, a, now); !a.moved {
+			i++
+		}
 	}
 	if again { // more is refused than we care to find out
 		k.have = nil
@@ -172,13 +186,17 @@ func shorten(list []string) (few []string) {
 
 // try makes one transaction and says whether to go on at once.
 func (n *nft) try(k *keeper, a *attempt, now time.Time) (again bool) {
+	aim := k.aim(a)
+	if k.have != nil && !k.have.knows(aim) {
+		k.have = nil
+	}
 	if k.have == nil && !n.readAll(k, a, now) {
 		return false
 	}
-	pl := &planner{table: k.name, want: k.want, have: k.have, pending: k.pending, left: a.left, single: a.single,
+	pl := &planner{table: k.name, want: aim, have: k.have, pending: k.pending, left: a.left, single: a.single, room: n.part,
 		bad:   func(problem string) { a.problems = append(a.problems, problem) },
 		carry: func(old *setHave, set *Set) []Element { return n.carry(k.name, old, set) }}
-	p := pl.makePlan(!k.whole || len(a.refused) > 0)
+	p := pl.makePlan(!k.whole || len(a.refused) > 0 && aim == k.want)
 	ops := p.ops()
 	if len(ops) == 0 {
 		return n.finish(k, a, now)
@@ -188,15 +206,15 @@ func (n *nft) try(k *keeper, a *attempt, now time.Time) (again bool) {
 	case err != nil:
 		return n.failedWhole(k, a, err, now)
 	case len(bad) > 0:
-		if met, err := n.meet(k, bad); err != nil {
+		if a.moved, err = n.meet(k, bad); err != nil {
 			return n.failedWhole(k, a, err, now)
-		} else if met {
+		} else if a.moved {
 			return true
 		}
 		return k.failedParts(a, bad)
 	}
 	n.generation++
-	changes := k.changes(ops)
+	changes := k.changes(ops, aim)
 	for _, f := range p.commit {
 		f()
 	}
@@ -208,7 +226,7 @@ func (n *nft) try(k *keeper, a *attempt, now time.Time) (again bool) {
 		k.have = nil
 		return true
 	}
-	if p.cut {
+	if a.moved = p.cut; a.moved {
 		return true
 	}
 	return n.finish(k, a, now)
@@ -216,7 +234,7 @@ func (n *nft) try(k *keeper, a *attempt, now time.Time) (again bool) {
 
 // finish ends a go at a table, unless there is more in it than was wished.
 func (n *nft) finish(k *keeper, a *attempt, now time.Time) (again bool) {
-	more, err := n.surplus(k)
+	more, err := n.surplus(k, k.aim(a))
 	if err != nil {
 		return n.failedWhole(k, a, err, now)
 	}
@@ -242,9 +260,14 @@ func (h *tableHave) unsure() bool {
 // done notes that the table is as wished, as far as it can be.
 func (k *keeper) done(a *attempt) {
 	k.doubted = false
-	if len(a.refused) == 0 {
+	switch {
+	case len(a.refused) > 0:
+		k.stands = true
+	default:
 		k.whole = false
-		k.stands = len(a.left) == 0
+		if k.stands = len(a.left) == 0; k.stands {
+			k.stood = k.want
+		}
 	}
 	k.pending = nil
 	if len(a.refused)+len(a.left) == 0 {
@@ -253,10 +276,7 @@ func (k *keeper) done(a *attempt) {
 }
 
 func (n *nft) readAll(k *keeper, a *attempt, now time.Time) bool {
-	wish := k.want
-	if wish == nil {
-		wish = &tableWish{}
-	}
+	wish := cmp.Or(k.aim(a), &tableWish{})
 	have, err := readTable(n.changes, k.name, wish)
 	if err != nil {
 		a.problems = append(a.problems, hint(err))
@@ -266,7 +286,13 @@ func (n *nft) readAll(k *keeper, a *attempt, now time.Time) bool {
 	first := k.read.IsZero()
 	k.have, k.read = have, now
 	k.stands = have.there && (first || k.stands)
-	k.lookAtAll()
+	switch {
+	case len(a.refused) == 0:
+		k.lookAtAll()
+	case k.stood != nil:
+		k.pending = nil
+		k.lookAt(k.stood)
+	}
 	return true
 }
 
@@ -307,8 +333,8 @@ func (k *keeper) failedParts(a *attempt, bad []opError) (again bool) {
 		k.have = nil
 	case of.kind == "elements":
 		a.single[of.name] = true // to learn which
-	case of.kind != "element" && (k.stands || of.kind == "table"):
-		a.refused = append(a.refused, problemOf(first))
+	case of.kind != "element" && (k.stands || k.stood != nil || of.kind == "table"):
+		k.fallBack(a, problemOf(first))
 		return of.kind != "table"
 	default:
 		a.left[of] = problemOf(first)

@@ -298,10 +298,11 @@ func (s *standing) setFail(f func([]string) error) {
 	s.fail = f
 }
 
-// From any wishes to any others ends where a fresh start with these would.
+// From any wishes to any others ends where a fresh start with these would, in
+// many parts too.
 func TestAnyWishes_Root(t *testing.T) {
 	at := nettest.New(t)
-	k := stand(t, at)
+	k := standWith(t, at, Options{Part: 1 << 10})
 	rapid.Check(t, func(rt *rapid.T) {
 		for i := range 3 {
 			table := anyTable(rt, fmt.Sprint(i))

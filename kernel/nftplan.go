@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -39,18 +40,6 @@ func (p *plan) add(phase int, o *op) { p.steps[phase] = append(p.steps[phase], o
 
 func (p *plan) after(f func()) { p.commit = append(p.commit, f) }
 
-// pending are the elements of a set to look at: all, or some ids.
-type pending struct {
-	all  bool
-	keys map[string]struct{}
-
-	// What a look at all of them found to do, as ids; what is done is cut off
-	// in front. It may be a million: they are compared once, and go in parts.
-	work      []string
-	fresh     int                 // so many in front of work are of keys that are not there yet
-	senseless map[string]struct{} // ids that are left out: they overlap others
-}
-
 // planner makes plans for one table.
 type planner struct {
 	table   string
@@ -59,24 +48,40 @@ type planner struct {
 	pending map[string]*pending
 	left    map[object]string // what the kernel refused, and is left out
 	single  map[string]bool   // sets whose elements go one in a message, to find a bad one
+	room    int               // octets of elements in one transaction, about; 0: as many as is good
 
 	// carry gives the elements that packets have put into a set of old.
 	carry func(old *setHave, set *Set) []Element
 	bad   func(problem string) // told what of the elements makes no sense
 
-	p *plan
+	p     *plan
+	waits map[string]bool // sets of which what is to be removed waits until rules are as wished
+	last  func()          // removes some of it
 }
 
 // makePlan compares. With onlyElements chains, rules, sets and objects stay as
 // they are.
 func (pl *planner) makePlan(onlyElements bool) *plan {
-	pl.p = &plan{}
+	pl.room = cmp.Or(pl.room, transactionSize)
+	for {
+		pl.p, pl.waits, pl.last = &plan{}, nil, nil
+		pl.compareAll(onlyElements)
+		if len(pl.p.ops()) > 0 || !pl.p.cut {
+			return pl.p
+		}
+		for _, f := range pl.p.commit { // nothing of this part can be sent
+			f()
+		}
+	}
+}
+
+func (pl *planner) compareAll(onlyElements bool) {
 	if pl.want == nil {
 		pl.removeTable()
-		return pl.p
+		return
 	}
 	if pl.fill(onlyElements) {
-		return pl.p
+		return
 	}
 	replaced := map[string]bool{}
 	if !onlyElements {
@@ -86,11 +91,15 @@ func (pl *planner) makePlan(onlyElements bool) *plan {
 		pl.chains(replaced, func(*chainWish) bool { return true })
 	}
 	for _, name := range pl.want.setNames() {
-		if have := pl.have.sets[name]; have != nil && !replaced[name] && have.sum == pl.want.setSum(name) {
-			pl.changeElements(pl.want.sets[name], have, pl.pending[name], everyone)
+		set, have, what := pl.want.sets[name], pl.have.sets[name], pl.pending[name]
+		if have != nil && what != nil && !replaced[name] && have.sum == set.sum() {
+			pl.compare(set, have, what)
+			pl.changeElements(set, have, what, pl.now(set, what))
 		}
 	}
-	return pl.p
+	if len(pl.waits) > 0 && len(pl.p.ops()) == 0 {
+		pl.last()
+	}
 }
 
 func (pl *planner) removeTable() {
@@ -162,7 +171,9 @@ func (pl *planner) sets(replaced map[string]bool) {
 		if old != nil && old.set.Dynamic && set.Dynamic {
 			pl.carryOver(old, set)
 		}
-		pl.changeElements(set, made, &pending{all: true}, everyone)
+		what := &pending{all: true}
+		pl.compare(set, made, what)
+		pl.changeElements(set, made, what, what.work.amount())
 	}
 }
 
@@ -260,91 +271,42 @@ func (pl *planner) rules(c *chainWish, have *chainHave, replaced map[string]bool
 
 func (r *ruleWish) object(chain string) object { return object{"rule", chain, r.sum} }
 
-// everyone is more elements than there can be.
-const everyone = 1 << 30
-
-// changeElements makes the elements of a set as wished, as far as told: those
-// that were named, and so many of what is to do besides.
-func (pl *planner) changeElements(set *Set, have *setHave, what *pending, most int) {
-	if what == nil {
+// changeElements does so much of the work on a set.
+func (pl *planner) changeElements(set *Set, have *setHave, what *pending, some amount) {
+	if some.none() {
 		return
 	}
-	pl.compare(set, have, what)
-	some := what.work[:min(most, len(what.work))]
 	var gone, came []Element
 	var put []packed
-	one := func(id string) {
+	ids := what.work.some(some)
+	came, put = slices.Grow(came, some.fresh+some.changed), slices.Grow(put, some.fresh+some.changed)
+	for _, id := range ids {
 		want, is := set.Elements.find(id)
 		old, was := have.elements.get(id)
-		if is && was && old == want && len(what.senseless) == 0 {
-			return
-		}
-		var el Element
 		if is {
-			el = want.element()
-			is = pl.takes(set, what, id, el)
-		}
-		if is && was && old == want {
-			return
+			el := want.element()
+			if is = pl.takes(set, what, id, el); is && was && old == want {
+				continue
+			}
+			if is {
+				came, put = append(came, el), append(put, want)
+			}
 		}
 		if was {
 			gone = append(gone, old.element())
 		}
-		if is {
-			came, put = append(came, el), append(put, want)
-		}
-	}
-	for id := range what.keys {
-		one(id)
-	}
-	came, put = slices.Grow(came, len(some)), slices.Grow(put, len(some))
-	for _, id := range some {
-		if _, done := what.keys[id]; !done {
-			one(id)
-		}
 	}
 	pl.elementOps(oldElements, unix.NFT_MSG_DELSETELEM, set, gone)
 	pl.elementOps(newElements, unix.NFT_MSG_NEWSETELEM, set, came)
-	if len(gone)+len(came)+len(some) > 0 {
-		pl.p.after(func() {
-			what.work, what.fresh = what.work[len(some):], max(what.fresh-len(some), 0)
-			for _, el := range gone {
-				have.elements.remove(el.id())
-			}
-			for _, p := range put {
-				have.elements.add(p)
-			}
-		})
-	}
-}
-
-// compare finds what is to do if all of a set is to be looked at.
-func (pl *planner) compare(set *Set, have *setHave, what *pending) {
-	if set.boxes() && len(what.keys) > 0 {
-		what.all = true // whether they overlap is seen only among all of them
-	}
-	if !what.all {
-		return
-	}
-	what.all, what.keys = false, nil
-	what.senseless = pl.overlapping(set)
-	what.work = set.Elements.differ(have.elements)
-	what.fresh = 0
-	for id := range what.senseless {
-		if _, there := have.elements.get(id); there && !slices.Contains(what.work, id) {
-			what.work = append(what.work, id)
+	pl.p.after(func() {
+		what.work.did(some)
+		for _, el := range gone {
+			have.elements.remove(el.id())
 		}
-	}
-	if set.Interval { // the kernel wants to see them one after the other
-		slices.Sort(what.work)
-		return
-	}
-	for i, id := range what.work {
-		if _, there := have.elements.get(id); !there {
-			what.work[i], what.work[what.fresh] = what.work[what.fresh], id
-			what.fresh++
+		for _, p := range put {
+			have.elements.add(p)
 		}
-	}
+	})
 }
 
 // takes says whether an element is to be in the kernel: it makes sense, and was

@@ -2,6 +2,7 @@ package outbound
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -123,8 +124,8 @@ func (o *Outbound) failed(now time.Time) map[slots.ID]ended {
 func (o *Outbound) settle(ctx context.Context, due map[slots.ID]ended) {
 	// That something else does not stand, such as a route over an interface that
 	// is down, is no reason to leave connections where they are.
-	if err := o.opts.Kernel.Sync(ctx, Owner); err != nil && ctx.Err() != nil {
-		return
+	if err := o.opts.Kernel.Sync(ctx, Owner); err != nil && ctx.Err() != nil || errors.Is(err, kernel.ErrUnwritten) {
+		return // the next tick tries again
 	}
 	for id, e := range due {
 		sessions := o.sessionsOf(ctx, id)

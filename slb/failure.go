@@ -2,6 +2,7 @@ package slb
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -186,10 +187,14 @@ func (s *SLB) dueEndings(now time.Time) (due []*ending, wait time.Duration) {
 func (s *SLB) settle(ctx context.Context, due []*ending) {
 	// That something else does not stand, such as an address on an interface that is
 	// not there, is no reason to leave connections where they are.
-	if err := s.opts.Kernel.Sync(ctx, Owner); err != nil && ctx.Err() != nil {
+	err := s.opts.Kernel.Sync(ctx, Owner)
+	if err != nil && ctx.Err() != nil {
 		return
 	}
-	ended, err := s.forget(ctx, due)
+	var ended map[*ending]int
+	if !errors.Is(err, kernel.ErrUnwritten) {
+		ended, err = s.forget(ctx, due)
+	}
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()

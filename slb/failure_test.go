@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/status"
 )
 
@@ -95,6 +96,30 @@ func TestFailureAgain_T38(t *testing.T) {
 		b.fails = errors.New("no buffer space")
 		b.say(status.Down, "web/b")
 		b.fails = nil
+		b.wait(2 * endAgain)
+		if len(b.sessions) != 0 {
+			t.Error("it is not tried again")
+		}
+	})
+}
+
+// Nothing is ended before what the tick said stands in Linux: it would come back to
+// the dead server. That other things do not stand, as in the rest of these tests, does
+// not matter.
+func TestFailureUnwritten_T38(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, fmt.Sprintf(web, "onFailure: reschedule")).run(t)
+		b.say(status.Up, "web/a", "web/b", "web/c")
+		b.session("web", "10.1.0.2:8080")
+		b.unwritten = kernel.ErrUnwritten
+		b.say(status.Down, "web/b")
+		b.wait(time.Minute)
+		if len(b.sessions) != 1 {
+			t.Error("it was ended before the slots stand")
+		}
+		b.fake.Lock()
+		b.unwritten = nil
+		b.fake.Unlock()
 		b.wait(2 * endAgain)
 		if len(b.sessions) != 0 {
 			t.Error("it is not tried again")

@@ -35,11 +35,12 @@ type bench struct {
 	number l4.Numbers
 	told   uint64 // of the board, the last event that was looked at
 
-	elements map[string][]kernel.Element // what rules counted and packets wrote
-	counters map[string]kernel.Counted
-	sessions []kernel.Session
-	fails    error // of conntrack
-	stats    kernel.Tracking
+	elements  map[string][]kernel.Element // what rules counted and packets wrote
+	counters  map[string]kernel.Counted
+	sessions  []kernel.Session
+	fails     error // of conntrack
+	unwritten error // of the kernel
+	stats     kernel.Tracking
 
 	counter *counter
 	answers map[string][]string // of the DNS, by name
@@ -69,7 +70,9 @@ func (b *bench) Changed(_ string, sets ...*kernel.Elements) {
 func (b *bench) Sync(context.Context, string) error {
 	b.free("it waits for the kernel")
 	b.note("sync")
-	return errors.New("an address does not stand: eth1 is not there")
+	b.fake.Lock()
+	defer b.fake.Unlock()
+	return errors.Join(b.unwritten, errors.New("an address does not stand: eth1 is not there"))
 }
 func (b *bench) Elements(_, set string) ([]kernel.Element, error) {
 	b.free("elements are read")
