@@ -38,6 +38,7 @@ type ending struct {
 	how          config.ServerFailure
 	why          string
 	forced       bool // though no other lives
+	quiet        bool // it is told only if there were any
 	targets      []netip.AddrPort
 	from         time.Time // since when it is to be; zero: there is nowhere else to go
 	again        time.Time // when it is tried again after it failed
@@ -77,6 +78,7 @@ func (s *SLB) notice(f *farm, in *slots.Input) {
 			s.endings = append(s.endings, e)
 		}
 	}
+	s.endings = append(s.endings, s.cutOff(f, in.Table)...)
 	f.alive = alive
 	f.dead = nil
 	for _, e := range s.endings {
@@ -92,6 +94,30 @@ func (s *SLB) notice(f *farm, in *slots.Input) {
 		}
 	}
 	slices.Sort(f.dead)
+}
+
+// cutOff gives the endings of servers that are switched off and did not live when we
+// looked last: since before we ran, or in a farm that left them what they had until
+// now.
+func (s *SLB) cutOff(f *farm, rows *status.Table) (list []*ending) {
+	if f.SlowOffline || f.OnFailure == config.ServerKeep {
+		f.cut = nil
+		return nil
+	}
+	before := f.cut
+	f.cut = nil
+	for _, m := range f.off {
+		f.cut = append(f.cut, m.id)
+		if before.Has(m.id) || s.ending(f.Name, m.id) {
+			continue
+		}
+		if e := f.ends(m, rows); e != nil {
+			e.quiet = true
+			list = append(list, e)
+		}
+	}
+	slices.Sort(f.cut)
+	return list
 }
 
 // ending says whether the connections of a server are to end already.
@@ -209,6 +235,10 @@ func (s *SLB) settle(ctx context.Context, due []*ending) {
 	}
 	s.endings = slices.DeleteFunc(s.endings, func(e *ending) bool { return slices.Contains(due, e) })
 	for _, e := range due {
+		if e.quiet && ended[e] == 0 {
+			s.revive(e)
+			continue
+		}
 		s.opts.Board.Record(status.Event{ID: status.MakeID(status.KindRealServer, e.farm, e.server), New: "connections ended",
 			Why: fmt.Sprintf("%s: %s", e.why, sessionsText(ended[e])), By: Owner})
 		s.revive(e)

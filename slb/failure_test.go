@@ -188,3 +188,62 @@ func TestShutdown(t *testing.T) {
 		})
 	}
 }
+
+// slowOffline: false ends what a server has that was switched off before we ran, or
+// while it was true; once, and it is told only if there was anything.
+func TestShutdownBefore(t *testing.T) {
+	text := func(slow bool, failure, b string) string {
+		return strings.Replace(fmt.Sprintf(web, fmt.Sprintf("onFailure: %s\n    slowOffline: %v", failure, slow)), "{name: b,", "{name: b,"+b, 1)
+	}
+	const off = " enabled: false,"
+	const told = "connections ended (the server was switched off"
+	for name, c := range map[string]struct {
+		before, after string // a run or a configuration before; "": there is none
+		left          int
+	}{
+		"before we ran":                       {"", text(false, "reschedule", off), 0},
+		"before we ran, by resets":            {"", text(false, "reset", off), 0},
+		"before we ran, and it may end":       {"", text(true, "reschedule", off), 1},
+		"before we ran, and the farm keeps":   {"", text(false, "keep", off), 1},
+		"while slowOffline was true":          {text(true, "reschedule", off), text(false, "reschedule", off), 0},
+		"while the farm kept":                 {text(false, "keep", off), text(false, "reschedule", off), 0},
+		"nothing is said of it any more":      {text(true, "reschedule", off), text(true, "reschedule", ""), 1},
+		"while slowOffline was true, with it": {text(true, "reschedule", ""), text(false, "reschedule", off), 0},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			first := c.before
+			if first == "" {
+				first = c.after
+			}
+			b := newBench(t, first)
+			b.session("web", "10.1.0.2:8080")
+			b.run(t)
+			b.say(status.Up, "web/a", "web/b", "web/c")
+			if c.before != "" {
+				b.wait(time.Minute)
+				if len(b.sessions) != 1 {
+					t.Errorf("%s: it was ended before", name)
+				}
+				b.use(c.after)
+			}
+			b.wait(resetFor + time.Second)
+			if len(b.sessions) != c.left || b.heard(told) != (c.left == 0) {
+				t.Errorf("%s: %d sessions are left, want %d", name, len(b.sessions), c.left)
+			}
+			b.session("web", "10.1.0.2:8080") // of whomever else: it is not looked at again
+			b.use(c.after)
+			b.wait(time.Minute)
+			if len(b.sessions) != c.left+1 || b.heard(told) {
+				t.Errorf("%s: %d sessions after a reload", name, len(b.sessions))
+			}
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, text(false, "reschedule", off)).run(t)
+		b.say(status.Up, "web/a", "web/c")
+		b.wait(time.Minute)
+		if b.heard(told) {
+			t.Error("it is told though there was nothing to end")
+		}
+	})
+}

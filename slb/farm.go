@@ -32,6 +32,7 @@ type farm struct {
 
 	alive slots.IDs // those whose connections go on
 	dead  slots.IDs // those whose connections are reset
+	cut   slots.IDs // those that are switched off and left with none
 }
 
 // member is a real server of a farm at run time.
@@ -144,7 +145,7 @@ func (f *farm) succeed(old *farm) {
 	if old == nil {
 		return
 	}
-	f.state, f.last, f.alive, f.dead = old.state, old.last, old.alive, old.dead
+	f.state, f.last, f.alive, f.dead, f.cut = old.state, old.last, old.alive, old.dead, old.cut
 	before := map[l4.ID]*member{}
 	for _, m := range old.members {
 		before[m.id] = m
