@@ -167,3 +167,15 @@ serverFarms:
 		}
 	}
 }
+
+// What is served goes by serve.maxConnections; the one of reports does nothing then,
+// and whoever gives it is told so.
+func TestMaxConnectionsOfReports(t *testing.T) {
+	const one = "version: 1\nvirtualServers: [{name: a, address: 192.0.2.1, port: 80, maxConnections: 5%s}]\n"
+	for serve, want := range map[string]bool{"": false, ", serve: {maxConnections: 7}": true} {
+		_, errs := Load(on(fmt.Sprintf(one, serve)))
+		if warned := strings.Contains(errs.Error(), "maxConnections: does nothing"); errs.Failed() || warned != want {
+			t.Errorf("with %q: warned %v: %v", serve, warned, errs)
+		}
+	}
+}

@@ -32,6 +32,9 @@ func (s *Serve) check(c *checker, v *VirtualServer) {
 		c.refer("profile", &s.Profile)
 	}
 	s.notInEffect(c)
+	if c.given(&v.MaxConnections) {
+		c.warn(&v.MaxConnections, "does nothing: it goes by what others report, and this virtual server is served here; serve.maxConnections bounds its connections")
+	}
 	if c.given(&v.Probes) {
 		c.bad(&v.Probes, "have no place here: a virtual server that is served has the health of its farm; give them to the farm or its servers")
 	}

@@ -12,7 +12,7 @@ type VirtualServer struct {
 	Link      string       `yaml:"link" json:"link,omitempty"` // the link it is reached by; its row must be up
 	Site      string       `yaml:"site" json:"site,omitempty"` // the site it stands in; its row must be up
 
-	MaxConnections int `yaml:"maxConnections" json:"maxConnections,omitempty"` // full at so many connections, as it reports them (portolan report), 1 to 2000000000; 0: no bound
+	MaxConnections int `yaml:"maxConnections" json:"maxConnections,omitempty"` // of one that others serve: full for pools at so many connections, as they are reported (portolan report), 1 to 2000000000; 0: no bound. With serve it does nothing: serve.maxConnections bounds what is served
 
 	Probes   []string `yaml:"probes" json:"probes,omitempty"`
 	Criteria Criteria `yaml:"criteria" json:"criteria,omitzero"`

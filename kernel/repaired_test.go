@@ -2,10 +2,10 @@ package kernel
 
 import (
 	"context"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/portolan-lb/portolan/nettest"
 )
@@ -47,7 +47,7 @@ func TestRepairedIsTold_Root(t *testing.T) {
 			Tables: []Table{{Name: "portolan_" + owner, Sets: []Set{{Name: "ports", Key: []Type{TypePort}, Elements: list}},
 				Chains: []Chain{{Name: "c", Rules: rules}}}},
 			Rules:  []PolicyRule{{Priority: 1001, Mark: 1, Mask: LinkMask, Table: 1001}},
-			Routes: link1()[:1],
+			Routes: link1()[:1], Addresses: []Address{{netip.MustParsePrefix("203.0.113.80/32"), "eth1"}},
 		}
 	}
 	synced := func() {
@@ -64,7 +64,7 @@ func TestRepairedIsTold_Root(t *testing.T) {
 	synced()
 	says := func(what, part string, n int) {
 		t.Helper()
-		until(t, what, 2*time.Second, func() bool {
+		until(t, what, longEnough, func() bool {
 			mu.Lock()
 			defer mu.Unlock()
 			return len(told) == n && (n == 0 || strings.Contains(told[n-1], part))
@@ -75,4 +75,10 @@ func TestRepairedIsTold_Root(t *testing.T) {
 	says("flush", "outbound: table portolan_outbound, by ", 1)
 	at.IP("rule del pref 1001")
 	says("a rule", "outbound: addresses, routes and rules of policy, by 1 change", 2)
+	at.IP("addr del 203.0.113.80/32 dev eth1")
+	k.Want(owner, wishes(Rule{Tell: "two", Do: []Step{Drop{}}})) // as an owner does who hears of it as well
+	says("an address, and its owner asks for the same again", "outbound: addresses, routes and rules of policy, by 1 change", 3)
+	k.Want(owner, &Wishes{})
+	synced()
+	says("what is wished no more", "outbound: addresses, routes and rules of policy, by 1 change", 3)
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -53,8 +54,9 @@ type routing struct {
 // wanted is what an owner wishes, and how far it is.
 type wanted struct {
 	wishes   *Wishes
-	asked    uint64 // counts wishes
-	answered uint64 // how many of them Linux was compared with
+	asked    uint64  // counts wishes
+	answered uint64  // how many of them Linux was compared with
+	stands   *Wishes // those of which nothing was missing when it was compared last; nil: something was
 	problems []string
 	done     chan struct{} // closed and made anew when answered rises
 
@@ -210,13 +212,13 @@ func (n *routing) round() (next time.Time) {
 		n.mu.Lock()
 		o := n.owners[owner]
 		wishes, asked := o.wishes, o.asked
-		stood := asked == o.answered && len(o.problems) == 0
 		idle := !moved && asked == o.answered && time.Now().Before(o.due)
 		n.mu.Unlock()
 		if !idle {
 			before := n.made
-			n.answer(owner, o, asked, n.reconcile(owner, wishes))
-			if made := n.made - before; moved && stood && made > 0 {
+			stood := o.stands != nil && o.stands.sameRouting(wishes)
+			n.answer(owner, o, wishes, asked, n.reconcile(owner, wishes))
+			if made := n.made - before; stood && made > 0 {
 				n.repaired(owner, fmt.Sprintf("addresses, routes and rules of policy, by %d changes", made))
 			}
 		}
@@ -228,7 +230,7 @@ func (n *routing) round() (next time.Time) {
 }
 
 // answer notes how far an owner's wishes are.
-func (n *routing) answer(owner string, o *wanted, asked uint64, problems []string) {
+func (n *routing) answer(owner string, o *wanted, wishes *Wishes, asked uint64, problems []string) {
 	o.pause = min(max(2*o.pause, retrySoonest), retryLatest)
 	if len(problems) == 0 {
 		o.pause = routingEvery
@@ -240,9 +242,19 @@ func (n *routing) answer(owner string, o *wanted, asked uint64, problems []strin
 	n.tell(n, owner, problems)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	o.answered, o.problems = asked, problems
+	o.answered, o.problems, o.stands = asked, problems, nil
+	if len(problems) == 0 {
+		o.stands = wishes
+	}
 	close(o.done)
 	o.done = make(chan struct{})
+}
+
+// sameRouting says whether others ask for the same addresses, routes and rules: what
+// has to be changed for them, where the ones stood, is what somebody else has changed.
+// An owner that sees that himself may well have asked again.
+func (w *Wishes) sameRouting(o *Wishes) bool {
+	return w == o || reflect.DeepEqual(w.Addresses, o.Addresses) && reflect.DeepEqual(w.Routes, o.Routes) && reflect.DeepEqual(w.Rules, o.Rules)
 }
 
 // device is an interface.

@@ -30,7 +30,7 @@ func (p *Plan) visit(roles *traffic.Roles, q flow.Question, v *kernel.Visit) (fo
 		return p.tellNobody(v), true
 	case strings.HasPrefix(name, "limit_"), name == "dead", name == "shed", name == "give", name == "refuse":
 		return tellEnd(v), true
-	case roles.Chain(name).Kind == flow.Policy && name != "drop":
+	case roles.Chain(name).Kind == flow.Policy:
 		return nil, false
 	}
 	return nil, true

@@ -142,4 +142,40 @@ func TestExplainSessionAndNobody(t *testing.T) {
 	}
 }
 
+// What is dropped is told by whoever drops it, also among all rules that the packet
+// came to: the chain that counts is common to them.
+func TestExplainDropped(t *testing.T) {
+	b := newBalancer(t, `
+version: 1
+virtualServers:
+  - {name: empty, address: 203.0.113.10, port: 80}
+  - {name: none, address: 203.0.113.10, port: 81, serve: {}}
+  - {name: strict, address: 203.0.113.10, port: 82, serve: {policy: strict}}
+slb:
+  classes: [{name: bad, sources: [198.51.100.0/24]}]
+  policies: [{name: strict, rules: [{class: bad, action: drop}]}]
+`)
+	const why, rule = "it has no farm: dropped", "policy strict rule 1: drop"
+	for _, c := range []struct{ from, to, by, want, never string }{
+		{"192.0.2.9", "203.0.113.10:81", "virtual server none has no farm", why, rule},
+		{"192.0.2.9", "203.0.113.10:82", "virtual server strict has no farm", why, rule},
+		{"198.51.100.9", "203.0.113.10:82", rule, rule, why},
+	} {
+		e := b.tells(c.from, c.to, nil)
+		if w := e.Ways[0]; len(e.Ways) != 1 || w.End != "dropped" || w.By != c.by {
+			t.Errorf("%s to %s: %+v", c.from, c.to, e.Ways)
+		}
+		told := false
+		for _, r := range e.Rules {
+			told = told || r.Tell == c.want && r.Why == ""
+			if r.Tell == c.never && r.Why == "" {
+				t.Errorf("%s to %s: %q in chain %s", c.from, c.to, r.Tell, r.Chain)
+			}
+		}
+		if !told {
+			t.Errorf("%s to %s: no rule says %q", c.from, c.to, c.want)
+		}
+	}
+}
+
 func ap(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }

@@ -35,15 +35,15 @@ func (w *writer) decide() []kernel.Rule {
 func (w *writer) fallback() string {
 	return w.ChainFor(flow.VirtualServer, "", "default", func() []kernel.Rule {
 		return append([]kernel.Rule{traffic.Rule("the farm of the virtual server", become(w.lookup("target", served())), kernel.Goto{Chain: w.target()})},
-			w.drop("it has no farm: dropped")...)
+			traffic.Rule("it has no farm: dropped", w.drop()))
 	})
 }
 
-// drop counts and drops.
-func (w *writer) drop(tell string) []kernel.Rule {
-	return []kernel.Rule{traffic.Rule("", kernel.Goto{Chain: w.Chain("drop", func() []kernel.Rule {
-		return []kernel.Rule{traffic.Rule(tell, w.in("dropped", served())), traffic.Rule("", kernel.Drop{})}
-	})})}
+// drop counts and drops, whoever says why.
+func (w *writer) drop() kernel.Step {
+	return kernel.Goto{Chain: w.ChainFor(flow.VirtualServer, "", "drop", func() []kernel.Rule {
+		return []kernel.Rule{traffic.Rule("what is dropped is counted", w.in("dropped", served())), traffic.Rule("", kernel.Drop{})}
+	})}
 }
 
 // policyNumber and limitNumber are what maps hold for names.
@@ -80,7 +80,7 @@ func (w *writer) rule(q *config.FarmPolicy, number int, r *config.FarmRule) []ke
 	}
 	t := w.targetOf(r.Action)
 	if t == nil {
-		return append([]kernel.Rule{traffic.Rule(tell+": drop", counted)}, w.drop("dropped")...)
+		return []kernel.Rule{traffic.Rule(tell+": drop", counted, w.drop())}
 	}
 	var rules []kernel.Rule
 	if r.Action.OnFailure == config.FailureContinue {

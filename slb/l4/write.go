@@ -295,16 +295,8 @@ func (p *Plan) bury(f *farm) (changed []*kernel.Elements) {
 	return changed
 }
 
-// Counted says whether the kernel itself counts the connections of a virtual
-// server against its bound. A bound that it does not count is kept by whoever
-// says [Plan.SetShut].
-func (p *Plan) Counted(virtualServer string) bool {
-	s := p.byServer[virtualServer]
-	return s != nil && s.Serve.MaxConnections <= traffic.CountedMost
-}
-
 // SetShut says that a virtual server is at a limit which the kernel does not
-// count itself ([Plan.Counted]), or that it takes nobody new for another reason:
+// count itself (above [traffic.CountedMost]), or that it takes nobody new for another reason:
 // then [Facts.Shut] says so too.
 func (p *Plan) SetShut(virtualServer string, shut bool) (changed []*kernel.Elements) {
 	p.mu.Lock()
