@@ -37,29 +37,50 @@ type ended struct {
 	how     config.LinkFailure
 	at      time.Time
 	settled bool // conntrack has been told
+	before  bool // it may have failed, and been dealt with, before we started
 }
 
 // resetFor is for how long the packets of a dead link's connections are answered
 // by a reset before conntrack forgets them.
 const resetFor = 10 * time.Second
 
+// mourn has connections from before the start end of links that are found not to
+// live.
+func (o *Outbound) mourn() {
+	o.alive = map[slots.ID]bool{}
+	for _, r := range o.groups {
+		if severs(r.Group) {
+			for _, id := range r.group.Everyone() {
+				o.alive[id] = true
+			}
+		}
+	}
+	o.before = maps.Clone(o.alive)
+}
+
 // notice finds out which links failed or came back with a tick of the groups. Who
 // is alive in any group that ends connections has not failed, though an operator
 // has taken it out of another: marks do not tell whose the connections are. The
 // lock is held.
-func (o *Outbound) notice(now time.Time) {
+func (o *Outbound) notice(now time.Time, rows *status.Table) {
 	alive := map[slots.ID]bool{}
 	for _, r := range o.groups {
 		if severs(r.Group) {
 			for _, id := range r.last.Alive {
 				alive[id] = true
+				delete(o.before, id)
 			}
+		}
+	}
+	for id := range o.alive {
+		if !alive[id] && slices.ContainsFunc(o.groups, func(r *running) bool { return r.group.Unseen(id, rows) }) {
+			alive[id] = true
 		}
 	}
 	maps.DeleteFunc(o.gone, func(id slots.ID, _ ended) bool { return alive[id] || o.howFails(id) == config.FailureKeep })
 	for id := range o.alive {
 		if how := o.howFails(id); !alive[id] && how != config.FailureKeep {
-			o.gone[id] = ended{link: o.plan.LinkOf(uint32(id)), how: how, at: now}
+			o.gone[id] = ended{link: o.plan.LinkOf(uint32(id)), how: how, at: now, before: o.before[id]}
 		}
 	}
 	o.alive = alive
@@ -139,6 +160,9 @@ func (o *Outbound) settle(ctx context.Context, due map[slots.ID]ended) {
 			o.gone[id] = now
 		}
 		o.mu.Unlock()
+		if e.before && sessions == noSessions {
+			continue // it is no news
+		}
 		o.opts.Board.Record(status.Event{ID: status.MakeID(status.KindLink, e.link), New: "connections ended",
 			Why: fmt.Sprintf("the link failed, and a group of it says %s: %s", e.how, sessions), By: Owner})
 	}
@@ -161,6 +185,9 @@ func (o *Outbound) sessionsOf(ctx context.Context, id slots.ID) string {
 	}
 	return fmt.Sprintf("%d sessions", n)
 }
+
+// noSessions is what sessionsOf says of a link that carries nothing.
+const noSessions = "0 sessions"
 
 // forget has conntrack forget what ends with a link.
 func (o *Outbound) forget(id slots.ID) error {

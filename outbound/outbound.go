@@ -78,6 +78,7 @@ type Outbound struct {
 	next   time.Time          // when a class begins or ends by its times
 	again  time.Time          // when interfaces are looked at again
 	alive  map[slots.ID]bool  // links that live in a group that ends connections
+	before map[slots.ID]bool  // of them those that are only known to have been there before the start
 	gone   map[slots.ID]ended // links that failed, and whose sessions are to be dealt with
 	ranked ranked
 	spells traffic.Spells
@@ -114,7 +115,7 @@ func (o *Outbound) Use(p *Plan, near *proximity.Plan) {
 		o.stop()
 		return
 	}
-	before := map[string]*running{}
+	before, first := map[string]*running{}, !o.stated
 	for _, r := range o.groups {
 		before[r.Name] = r
 	}
@@ -139,6 +140,9 @@ func (o *Outbound) Use(p *Plan, near *proximity.Plan) {
 			needs[id] = true
 		}
 		o.groups = append(o.groups, r)
+	}
+	if first {
+		o.mourn()
 	}
 	o.needs.Store(&needs)
 	o.dropRows(before)
@@ -377,7 +381,7 @@ func (o *Outbound) tick(now time.Time) (restate bool) {
 			rows = append(rows, rowOf(r.Group, &result))
 		}
 	}
-	o.notice(now)
+	o.notice(now, in.Table)
 	if dead, ok := o.dead(); ok {
 		changed = append(changed, o.plan.SetDead(dead)...)
 	}

@@ -132,6 +132,17 @@ func newBench(t *testing.T, text string) *bench {
 	return b
 }
 
+// again gives one that finds the rows of a board as they are.
+func (b *bench) again(text string) *bench {
+	b.t.Helper()
+	opts := b.Outbound.opts
+	b.Outbound = New(opts)
+	b.board.Prepare(b.Prepare)
+	b.plan, b.notes = nil, nil
+	b.use(text)
+	return b
+}
+
 func (b *bench) use(text string) {
 	b.t.Helper()
 	p := compile(b.t, text, b.plan)
@@ -231,6 +242,40 @@ func TestFailureAgain_T38(t *testing.T) {
 		b.look1()
 		if got := strings.Join(b.notes, ", "); !strings.Contains(got, "end 1") {
 			t.Errorf("it is not tried again: %s", got)
+		}
+	})
+}
+
+// A link that died while nobody looked, be it that its interface is gone, is dealt with
+// when the first verdict after a start says so; not by what was kept of it.
+func TestDiedBeforeStart_T38(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		text := fmt.Sprintf(failing, "reschedule")
+		b := newBench(t, text)
+		ended := func(rows ...status.Row) bool {
+			b.notes = nil
+			b.board.Update(rows...)
+			b.look1()
+			return strings.Contains(strings.Join(b.notes, ", "), "end 1/10000000")
+		}
+		kept := status.Row{ID: "link/one", Health: status.Down, By: status.WarmStart}
+		b.board.Update(kept)
+		b.again(text)
+		if ended() {
+			t.Error("it is ended by what was kept")
+		}
+		if !ended(status.Row{ID: "link/one", Health: status.Down, By: "probe"}) {
+			t.Error("it is not ended by the first verdict")
+		}
+		b.board.Update(status.Row{ID: "interface/eth1", Health: status.Down}, status.Row{ID: "link/one", Health: status.Unknown})
+		b.again(text)
+		if !ended() {
+			t.Error("its interface is down, and it is not ended")
+		}
+		b.board.Update(status.Row{ID: "interface/eth1", Health: status.Up}, kept)
+		b.again(text)
+		if ended(status.Row{ID: "link/one", Health: status.Up, By: "probe"}) {
+			t.Error("it is ended, and lives")
 		}
 	})
 }

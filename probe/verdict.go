@@ -11,7 +11,7 @@ import (
 // Who found a state, as rows say it.
 const (
 	byProbe = "probe"
-	byWarm  = "warm start"
+	byWarm  = status.WarmStart
 )
 
 // finding is what is known from one check now.

@@ -64,22 +64,40 @@ func (e *ending) at() time.Time {
 	return at
 }
 
+// mourn has connections from before the start end of servers that are found not to live.
+func (s *SLB) mourn() {
+	for _, f := range s.list {
+		f.alive = f.group.Everyone()
+		f.before = f.alive
+	}
+}
+
 // notice finds out whose connections are to end with a tick of a farm, and who came
 // back. The lock is held.
 func (s *SLB) notice(f *farm, in *slots.Input) {
 	alive := f.last.Alive
 	s.endings = slices.DeleteFunc(s.endings, func(e *ending) bool { return e.farm == f.Name && e.id != 0 && alive.Has(e.id) })
+	var unseen slots.IDs
 	for _, id := range f.alive {
 		m := f.memberOf(id)
 		if m == nil || alive.Has(id) || s.ending(f.Name, id) { // who is gone from the configuration keeps what it has
 			continue
 		}
+		if f.group.Unseen(id, in.Table) {
+			unseen = append(unseen, id)
+			continue
+		}
 		if e := f.ends(m, in.Table); e != nil {
+			e.quiet = f.before.Has(id) // it may have been dealt with before the start
 			s.endings = append(s.endings, e)
 		}
 	}
+	f.alive, f.before = alive, unseen
+	if len(unseen) > 0 {
+		f.alive = slices.Concat(alive, unseen)
+		slices.Sort(f.alive)
+	}
 	s.endings = append(s.endings, s.cutOff(f, in.Table)...)
-	f.alive = alive
 	f.dead = nil
 	for _, e := range s.endings {
 		if e.farm != f.Name {
@@ -235,13 +253,12 @@ func (s *SLB) settle(ctx context.Context, due []*ending) {
 	}
 	s.endings = slices.DeleteFunc(s.endings, func(e *ending) bool { return slices.Contains(due, e) })
 	for _, e := range due {
+		s.revive(e)
 		if e.quiet && ended[e] == 0 {
-			s.revive(e)
 			continue
 		}
 		s.opts.Board.Record(status.Event{ID: status.MakeID(status.KindRealServer, e.farm, e.server), New: "connections ended",
 			Why: fmt.Sprintf("%s: %s", e.why, sessionsText(ended[e])), By: Owner})
-		s.revive(e)
 	}
 }
 

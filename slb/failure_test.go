@@ -103,6 +103,61 @@ func TestFailureAgain_T38(t *testing.T) {
 	})
 }
 
+// Who died while nobody looked, or before what it had was ended, is dealt with when the
+// first verdict after a start says so; not by what was kept. Who lives keeps what it
+// has, and so does who is found alive again.
+func TestDiedBeforeStart_T38(t *testing.T) {
+	const ended = "sync end 10.1.0.2:8080"
+	kept := status.Row{ID: "realServer/web/b", Health: status.Down, By: status.WarmStart}
+	for _, c := range []struct {
+		name    string
+		at      []status.Row // when it starts
+		then    status.Health
+		atOnce  string
+		between string
+	}{
+		{"kept as up", []status.Row{{ID: kept.ID, Health: status.Up, By: status.WarmStart}}, status.Down, "", ended},
+		{"kept as down", []status.Row{kept}, status.Down, "", ended},
+		{"kept as down, but alive", []status.Row{kept}, status.Up, "", ""},
+		{"nothing kept", nil, status.Down, "", ended},
+		{"found before", []status.Row{{ID: kept.ID, Health: status.Down, By: "probe"}}, status.Down, ended, ""},
+	} {
+		for _, how := range []string{"reschedule", "reset"} {
+			synctest.Test(t, func(t *testing.T) {
+				text := fmt.Sprintf(web, "onFailure: "+how)
+				b := newBench(t, text)
+				b.session("web", "10.1.0.2:8080")
+				b.session("web", "10.1.0.1:8080")
+				b.board.Update(c.at...)
+				b.begin(text)
+				b.run(t)
+				ends := func() string {
+					b.wait(resetFor)
+					return strings.TrimSpace(strings.ReplaceAll(strings.Join(b.notes, " "), "changed", ""))
+				}
+				if dead := len(b.farms["web"].dead); (dead == 1) != (how == "reset" && c.atOnce != "") {
+					t.Errorf("%s, %s: %d are answered by resets", c.name, how, dead)
+				}
+				if left := len(b.sessions); how == "reschedule" && (left == 2) != (c.atOnce == "") {
+					t.Errorf("%s, %s: %d sessions are left at once", c.name, how, left)
+				}
+				if how == "reset" {
+					b.want(c.name+", reset, at once", ends(), c.atOnce)
+				}
+				b.board.Update(status.Row{ID: kept.ID, Health: c.then, By: "probe"})
+				synctest.Wait()
+				if dead := len(b.farms["web"].dead); (dead == 1) != (how == "reset" && c.between != "") {
+					t.Errorf("%s, %s: then %d are answered by resets", c.name, how, dead)
+				}
+				ends()
+				if left := len(b.sessions); (left == 1) != (c.atOnce+c.between != "") {
+					t.Errorf("%s, %s: %d sessions are left", c.name, how, left)
+				}
+			})
+		}
+	}
+}
+
 // Nothing is ended before what the tick said stands in Linux: it would come back to
 // the dead server. That other things do not stand, as in the rest of these tests, does
 // not matter.

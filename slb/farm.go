@@ -30,9 +30,10 @@ type farm struct {
 	given slots.Load // as the last tick had it
 	warm  bool       // connections have come of late
 
-	alive slots.IDs // those whose connections go on
-	dead  slots.IDs // those whose connections are reset
-	cut   slots.IDs // those that are switched off and left with none
+	alive  slots.IDs // those whose connections go on
+	before slots.IDs // of them those that are only known to have been there before the start
+	dead   slots.IDs // those whose connections are reset
+	cut    slots.IDs // those that are switched off and left with none
 }
 
 // member is a real server of a farm at run time.
@@ -145,7 +146,7 @@ func (f *farm) succeed(old *farm) {
 	if old == nil {
 		return
 	}
-	f.state, f.last, f.alive, f.dead, f.cut = old.state, old.last, old.alive, old.dead, old.cut
+	f.state, f.last, f.alive, f.before, f.dead, f.cut = old.state, old.last, old.alive, old.before, old.dead, old.cut
 	before := map[l4.ID]*member{}
 	for _, m := range old.members {
 		before[m.id] = m

@@ -245,6 +245,13 @@ func newBench(t testing.TB, text string, left ...kernel.Element) *bench {
 		counter: &counter{now: map[kernel.Served]kernel.Tally{}, moved: map[kernel.Served]bool{}, lent: map[kernel.Lent]int{}}}
 	b.counter.fake = &b.fake
 	b.elements[(&l4.Plan{}).SlotSets()[l4.Table][0]] = left // by a run before
+	b.begin(text)
+	return b
+}
+
+// begin has an SLB use a configuration that knows nothing but what is kept: numbers.
+func (b *bench) begin(text string) {
+	b.t.Helper()
 	b.SLB = New(Options{Board: b.board, Kernel: b, Sessions: conntrack{b}, Resolver: b, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Interfaces: func() ([]kernel.Interface, error) { return nil, nil },
 		Count:      func() (Counter, error) { return b.counter, nil },
@@ -258,9 +265,9 @@ func newBench(t testing.TB, text string, left ...kernel.Element) *bench {
 		},
 		Renamed: func() { b.fake.Lock(); b.moved++; b.fake.Unlock() }})
 	cancel := b.board.Prepare(b.Prepare)
-	t.Cleanup(cancel)
+	b.t.Cleanup(cancel)
+	b.plan = nil
 	b.use(text)
-	return b
 }
 
 // run has it run until the test ends.

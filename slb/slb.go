@@ -134,7 +134,7 @@ func (s *SLB) Use(p *l4.Plan, m *config.Model, n l4.Numbers) {
 	if p == nil && s.plan == nil && s.stated {
 		return
 	}
-	before, virtuals := s.farms, s.virtuals
+	before, virtuals, first := s.farms, s.virtuals, !s.stated
 	s.plan, s.model, s.stated = p, m, true
 	s.farms, s.virtuals, s.byMark = map[string]*farm{}, map[string]*virtual{}, map[uint32]*virtual{}
 	s.list, s.fast, s.metered, s.watched, s.pools, s.due = nil, nil, nil, nil, nil, map[*farm]bool{}
@@ -150,6 +150,9 @@ func (s *SLB) Use(p *l4.Plan, m *config.Model, n l4.Numbers) {
 		return
 	}
 	s.gather(n, before, virtuals)
+	if first {
+		s.mourn()
+	}
 	s.unmeter(before)
 	for name, slots := range left {
 		if f := s.farms[name]; f != nil {

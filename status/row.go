@@ -99,6 +99,9 @@ type Row struct {
 	Hold  *Hold     `json:"hold,omitempty"` // the operator's word; nil is none
 }
 
+// WarmStart is [Row.By] of what was kept before the start, as long as nobody has looked since.
+const WarmStart = "warm start"
+
 // HoldState is what an operator forces.
 type HoldState uint8
 
