@@ -49,6 +49,9 @@ type Names struct {
 	// Limit tells a limit of the owner's table that is no link's: of whom, and in
 	// words. Limits of one owner are told together. Empty words: it is none of his.
 	Limit func(l kernel.Limit) (of, words string)
+	// Shut tells whose limit it is that a key stands for in a set where packets put
+	// those who are full; "": nobody's. The same words as of Limit.
+	Shut func(l kernel.Limit) (of string)
 	// Counters lists what counts connections of those who serve a way, or refuse it.
 	Counters func(w *kernel.Way) []Counter
 }
@@ -189,6 +192,17 @@ func (o owners) limit(l kernel.Limit) (of, words string) {
 		}
 	}
 	return "", ""
+}
+
+func (o owners) shut(l kernel.Limit) string {
+	for _, n := range o {
+		if n.Shut != nil {
+			if of := n.Shut(l); of != "" {
+				return of
+			}
+		}
+	}
+	return ""
 }
 
 func (o owners) counters(w *kernel.Way) (list []Counter) {

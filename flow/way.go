@@ -289,7 +289,10 @@ func (x *explaining) without(p kernel.Packet, of string) ([]Share, error) {
 		whose, _, _ := x.limit(l)
 		return whose == of
 	}
-	defer func() { x.world.Over = before }()
+	x.world.Shut = func(l kernel.Limit) bool { // nobody comes to the limit of who is known to be full
+		return x.names.shut(l) == of
+	}
+	defer func() { x.world.Over, x.world.Shut = before, nil }()
 	others, err := x.world.Journey(p)
 	if err != nil {
 		return nil, err

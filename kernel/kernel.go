@@ -49,6 +49,7 @@ type Kernel struct {
 	parts []part
 
 	*nft
+	asker *asker
 
 	mu       sync.Mutex
 	problems map[string]map[string][]string // by owner who wishes something, and part
@@ -75,9 +76,14 @@ func New(opts Options) (*Kernel, error) {
 	if k.nft, err = newNFT(opts, k.tell); err != nil {
 		return nil, fmt.Errorf("nftables: %w", err)
 	}
+	if k.asker, err = openAsker(); err != nil {
+		k.nft.close()
+		return nil, fmt.Errorf("socket for questions: %w", err)
+	}
 	routing, err := newRouting(opts, k.tell)
 	if err != nil {
 		k.nft.close()
+		k.asker.close()
 		return nil, fmt.Errorf("routing: %w", err)
 	}
 	k.parts = append(k.parts, k.nft, routing)
@@ -89,6 +95,7 @@ func (k *Kernel) Close() {
 	for _, p := range k.parts {
 		p.close()
 	}
+	k.asker.close()
 }
 
 // Want says what an owner wishes from now on, in place of what he wished

@@ -203,6 +203,9 @@ func (k *walker) in(s In) bool {
 	if k.err != nil {
 		return false
 	}
+	if l == nil && set.Dynamic && k.world.Shut != nil && k.world.Shut(Limit{Place: k.visit.Place, Key: b, Set: s.Set}) {
+		l = &liveElement{Element: Element{Key: b}}
+	}
 	found := l != nil
 	if found == s.Not {
 		return k.stop("%s %s is %sin %s", valueText(s.Key), tellOctets(s.Key, b), notUnless(found), s.Set)

@@ -30,6 +30,9 @@ type World struct {
 	// Over says whether a limit (RateOver, CountOver, Change with Over, or that
 	// of an element) is exceeded. Nil: none is. See [Limit].
 	Over func(Limit) bool
+	// Shut says whether a key that is not in a dynamic set is to be taken as if it
+	// were ([In]), as packets put it there that come to a limit. Nil: it is not.
+	Shut func(Limit) bool
 	// Draw gives the number, 0 to of-1, that a Turn or Lot yields. Nil: 0.
 	// [World.Outcomes] puts its own in its place.
 	Draw func(at Place, of uint32) uint32
@@ -59,13 +62,13 @@ type Place struct {
 	Rule         int
 }
 
-// Limit is a limit that a packet came to.
+// Limit is a limit that a packet came to; for [World.Shut] the key that it is about.
 type Limit struct {
 	Place
 	Step Step   // CountOver, RateOver or Change; nil: the limit is an element's
 	Key  []byte // of Change and an element: whose connections or packets are counted
 
-	Set     string   // of an element
+	Set     string   // of an element, or a key
 	Element *Element // the one that has the limit, Over or Rate
 }
 

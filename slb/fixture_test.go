@@ -85,6 +85,10 @@ func (b *bench) Delete(_, set string, keys ...[]byte) error {
 	b.elements[set] = nil
 	return nil
 }
+func (b *bench) Ask(numbers ...uint32) error {
+	b.note(fmt.Sprintf("ask %#x", numbers))
+	return nil
+}
 func (b *bench) Counts(string) (map[string]kernel.Counted, error) {
 	b.free("counters are read")
 	b.fake.Lock()

@@ -29,6 +29,7 @@ type Kernel interface {
 	Sync(ctx context.Context, owner string) error
 	Elements(table, set string) ([]kernel.Element, error)
 	Delete(table, set string, keys ...[]byte) error
+	Ask(numbers ...uint32) error
 	Counts(table string) (map[string]kernel.Counted, error)
 }
 
@@ -319,6 +320,7 @@ func (s *SLB) Run(ctx context.Context) error {
 	running.Go(func() { s.names.run(ctx) })
 	running.Go(func() { s.readAll(ctx) })
 	running.Go(func() { s.endAll(ctx) })
+	running.Go(func() { l4.Rooms().Run(ctx, s.opts.Kernel, l4.Table, s.roomed, s.opts.Log) })
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -331,6 +333,12 @@ func (s *SLB) Run(ctx context.Context) error {
 		s.count.Run(ctx, s.opts.Count, s.opts.Log)
 		timer.Reset(s.turn(time.Now()))
 	}
+}
+
+// roomed says whether the kernel counts connections of some real server.
+func (s *SLB) roomed() bool {
+	p := s.Plan()
+	return p != nil && p.Roomed()
 }
 
 // turn looks at what is due, and says when the next turn is.

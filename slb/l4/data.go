@@ -158,7 +158,9 @@ func (p *Plan) ofFarm(f *farm) {
 			d.number("home", uint32(m.id), f.key)
 		}
 		if traffic.InKernel(m.MaxConnections) {
-			d.add("srv_full", kernel.Element{Key: kernel.Number(uint32(m.id)), Over: uint32(m.MaxConnections)})
+			full, last := traffic.RoomFor(uint32(m.id), m.MaxConnections)
+			d.add("srv_full", full)
+			d.add("srv_last", last)
 		}
 		if n := m.NewConnections; n > 0 {
 			d.add("srv_fast", kernel.Element{Key: kernel.Number(uint32(m.id)), Rate: connections(n)})

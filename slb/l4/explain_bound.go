@@ -23,11 +23,19 @@ func (p *Plan) limit(l kernel.Limit) (of, words string) {
 	case strings.HasPrefix(l.Set, "vs_"):
 		return "virtual server " + p.VirtualServerOf(number32(l.Key)), l.String()
 	case strings.HasPrefix(l.Set, "srv_"):
-		return p.tellServer(ID(number32(l.Key))), l.String()
+		return p.tellServer(ID(number32(l.Key))), Rooms().Told(l).String()
 	case strings.HasPrefix(l.Set, "rate_"):
 		return p.tellPlace(l.Key), l.String()
 	}
 	return "", ""
+}
+
+// shut tells whose limit one is at who is in a set of those that are.
+func (p *Plan) shut(l kernel.Limit) (of string) {
+	if l.Table != Table || !Rooms().IsShut(l) {
+		return ""
+	}
+	return p.tellServer(ID(number32(l.Key)))
 }
 
 // limitOfPolicy tells a bound of a limit policy: it has two counts for a bound.

@@ -147,12 +147,12 @@ func (b *balancer) restate() *balancer {
 	w := b.Wishes(b.facts)
 	checkSound(b.t, b.Plan, w)
 	now := b.facts.Now
-	over := (func(kernel.Limit) bool)(nil)
+	over, shut := (func(kernel.Limit) bool)(nil), (func(kernel.Limit) bool)(nil)
 	if b.world != nil {
-		over = b.world.Over
+		over, shut = b.world.Over, b.world.Shut
 	}
 	b.world = kernel.NewWorld(w)
-	b.world.Over = over
+	b.world.Over, b.world.Shut = over, shut
 	b.world.Now = func() time.Time { return now }
 	b.world.Remember = true
 	b.world.Read = func(_, set string) ([]kernel.Element, error) { return b.written[set], nil }

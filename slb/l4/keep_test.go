@@ -118,7 +118,7 @@ func TestKeep_Overrides(t *testing.T) {
 		over := ""
 		switch c.state {
 		case "over":
-			over = "srv_full"
+			over = "srv_shut"
 		case "vs":
 			over = "vs_full"
 		}
@@ -126,6 +126,7 @@ func TestKeep_Overrides(t *testing.T) {
 		b.world.Over = func(l kernel.Limit) bool {
 			return over != "" && l.Set == over && (over == "vs_full" || idOf(l.Key) == ids[0])
 		}
+		b.world.Shut = b.world.Over
 		if got := b.send(text); got != c.want {
 			t.Errorf("%s, %s: %s, want %s", c.how, c.state, got, c.want)
 		}
@@ -133,7 +134,7 @@ func TestKeep_Overrides(t *testing.T) {
 			b.SetServers("web", evenly(ids))
 			b.SetSlots("web", spread(b.byFarm["web"].Slots, ids[:1]))
 			b.rewrite(b.world)
-			b.world.Over = nil
+			b.world.Over, b.world.Shut = nil, nil
 			if got := b.send(text); got != "10.1.0.2" {
 				t.Errorf("%s, %s: the entry kept its old server: %s", c.how, c.state, got)
 			}

@@ -31,8 +31,12 @@ slb:
 
 // over has these limits be exceeded: sets, with a server's name behind a colon.
 func (b *balancer) over(limits ...string) {
+	b.world.Shut = func(l kernel.Limit) bool { return b.world.Over(l) }
 	b.world.Over = func(l kernel.Limit) bool {
 		name := l.Set
+		if name == "srv_full" || name == "srv_last" { // who is full is known to be
+			name = "srv_shut"
+		}
 		if c, ok := l.Step.(kernel.Change); ok {
 			name = c.Set
 		}
@@ -98,7 +102,7 @@ func TestLimit_VirtualServer(t *testing.T) {
 // action.
 func TestLimit_Server(t *testing.T) {
 	const text = "192.0.2.5:1000 > 203.0.113.11:80"
-	all := []string{"srv_full:one", "srv_fast:two", "srv_full:three"}
+	all := []string{"srv_shut:one", "srv_fast:two", "srv_shut:three"}
 	for _, busy := range []string{"drop", "queue", "force"} {
 		b := newBalancer(t, strings.Replace(bounded, "BUSY", busy, 1))
 		b.drawing(0)

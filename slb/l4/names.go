@@ -24,7 +24,7 @@ var setRoles = map[string]string{
 	"farm": RoleFarm, "mode": RoleFarm, slotsSet: RoleFarm, turnedSet: RoleFarm, "forced": RoleFarm, "empty": RoleFarm,
 	"server4": RoleServer, "server6": RoleServer, "host4": RoleServer, "host6": RoleServer, "next4": RoleServer, "next6": RoleServer,
 	"head": RoleFarm, "copy_slots": RoleFarm, "copy_to4": RoleServer, "copy_to6": RoleServer,
-	"srv_full": RoleServer, "srv_fast": RoleServer, "dead4": RoleServer, "dead6": RoleServer,
+	"srv_fast": RoleServer, "dead4": RoleServer, "dead6": RoleServer,
 }
 
 // stated is what the last wishes were made of, for whoever explains them.
@@ -54,7 +54,7 @@ func (p *Plan) Names(read func(traffic.Counted) (uint64, bool)) flow.Names {
 		Chain:  ours((*traffic.Roles).Chain),
 		Set:    ours((*traffic.Roles).Set),
 		Visit:  func(q flow.Question, v *kernel.Visit) ([]flow.Finding, bool) { return p.visit(s.roles[v.Table], q, v) },
-		Served: p.served, Session: p.session, Limit: p.limit,
+		Served: p.served, Session: p.session, Limit: p.limit, Shut: p.shut,
 		Counters: func(w *kernel.Way) []flow.Counter { return p.counters(w, read) },
 		Source: func(name string, ipv6 bool) netip.Addr {
 			for i := range s.nics {

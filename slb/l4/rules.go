@@ -89,6 +89,9 @@ func (w *writer) table() {
 	if rules := w.forward(); len(rules) > 0 {
 		w.Base("forward", hook("filter", "forward", forwardPriority), func() []kernel.Rule { return rules })
 	}
+	if w.has.full {
+		w.room().Ask(w.Builder)
+	}
 	w.Base("source", hook("nat", "postrouting", sourcePriority), w.source)
 }
 

@@ -80,7 +80,11 @@ func (w *writer) nobody() string {
 
 func (w *writer) force(slots int) string {
 	return w.Chain(fmt.Sprint("force_", slots), func() []kernel.Rule {
-		return []kernel.Rule{traffic.Rule("whoever lives", become(w.lookup("forced", now, kernel.Lot{Of: uint32(slots)})))}
+		rules := []kernel.Rule{traffic.Rule("whoever lives", become(w.lookup("forced", now, kernel.Lot{Of: uint32(slots)})))}
+		if w.has.full {
+			rules = append(rules, w.room().Force(w.Builder, now)...)
+		}
+		return rules
 	})
 }
 
@@ -100,9 +104,8 @@ func (w *writer) refused() string {
 const tested = 9
 
 // test asks whether a server takes a connection; if not, the next one is known
-// afterwards, with [isMoved]. Each server is asked once: what asks counts. So a
-// connection that a server has no room for counts there, too, while it lives at
-// another one: the kernel cannot be asked without.
+// afterwards, with [isMoved]. Each server is asked once: what asks counts. Who is
+// counted as a connection stays so, see [traffic.Room]; so that is asked last.
 func (w *writer) test() string {
 	return w.ChainFor(RoleServer, "", "test", func() (rules []kernel.Rule) {
 		move := kernel.Goto{Chain: w.Chain("move", func() []kernel.Rule {
@@ -124,13 +127,36 @@ func (w *writer) test() string {
 			return []kernel.Rule{traffic.Rule("the server is full", w.in("full", now)), traffic.Rule("", move)}
 		})}
 		if w.has.full {
-			rules = append(rules, traffic.Rule("it has as many connections as it may", w.in("srv_full", now), full))
+			rules = append(rules, traffic.Rule("it has as many connections as it may", w.room().Shut(w.Builder, now), full))
 		}
 		if w.has.fast {
 			rules = append(rules, traffic.Rule("more new connections a second than it may have", w.in("srv_fast", now), full))
 		}
+		if w.has.full {
+			rules = append(rules, w.enter()...)
+		}
 		return rules
 	})
+}
+
+// roomTag is for the questions whether a server has room again.
+const roomTag = 0x52
+
+// Rooms are the bounds of connections of real servers, in [Table]. They are the same
+// of all plans, but for their elements.
+func Rooms() *traffic.Room { return &traffic.Room{Name: "srv", Kind: RoleServer, Tag: roomTag} }
+
+// Roomed says whether some server has a bound that the kernel counts.
+func (p *Plan) Roomed() bool { return p.has.full }
+
+func (p *Plan) room() *traffic.Room {
+	r := Rooms()
+	r.Full, r.Last = p.elements("srv_full"), p.elements("srv_last")
+	return r
+}
+
+func (w *writer) enter() []kernel.Rule {
+	return w.room().Enter(w.Builder, "srv", "it has more connections than it may", now)
 }
 
 func notIn(s kernel.In) kernel.Step { s.Not = true; return s }
@@ -148,13 +174,26 @@ func (w *writer) tries() string {
 }
 
 // busy is for a connection for which no server of the farm had room: with force
-// the one that is known takes it.
+// the one that is known takes it; else it may if it has room again that nobody has
+// asked about yet.
 func (w *writer) busy() string {
-	return w.ChainFor(RoleServer, "", "busy", func() []kernel.Rule {
-		return []kernel.Rule{
-			traffic.Rule("it is forced upon one", w.in("forcible", now), kernel.Return{}),
-			traffic.Rule("the farm of the last one", become(w.lookup("home", now))),
-			traffic.Rule("", kernel.Goto{Chain: w.refused()}),
+	return w.ChainFor(RoleServer, "", "busy", func() (rules []kernel.Rule) {
+		gone := kernel.Goto{Chain: w.Chain("busy_all", func() []kernel.Rule {
+			return []kernel.Rule{
+				traffic.Rule("the farm of the last one", become(w.lookup("home", now))),
+				traffic.Rule("", kernel.Goto{Chain: w.refused()}),
+			}
+		})}
+		if !w.has.full {
+			return []kernel.Rule{traffic.Rule("it is forced upon one", w.in("forcible", now), kernel.Return{}), traffic.Rule("", gone)}
 		}
+		room := w.room()
+		rules = append(rules,
+			traffic.Rule("it is forced upon one", w.in("forcible", now), kernel.Goto{Chain: w.Chain("count", func() []kernel.Rule { return room.Force(w.Builder, now) })}),
+			traffic.Rule("the last one does not lack room", room.NotShut(w.Builder, now), gone))
+		if w.has.fast {
+			rules = append(rules, traffic.Rule("more new connections a second than it may have", w.in("srv_fast", now), gone))
+		}
+		return append(rules, room.Again(w.Builder, now, gone)...)
 	})
 }

@@ -119,7 +119,7 @@ func (w *writer) kept(k *keep) string {
 				rules = append(rules, traffic.Rule("the virtual server counts it all the same", w.in("vs_full", served())))
 			}
 			if w.has.full {
-				rules = append(rules, traffic.Rule("the server counts it all the same", w.in("srv_full", now)))
+				rules = append(rules, w.room().Force(w.Builder, now)...)
 			}
 			rules = append(rules, traffic.Rule(tellPlaced, placed...))
 		case w.has.tries():

@@ -39,7 +39,7 @@ func shapes() map[string]kernel.Set {
 	for _, name := range []string{"any", "parent", "target", "policy", "limits", "tos", "helper", "farm", "keep", "mode", "force", "home", "head"} {
 		list = append(list, kernel.Set{Name: name, Key: one, Data: one})
 	}
-	for _, name := range []string{"vs_shut", "vs_full", "vs_fast", "vs_total", "vs_in", "vs_out", "empty", "srv_full", "srv_fast", "forcible", "lives"} {
+	for _, name := range []string{"vs_shut", "vs_full", "vs_fast", "vs_total", "vs_in", "vs_out", "empty", "srv_fast", "forcible", "lives"} {
 		list = append(list, kernel.Set{Name: name, Key: one})
 	}
 	for _, name := range []string{"hits", "limited", "dropped", "shed", "waiting", "none", "given", "full", "copy_hits", "copy_waiting", "copy_none", "copy_given"} {
