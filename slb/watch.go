@@ -22,12 +22,18 @@ type watch struct {
 	out                bool
 	until              time.Time // then it is tried again; zero: when an operator says so
 	why                string
+	again              time.Time // when it was tried again last
 }
 
 // answerWithin is for how long a server may leave a TCP connection without any
 // answer. A client tries after one second and after three: a server that was full for
 // a moment has answered the second try by then.
 const answerWithin = 3 * time.Second
+
+// answerLate is how long after a server is tried again connections may be counted
+// that it left unanswered before: they wait for answerWithin, and are looked for
+// each second, by one who may be late.
+const answerLate = 2 * answerWithin
 
 // awaits says for how long servers may leave connections without an answer; 0: nobody
 // looks at that, and it costs nothing.
@@ -84,11 +90,11 @@ func (s *SLB) watch(now time.Time, refusals map[l4.ID]uint64) {
 		held := rows.Row(m.row).Hold
 		switch {
 		case w.out && held != nil && held.State == status.HoldUp:
-			s.back(m, "an operator holds it up")
+			s.back(m, now, "an operator holds it up")
 			gone = append(gone, m.own)
 			continue
 		case w.out && !w.until.IsZero() && !now.Before(w.until):
-			s.back(m, fmt.Sprintf("it was out for %v, and is tried again", spec.Recovery))
+			s.back(m, now, fmt.Sprintf("it was out for %v, and is tried again", spec.Recovery))
 			gone = append(gone, m.own)
 			continue
 		case w.out || held != nil && held.State == status.HoldUp:
@@ -114,6 +120,9 @@ func (s *SLB) watch(now time.Time, refusals map[l4.ID]uint64) {
 // judge takes readings of both counters, and says why the server is to go out; "":
 // it is not.
 func (w *watch) judge(now time.Time, resets, unanswered uint64, spec *config.AutoShutdown) string {
+	if now.Sub(w.again) < answerLate { // what is counted now is of before
+		w.unanswered = window{}
+	}
 	r := w.resets.grew(now, resets, time.Duration(spec.Within))
 	u := w.unanswered.grew(now, unanswered, time.Duration(spec.Within))
 	switch {
@@ -126,8 +135,8 @@ func (w *watch) judge(now time.Time, resets, unanswered uint64, spec *config.Aut
 }
 
 // back has a server tried again.
-func (s *SLB) back(m *member, why string) {
-	*m.watch = watch{}
+func (s *SLB) back(m *member, now time.Time, why string) {
+	*m.watch = watch{again: now}
 	delete(s.rows, m.own)
 	s.opts.Board.Record(status.Event{ID: m.row, Old: "shut down by itself", New: "tried again", Why: why, By: Owner})
 }

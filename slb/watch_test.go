@@ -67,6 +67,35 @@ func TestAutoShutdown(t *testing.T) {
 	}
 }
 
+// What a server left unanswered before it was tried again is counted seconds
+// later, and is not held against it; what it does now is.
+func TestAutoShutdownLate(t *testing.T) {
+	const how = "slots: 64\n    autoShutdown: {resets: 10, unanswered: 6, within: 20s, recovery: 4s}"
+	unanswered := func(b *bench) { b.unanswered("web", "10.1.0.2:8080", unix.IPPROTO_TCP, 10) }
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, fmt.Sprintf(web, how)).run(t)
+		b.say(status.Up, "web/a", "web/b", "web/c")
+		b.wait(2 * time.Second)
+		again := func(what string) {
+			unanswered(b)
+			b.wait(2100 * time.Millisecond)
+			b.want("out"+what, b.slots("web"), "a:32 c:32")
+			b.wait(4 * time.Second)
+			b.want("tried again"+what, b.slots("web"), "a:22 b:21 c:21")
+		}
+		again("")
+		unanswered(b)
+		b.wait(2100 * time.Millisecond)
+		b.want("those of before", b.slots("web"), "a:22 b:21 c:21")
+		b.wait(4 * time.Second)
+		again(" for those of later")
+		b.wait(2 * time.Second)
+		b.resets("10.1.0.2:8080", 10)
+		b.wait(2100 * time.Millisecond)
+		b.want("resets are of now", b.slots("web"), "a:32 c:32")
+	})
+}
+
 // Whoever counts is asked for what is not answered within 3 s (B.8: a server that is
 // silent is seen within seconds), and only if a farm goes by that.
 func TestAutoShutdownAsks(t *testing.T) {
