@@ -1,16 +1,19 @@
 package farm
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"math"
 	"net/netip"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/portolan-lb/portolan/api"
 	"github.com/portolan-lb/portolan/deploy/program"
 	"github.com/portolan-lb/portolan/nettest"
 )
@@ -28,6 +31,7 @@ func TestMain(m *testing.M) {
 type balancer struct {
 	*nettest.Farm
 	*program.Program
+	six bool // IPv6 alone: what uses to and client is about it, and use leaves IPv4 out
 }
 
 // before has the program before a farm. Use starts it.
@@ -36,16 +40,32 @@ func before(t testing.TB, f *nettest.Farm) *balancer {
 	return &balancer{Farm: f, Program: program.New(t, f.Space)}
 }
 
+// before6 is before where virtual servers, servers and pools have no IPv4
+// address.
+func before6(t testing.TB, f *nettest.Farm) *balancer {
+	t.Helper()
+	b := before(t, f)
+	b.six = true
+	return b
+}
+
 // use starts the program with a configuration, or puts another in place of the
 // one that it has.
 func (b *balancer) use(configuration fmt.Stringer) {
 	b.T.Helper()
+	c := configuration.String()
+	if b.six {
+		c = beforeIPv6.ReplaceAllString(c, "addresses: [")
+	}
 	if b.Cmd == nil {
-		b.Begin(configuration.String())
+		b.Begin(c)
 		return
 	}
-	b.Apply(configuration.String())
+	b.Apply(c)
 }
+
+// beforeIPv6 is the IPv4 half of a list of addresses of both families.
+var beforeIPv6 = regexp.MustCompile(`addresses: \[[0-9.]+, `)
 
 // part runs a part of a test, which fails by itself.
 func (b *balancer) part(t *testing.T, name string, f func(t *testing.T)) {
@@ -95,8 +115,9 @@ const (
 	quickProbe = "kind: tcp, interval: 300ms, timeout: 250ms, rise: 2, fall: 2"
 )
 
-// late is what a busy machine may add to a time.
-const late = 2 * time.Second
+// late is how much longer than it should take a test waits for what must come: a
+// machine may be slow. It bounds nothing.
+const late = 30 * time.Second
 
 func (s setup) String() string {
 	var b strings.Builder
@@ -142,6 +163,22 @@ func virtual(name string, f *nettest.Farm, n int, port, serve string) string {
 	return fmt.Sprintf("  - {name: %s, addresses: [%s, \"%s\"]%s, serve: {%s}}\n", name, f.Virtual4(n), f.Virtual6(n), port, serve)
 }
 
+// to goes to the n-th virtual address of the family that the test is about, and
+// client is a client of it.
+func (b *balancer) to(n int, port uint16) nettest.Route {
+	if b.six {
+		return b.to6(n, port)
+	}
+	return b.to4(n, port)
+}
+
+func (b *balancer) client(n int) netip.Addr {
+	if b.six {
+		return b.Client6(n)
+	}
+	return b.Client4(n)
+}
+
 // clients is how many addresses to4 and to6 spread connections over.
 const clients = 97
 
@@ -176,10 +213,10 @@ func (b *balancer) twins(n int, port uint16) map[string]nettest.Route {
 }
 
 // takes waits until connections go to these hosts and to no other, and none
-// fails.
+// fails; bound is how long that should take.
 func (b *balancer) takes(bound time.Duration, route nettest.Route, hosts ...int) time.Duration {
 	b.T.Helper()
-	return b.Until(bound+late+nettest.Patience, func() error { return only(b.Connect(24, route), hosts...) })
+	return b.Until(bound+late, func() error { return only(b.Connect(24, route), hosts...) })
 }
 
 // only says what is wrong unless connections went to these hosts, all of them,
@@ -193,10 +230,17 @@ func only(s nettest.Spread, hosts ...int) error {
 	return nil
 }
 
-// shared fails unless connections are spread in these shares, each within slack
-// of all of them, and none has failed.
+// shared fails unless connections are spread in these shares.
 func shared(t testing.TB, what string, got nettest.Spread, slack float64, shares ...float64) {
 	t.Helper()
+	if err := uneven(got, slack, shares...); err != nil {
+		t.Errorf("%s: %v", what, err)
+	}
+}
+
+// uneven says what is wrong unless connections are spread in these shares, each
+// within slack of all of them, and none has failed.
+func uneven(got nettest.Spread, slack float64, shares ...float64) error {
 	sum := 0.
 	for _, s := range shares {
 		sum += s
@@ -207,13 +251,37 @@ func shared(t testing.TB, what string, got nettest.Spread, slack float64, shares
 		bad = bad || math.Abs(float64(got.By[n+1])-want) > slack*float64(got.OK())+1e-9
 	}
 	if bad {
-		t.Errorf("%s: %v, want shares %v within %.1f %%", what, got, shares, 100*slack)
+		return fmt.Errorf("%v, want shares %v within %.1f %%", got, shares, 100*slack)
 	}
+	return nil
 }
 
-// lot is how far the share p of n things drawn by lot may be from p: three
-// standard deviations, as a share.
-func lot(n int, p float64) float64 { return 3 * math.Sqrt(p*(1-p)/float64(n)) }
+// lot is how far the share p of n things drawn by lot may be from p, as a share:
+// four standard deviations, which one in 16,000 passes.
+func lot(n int, p float64) float64 { return 4 * math.Sqrt(p*(1-p)/float64(n)) }
+
+// server gives how a server of a farm stands.
+func (b *balancer) server(farm, name string) (api.RealServer, error) {
+	list, err := b.API.RealServers(b.T.Context(), farm, 0)
+	for _, s := range list.Servers {
+		if s.Server == name {
+			return s, nil
+		}
+	}
+	return api.RealServer{}, errors.Join(err, fmt.Errorf("no server %s in farm %s", name, farm))
+}
+
+// becomes waits until a server of a farm stands so.
+func (b *balancer) becomes(farm, name, what string, is func(s api.RealServer) bool) {
+	b.T.Helper()
+	b.Until(late, func() error {
+		s, err := b.server(farm, name)
+		if err == nil && !is(s) {
+			err = fmt.Errorf("%s/%s is not %s: %s, share %.1f %%, %s", farm, name, what, s.State, s.Share, s.Why)
+		}
+		return err
+	})
+}
 
 // hold has an operator take a server of the farm web out, or put it back.
 func (b *balancer) hold(server string, out bool) {
@@ -229,6 +297,36 @@ func (b *balancer) hold(server string, out bool) {
 func (b *balancer) lose(host int, dead bool) {
 	b.T.Helper()
 	b.Hosts[host-1].Die(80, dead)
+}
+
+// told says what is wrong unless a row had these events, in this order: "old to
+// new".
+func (b *balancer) told(row string, events ...string) error {
+	list, err := b.API.Events(b.T.Context(), 0, 0)
+	for _, e := range list {
+		if string(e.ID) == row && len(events) > 0 && e.Old+" to "+e.New == events[0] {
+			events = events[1:]
+		}
+	}
+	if err == nil && len(events) > 0 {
+		err = fmt.Errorf("%s had no event %q of %v", row, events[0], list)
+	}
+	return err
+}
+
+// count gives a counter of get slb; 0 if there is none.
+func (b *balancer) count(kind, name, what string) int {
+	b.T.Helper()
+	list, err := b.API.Served(b.T.Context(), api.CounterQuery{})
+	if err != nil {
+		b.T.Fatal(err)
+	}
+	for _, h := range list.Counters {
+		if h.Kind == kind && h.Name == name && h.What == what {
+			return int(h.Connections)
+		}
+	}
+	return 0
 }
 
 // check runs portolan check on a configuration and gives what it says.

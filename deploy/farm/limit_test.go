@@ -1,20 +1,28 @@
 package farm
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/portolan-lb/portolan/nettest"
 )
 
-// filled holds connections until the limits are reached as they should be, and
-// gives what was opened; counts of connections that have ended go first.
-func (b *balancer) filled(n int, route nettest.Route) (*nettest.Held, nettest.Spread) {
+// filled holds n connections, of which so many are below the limits, and gives
+// what was opened. Where it is less, connections of before have not ended yet.
+func (b *balancer) filled(n, below int, route nettest.Route) (held *nettest.Held, opened nettest.Spread) {
 	b.T.Helper()
-	b.Pause(200 * time.Millisecond)
-	held, opened := b.Hold(n, 0, route)
+	b.Until(late, func() error {
+		if held, opened = b.Hold(n, 0, route); opened.OK() < below {
+			held.Close()
+			return fmt.Errorf("of %d connections %v, want %d", n, opened, below)
+		}
+		return nil
+	})
 	return held, opened
 }
 
@@ -27,14 +35,14 @@ func TestB04_Limits_Root(t *testing.T) {
 		route := []nettest.Route{b.to4(1, 80), b.to6(1, 80)}[family]
 		b.use(setup{Farm: b.Farm, serve: ", maxConnections: 50"})
 		b.Until(late, func() error { return only(b.InTurn(3, route), 1, 2, 3) })
-		held, opened := b.filled(70, route)
+		held, opened := b.filled(70, 50, route)
 		if opened.OK() != 50 || opened.Failed != 20 {
 			t.Errorf("virtual server: of 70 connections %v, want 50", opened)
 		}
 		held.Close()
 		b.use(setup{Farm: b.Farm, server: map[int]string{1: ", maxConnections: 5", 2: ", maxConnections: 10", 3: ", maxConnections: 20"}})
-		b.Until(10*time.Second, func() error { return only(b.Connect(3, route), 1, 2, 3) })
-		held, opened = b.filled(41, route)
+		b.Until(late, func() error { return only(b.Connect(3, route), 1, 2, 3) })
+		held, opened = b.filled(41, 35, route)
 		if fmt.Sprint(opened.By) != "[0 5 10 20]" || opened.Failed != 6 {
 			t.Errorf("servers with 5, 10 and 20: of 41 connections %v", opened)
 		}
@@ -59,7 +67,7 @@ func TestB04_BigLimit_Root(t *testing.T) {
 		t.Fatalf("below the limit: %v", opened)
 	}
 	open, refused := 3900, 0
-	for began := time.Now(); refused < 40 && time.Since(began) < 15*time.Second; { // as clients come, not all at once
+	for began := time.Now(); refused < 40 && time.Since(began) < late; { // as clients come, not all at once
 		h, s := b.Hold(8, 0, route)
 		defer h.Close()
 		open, refused = open+s.OK(), refused+s.Failed
@@ -70,7 +78,7 @@ func TestB04_BigLimit_Root(t *testing.T) {
 		t.Errorf("%d connections at a limit of 4000, %d refused", open, refused)
 	}
 	held.Close()
-	b.Until(20*time.Second, func() error {
+	b.Until(late, func() error {
 		if s := b.Connect(4, route); s.Failed > 0 {
 			return fmt.Errorf("all have ended: %v", s)
 		}
@@ -82,12 +90,15 @@ func TestB04_BigLimit_Root(t *testing.T) {
 // dropped; it waits, and is taken when there is room; it goes over the limit.
 func TestB04_Busy_Root(t *testing.T) {
 	t.Parallel()
-	b := before(t, farm(t, nettest.FarmLayout{}))
-	route := b.to4(1, 80)
+	busyActions(t, before(t, farm(t, nettest.FarmLayout{})))
+}
+
+func busyActions(t *testing.T, b *balancer) {
+	route := b.to(1, 80)
 	for _, action := range []string{"drop", "queue", "force"} {
 		b.use(setup{Farm: b.Farm, farm: ", onBusy: " + action, server: map[int]string{0: ", maxConnections: 10"}})
-		b.Until(10*time.Second, func() error { return only(b.Connect(9, route), 1, 2, 3) })
-		held, opened := b.filled(30, route)
+		b.Until(late, func() error { return only(b.Connect(9, route), 1, 2, 3) })
+		held, opened := b.filled(30, 30, route)
 		if opened.OK() != 30 {
 			t.Errorf("%s: of 30 connections %v", action, opened)
 		}
@@ -96,16 +107,21 @@ func TestB04_Busy_Root(t *testing.T) {
 			t.Errorf("%s: over the limit %v", action, over)
 		}
 		if action == "queue" {
-			waits := make(chan error)
+			waits, refused := make(chan error), b.count("serverFarm", "web", "busy")
 			go func() {
 				from, to := route(1)
-				talk, err := nettest.Call(b.Clients, from, to, 15*time.Second)
+				talk, err := nettest.Call(b.Clients, from, to, late)
 				if err == nil {
 					err = talk.Close()
 				}
 				waits <- err
 			}()
-			b.Pause(500 * time.Millisecond)
+			b.Until(late, func() error {
+				if b.count("serverFarm", "web", "busy") == refused {
+					return errors.New("it does not wait yet")
+				}
+				return nil
+			})
 			held.Close()
 			if err := <-waits; err != nil {
 				t.Errorf("who waited was not taken: %v", err)
@@ -118,83 +134,128 @@ func TestB04_Busy_Root(t *testing.T) {
 // New connections a second, of a virtual server and of a server.
 func TestB04_Rate_Root(t *testing.T) {
 	t.Parallel()
-	b := before(t, farm(t, nettest.FarmLayout{}))
-	flows := func(n int, gap time.Duration) (ok int) { // datagrams without an answer are not waited for
+	newRates(t, before(t, farm(t, nettest.FarmLayout{})))
+}
+
+func newRates(t *testing.T, b *balancer) {
+	_, to := b.to(1, 80)(0)
+	counted := func() (taken, limited int) {
+		return b.count("virtualServer", "udp", "taken"), b.count("virtualServer", "udp", "limited")
+	}
+	// flows begins n flows of a datagram each, and gives how many each host got, and
+	// how many a bucket would have let by that gets so many a second and holds a
+	// tenth of that, when they came as they did.
+	flows := func(n int, gap time.Duration, perSecond float64) (got [4]int, fits int) {
+		taken, limited := counted()
+		for _, h := range b.Hosts {
+			got[h.N] = -h.Datagrams()
+		}
 		tick := time.NewTicker(gap)
 		defer tick.Stop()
+		level, last := perSecond/10, time.Now()
 		for i := range n {
 			<-tick.C
-			talk, err := b.UDP(b.Client4(i%clients), netip.AddrPortFrom(b.Virtual4(1), 80))
+			talk, err := b.UDP(b.client(i%clients), to)
 			if err != nil {
 				t.Fatal(err)
 			}
 			_, _ = talk.Write([]byte("!"))
+			now := time.Now()
+			level, last = min(level+now.Sub(last).Seconds()*perSecond, perSecond/10), now
+			if level >= 1 {
+				level--
+				fits++
+			}
 			_ = talk.Close()
 		}
-		b.Pause(100 * time.Millisecond)
+		b.Until(late, func() error { // what was let by is there
+			t1, l1 := counted()
+			got[0] = t1 - taken - (l1 - limited)
+			sum := 0
+			for _, h := range b.Hosts {
+				sum += got[h.N] + h.Datagrams()
+			}
+			if sum != got[0] || t1-taken != n {
+				return fmt.Errorf("of %d flows %d are counted, %d as refused, and %d came", n, t1-taken, l1-limited, sum)
+			}
+			return nil
+		})
 		for _, h := range b.Hosts {
-			ok += h.Datagrams()
+			got[h.N] += h.Datagrams()
 		}
-		return ok
+		return got, fits
 	}
 	b.use(setup{Farm: b.Farm, serve: ", newConnections: 50"})
-	b.Until(late, func() error {
-		if s := b.InTurn(1, b.to4(1, 80)); s.Failed > 0 {
-			return s.Err
+	b.Until(late, func() error { return b.InTurn(1, b.to(1, 80)).Err })
+	if got, fits := flows(300, 4*time.Millisecond, 50); math.Abs(float64(got[0]-fits)) > 5+0.1*float64(fits) {
+		t.Errorf("%d of 300 came in at 50 a second, want %d", got[0], fits)
+	}
+	b.use(setup{Farm: b.Farm, server: map[int]string{1: ", newConnections: 50"}})
+	b.Until(late, func() error { // the limit of the virtual server is gone
+		if got, _ := flows(30, time.Millisecond, 50); got[0] < 30 {
+			return fmt.Errorf("%d of 30", got[0])
 		}
 		return nil
 	})
-	b.Pause(1200 * time.Millisecond)
-	began := time.Now()
-	got := flows(500, 3*time.Millisecond)
-	if want := 50 * time.Since(began).Seconds(); float64(got) < want*0.8 || float64(got) > want*1.1+10 {
-		t.Errorf("%d of 500 at 50 a second in %s", got, time.Since(began))
+	got, fits := flows(450, 2*time.Millisecond, 50)
+	if got[0] < 450 {
+		t.Errorf("only %d of 450 came in, though two servers have no limit", got[0])
 	}
-	b.use(setup{Farm: b.Farm, server: map[int]string{1: ", newConnections: 20"}})
-	b.Pause(1200 * time.Millisecond)
-	was := b.Hosts[0].Datagrams()
-	all := flows(600, time.Millisecond) - got
-	if all < 590 {
-		t.Errorf("only %d of 600 came in, though two servers have no limit", all)
-	}
-	if first := b.Hosts[0].Datagrams() - was; first < 10 || first > 60 {
-		t.Errorf("a server with 20 a second got %d of 600 in less than a second or two", first)
+	if want := min(fits, 150); math.Abs(float64(got[1]-want)) > 5+0.2*float64(want) {
+		t.Errorf("a server with 50 a second got %d of 450, want %d", got[1], want)
 	}
 }
 
-// Bandwidth of a virtual server is bounded in each direction.
+// Bandwidth of a virtual server, and of a server, is bounded in to servers, out
+// to clients, or both together: at most what the limit lets by, and a second's
+// worth at once; not much less; and nothing in a direction that has no limit.
 func TestB04_Bandwidth_Root(t *testing.T) {
 	t.Parallel()
-	b := before(t, farm(t, nettest.FarmLayout{}))
-	b.use(setup{Farm: b.Farm, serve: ", rateLimit: {in: 8Mbps}"})
-	b.takes(time.Second, b.to4(1, 80), 1, 2, 3)
-	talk, err := b.UDP(b.Client4(1), netip.AddrPortFrom(b.Virtual4(1), 80))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer talk.Close()
-	payload := make([]byte, 1372)
-	payload[0] = '!'
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	send := func(d time.Duration) (octets int, took float64) {
-		began := time.Now()
-		for time.Since(began) < d { // 32 Mbit/s
-			<-tick.C
-			for range 14 {
-				_, _ = talk.Write(payload)
-			}
+	bandwidth(t, before(t, farm(t, nettest.FarmLayout{Hosts: 6})))
+}
+
+func bandwidth(t *testing.T, b *balancer) {
+	const limit, offered = 2_000_000, 6_000_000
+	directions := []string{"in", "out", "total"}
+	servers, farms := "", ""
+	for n, h := range b.Hosts { // each its own, so that streams are told apart
+		bound := ", rateLimit: {" + directions[n%3] + ": 2Mbps}"
+		ofServer, ofVirtual := bound, ""
+		if n >= 3 {
+			ofServer, ofVirtual = ofVirtual, ofServer
 		}
-		for _, h := range b.Hosts {
-			octets += h.Octets()
-		}
-		return octets, time.Since(began).Seconds()
+		servers += virtual(fmt.Sprint("vs", n), b.Farm, 1+n, "80", fmt.Sprint("type: udp, farm: f", n, ofVirtual))
+		farms += fmt.Sprintf("  - {name: f%d, servers: [{name: h, addresses: [%s, \"%s\"], port: 80%s}]}\n", n, h.Addr4, h.Addr6, ofServer)
 	}
-	burst, _ := send(1500 * time.Millisecond) // what a second may have at once
-	octets, took := send(2 * time.Second)
-	octets -= burst
-	if mbps := float64(octets) * 1400 / 1372 * 8 / 1e6 / took; mbps < 6.5 || mbps > 9 {
-		t.Errorf("%.1f Mbit/s came through a limit of 8", mbps)
+	b.use(text("version: 1\nnode: {name: lb}\nvirtualServers:\n" + servers + "serverFarms:\n" + farms))
+	began := make([]int, 6) // octets that hosts have before
+	for n, h := range b.Hosts {
+		b.Until(late, func() error { return only(b.Flows(1, 1, b.to(1+n, 80)), n+1) })
+		began[n] = h.Octets()
+	}
+	var streams []*stream
+	for n := range b.Hosts {
+		_, to := b.to(1+n, 80)(n)
+		streams = append(streams, b.stream(b.client(n), to, offered, true))
+	}
+	b.Pause(3 * time.Second) // for a bandwidth to be one
+	for n, s := range streams {
+		s.stop()
+		took := time.Since(s.began).Seconds()
+		sent, in, out := float64(s.sent.Load()), float64(b.Hosts[n].Octets()-began[n])*packet/float64(s.payload), float64(s.back.Load())
+		what := fmt.Sprintf("virtual server, %s: of %.0f octets in %.2f s %.0f came in and %.0f back", directions[n%3], sent, took, in, out)
+		if n < 3 {
+			what = "server" + strings.TrimPrefix(what, "virtual server")
+		}
+		t.Log(what)
+		passed := []float64{in, out, in + out}[n%3]
+		wanted := []float64{sent, sent, 2 * sent}[n%3]
+		if most := limit / 8 * (took + 1); passed > 1.03*most || passed < 0.75*min(wanted, limit/8*took) {
+			t.Errorf("%s, want %.0f to %.0f", what, 0.75*min(wanted, limit/8*took), most)
+		}
+		if free := []float64{out, in, math.Inf(1)}[n%3]; free < 0.75*min(in, sent) || directions[n%3] == "out" && free < 0.75*sent {
+			t.Errorf("%s: what has no limit is bounded too", what)
+		}
 	}
 }
 
@@ -202,12 +263,15 @@ func TestB04_Bandwidth_Root(t *testing.T) {
 // refuses, and takes again only below lower; each source by itself (T29).
 func TestB04_LimitPolicy_Root(t *testing.T) {
 	t.Parallel()
-	b := before(t, farm(t, nettest.FarmLayout{}))
+	limitPolicies(t, before(t, farm(t, nettest.FarmLayout{})))
+}
+
+func limitPolicies(t *testing.T, b *balancer) {
 	b.use(setup{Farm: b.Farm, serve: ", limitPolicy: each",
 		rest: "slb: {limitPolicies: [{name: each, rules: [{per: [source], upper: 20, lower: 10}]}]}\n"})
-	one, other := b.from(3, b.to4(1, 80)), b.from(4, b.to4(1, 80))
-	b.takes(time.Second, b.to4(1, 80), 1, 2, 3)
-	held, opened := b.filled(25, one)
+	one, other := b.from(3, b.to(1, 80)), b.from(4, b.to(1, 80)) // clients
+	b.takes(time.Second, b.to(1, 80), 1, 2, 3)
+	held, opened := b.filled(25, 20, one)
 	if opened.OK() != 20 || opened.Failed != 5 {
 		t.Fatalf("of 25 connections of one client %v, want 20", opened)
 	}
@@ -231,7 +295,7 @@ func TestB04_LimitPolicy_Root(t *testing.T) {
 		t.Errorf("with %d open, not below lower: %v", left, s)
 	}
 	drop(6) // 8: below lower
-	b.Until(5*time.Second, func() error {
+	b.Until(late, func() error {
 		if s := b.Connect(2, one); s.Failed > 0 {
 			return fmt.Errorf("with %d open, below lower: %v", left, s)
 		}

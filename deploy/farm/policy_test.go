@@ -1,11 +1,17 @@
 package farm
 
 import (
+	"bytes"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/maxmind/mmdbwriter"
+	"github.com/maxmind/mmdbwriter/mmdbtype"
 
 	"github.com/portolan-lb/portolan/deploy/program"
 	"github.com/portolan-lb/portolan/nettest"
@@ -74,25 +80,63 @@ func TestB16_TruthTable_Root(t *testing.T) {
 	}
 }
 
-// Classes by source, destination port, ISP, country, and of classes.
+// database writes a database of countries, or of autonomous systems.
+func (b *balancer) database(name, kind string, networks map[string]mmdbtype.Map) {
+	b.T.Helper()
+	tree, err := mmdbwriter.New(mmdbwriter.Options{DatabaseType: kind, IPVersion: 6, RecordSize: 24, IncludeReservedNetworks: true})
+	for prefix, record := range networks {
+		p := netip.MustParsePrefix(prefix)
+		if err == nil {
+			err = tree.Insert(&net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}, record)
+		}
+	}
+	var octets bytes.Buffer
+	if err == nil {
+		_, err = tree.WriteTo(&octets)
+	}
+	if err == nil {
+		err = os.WriteFile(b.File(name), octets.Bytes(), 0o644)
+	}
+	if err != nil {
+		b.T.Fatal(err)
+	}
+}
+
+// Classes by source, destination port, ISP, autonomous system, country, and of
+// classes.
 func TestB16_Classes_Root(t *testing.T) {
 	t.Parallel()
 	b := before(t, farm(t, nettest.FarmLayout{}))
 	if err := os.WriteFile(b.File("near.txt"), []byte("10.10.2.0/24\nfd10:10::1f0/124\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	// Countries and systems of clients, not of where they go.
+	country := func(code string) mmdbtype.Map {
+		return mmdbtype.Map{"country": mmdbtype.Map{"iso_code": mmdbtype.String(code)}}
+	}
+	system := func(n uint32) mmdbtype.Map { return mmdbtype.Map{"autonomous_system_number": mmdbtype.Uint32(n)} }
+	b.database("country.mmdb", "GeoLite2-Country", map[string]mmdbtype.Map{
+		"10.10.4.0/25": country("ES"), "10.10.4.128/25": country("PT"), "fd10:10::400/121": country("ES"), "fd10:10::480/121": country("PT"), "203.0.113.0/24": country("PT"), "2001:db8:113::/48": country("PT")})
+	b.database("asn.mmdb", "GeoLite2-ASN", map[string]mmdbtype.Map{
+		"10.10.5.0/25": system(64500), "10.10.5.128/25": system(64501), "fd10:10::500/121": system(64500), "fd10:10::580/121": system(64501), "203.0.113.0/24": system(64501)})
 	b.use(text("version: 1\nnode: {name: lb}\nvirtualServers:\n" +
 		virtual("web", b.Farm, 1, "", "ports: [\"80-81\"], farm: one, policy: rules") +
-		"serverFarms:\n" + alone(b.Farm) + `isps: [{name: near, prefixes: ["10.10.3.0/24", "fd10:10::300/120"]}]
+		"serverFarms:\n" + alone(b.Farm) + `geo: {databases: [country.mmdb, asn.mmdb]}
+isps: [{name: near, prefixes: ["10.10.3.0/24", "fd10:10::300/120"]}, {name: carrier, asns: [64501]}]
 slb:
   classes:
     - {name: alt, ports: [tcp/81]}
     - {name: some, sources: ["10.10.2.0/24", "fd10:10::1f0/124"]}
     - {name: both, match: all, classes: [some], ports: [tcp/81]}
     - {name: isp, isps: [near]}
+    - {name: spain, countries: [ES]}
+    - {name: portugal, countries: [PT]}
+    - {name: system, asns: [64500]}
+    - {name: carrier, isps: [carrier]}
   policies:
     - name: rules
-      rules: [{class: both, action: {farm: two}}, {class: alt, action: {farm: three}}, {class: some, action: drop}, {class: isp, action: {farm: two}}]
+      rules: [{class: both, action: {farm: two}}, {class: alt, action: {farm: three}}, {class: some, action: drop}, {class: isp, action: {farm: two}},
+        {class: spain, action: {farm: two}}, {class: portugal, action: drop}, {class: system, action: {farm: three}}, {class: carrier, action: {farm: two}}]
 `))
 	for _, c := range []struct {
 		client int // 10.10.1.x: 0 to 249, 10.10.2.x: 250 to 499, 10.10.3.x: 500 to 749
@@ -104,6 +148,15 @@ slb:
 	b.goes("IPv6, of the class", b.from(0x1f2-1, b.to6(1, 80)), 0)
 	b.goes("IPv6, of the ISP", b.from(0x310-1, b.to6(1, 80)), 2)
 	b.goes("IPv6, of neither", b.from(1, b.to6(1, 80)), 1)
+	for _, c := range []struct {
+		what         string
+		client, host int // of 10.10.N.x, and fd10:10::Nxx
+	}{
+		{"Spain", 4<<8 | 0x20, 2}, {"Portugal", 4<<8 | 0xa0, 0}, {"the system", 5<<8 | 0x20, 3}, {"an ISP by its system", 5<<8 | 0xa0, 2},
+	} {
+		b.goes(c.what, b.from((c.client>>8-1)*250+c.client&0xff, b.to4(1, 80)), c.host)
+		b.goes("IPv6, "+c.what, b.from(c.client, b.to6(1, 80)), c.host)
+	}
 }
 
 // What the module of L7 would do is taken and shown, and has no effect on a

@@ -1,9 +1,14 @@
 package farm
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -33,19 +38,18 @@ func TestB02_Weights_Root(t *testing.T) {
 	}
 }
 
-// Weights count in the algorithms that say so, and in no other (1.1.15); by
-// lot within three standard deviations.
+// Weights count in the algorithms that say so, and in no other (1.1.15).
 func TestB02_Algorithms_Root(t *testing.T) {
 	t.Parallel()
-	b := before(t, farm(t, nettest.FarmLayout{}))
+	algorithms(t, before(t, farm(t, nettest.FarmLayout{})))
+}
+
+func algorithms(t *testing.T, b *balancer) {
 	weights := map[int]string{1: ", weight: 1", 2: ", weight: 1", 3: ", weight: 4"}
-	with := func(algorithm string) setup {
-		return setup{Farm: b.Farm, farm: ", algorithm: " + algorithm, server: weights}
-	}
 	many := func(i int) (netip.Addr, netip.AddrPort) {
-		return b.Client4(i), netip.AddrPortFrom(b.Virtual4(1), 80)
+		_, to := b.to(1, 80)(i)
+		return b.client(i), to
 	}
-	b.use(setup{Farm: b.Farm})
 	for _, c := range []struct {
 		algorithm string
 		slack     float64
@@ -55,77 +59,181 @@ func TestB02_Algorithms_Root(t *testing.T) {
 		{"random", lot(900, 1./3) + 1./64, []float64{1, 1, 1}},
 		{"source-hash", lot(900, 1./3) + 1./64, []float64{1, 1, 1}},
 		{"source-port-hash", lot(900, 1./3) + 1./64, []float64{1, 1, 1}},
-		{"least-time", 1, []float64{1, 1, 1}},
 	} {
-		b.part(t, c.algorithm, func(t *testing.T) {
-			b.use(with(c.algorithm))
-			b.Until(late, func() error {
-				if s := b.Connect(6, many); s.Failed > 0 {
-					return s.Err
-				}
-				return nil
-			})
-			shared(t, c.algorithm, b.Connect(900, many), c.slack, c.shares...)
-		})
-	}
-	for _, c := range []struct {
-		algorithm string
-		shares    []float64
-	}{{"least-connections", []float64{1, 1, 1}}, {"weighted-least-connections", []float64{1, 1, 4}},
-		{"member-least-connections", []float64{1, 1, 1}}, {"member-weighted-least-connections", []float64{1, 1, 4}}} {
-		t.Run(c.algorithm, func(t *testing.T) {
-			b := before(t, farm(t, nettest.FarmLayout{}))
-			b.use(setup{Farm: b.Farm, farm: ", algorithm: " + c.algorithm, server: weights})
-			b.takes(time.Second, b.to4(1, 80), 1, 2, 3)
-			b.Pause(1500 * time.Millisecond) // what was has ended
-			total := nettest.Spread{By: make([]int, 4)}
-			for range 60 { // as clients come
-				_, opened := b.Hold(4, 0, func(i int) (netip.Addr, netip.AddrPort) {
-					return b.Client4(i), netip.AddrPortFrom(b.Virtual4(1), 80)
-				})
-				for n, by := range opened.By {
-					total.By[n] += by
-				}
-				total.Failed += opened.Failed
-				b.Pause(70 * time.Millisecond)
-			}
-			shared(t, c.algorithm, total, 0.08, c.shares...)
-		})
+		b.use(setup{Farm: b.Farm, farm: ", algorithm: " + c.algorithm, server: weights})
+		b.Until(late, func() error { return uneven(b.Connect(900, many), c.slack, c.shares...) })
 	}
 }
 
-// A hash keeps each client on its server; a server that is lost moves only its
-// own clients, one that comes back gets those back (T32).
+// Those that go by connections level out those that are open: of the server in
+// all farms, or in this one, for its weight or each alike. So who has many of
+// another farm gets fewer, or does not.
+func TestB02_Counting_Root(t *testing.T) {
+	t.Parallel()
+	f := nettest.NewFarm(t, nettest.FarmLayout{Hosts: 3})
+	kinds := []struct {
+		algorithm string
+		shares    []float64 // of 180, where host 1 has 60 of another farm
+	}{
+		{"least-connections", []float64{20, 80, 80}},
+		{"weighted-least-connections", []float64{0, 36, 144}},
+		{"member-least-connections", []float64{60, 60, 60}},
+		{"member-weighted-least-connections", []float64{30, 30, 120}},
+	}
+	var servers, farms strings.Builder
+	for k, kind := range kinds { // each with servers of its own, by port
+		port := 80 + k
+		f.Serve(uint16(port))
+		one := fmt.Sprintf("addresses: [%s, \"%s\"], port: %d", f.Hosts[0].Addr4, f.Hosts[0].Addr6, port)
+		fmt.Fprintf(&farms, "  - {name: other%d, servers: [{name: h1, %s}]}\n  - {name: farm%d, algorithm: %s, servers: [{name: h1, %s}", k, one, k, kind.algorithm, one)
+		for n, weight := range []int{1, 4} {
+			fmt.Fprintf(&farms, ", {name: h%d, addresses: [%s, \"%s\"], port: %d, weight: %d}", n+2, f.Hosts[n+1].Addr4, f.Hosts[n+1].Addr6, port, weight)
+		}
+		farms.WriteString("]}\n")
+		servers.WriteString(virtual(fmt.Sprint("vs", k), f, 1, strconv.Itoa(port), fmt.Sprint("farm: farm", k)) +
+			virtual(fmt.Sprint("other", k), f, 2, strconv.Itoa(port), fmt.Sprint("farm: other", k)))
+	}
+	b := before(t, f)
+	b.use(text("version: 1\nnode: {name: lb}\nvirtualServers:\n" + servers.String() + "serverFarms:\n" + farms.String()))
+	// counted waits until so many connections of each farm are known.
+	counted := func(farm string, n int) {
+		t.Helper()
+		b.Until(late, func() error {
+			list, err := b.API.RealServers(t.Context(), "", 0)
+			if err != nil {
+				return err
+			}
+			known := map[string]int{}
+			for _, s := range list.Servers {
+				if s.Connections != nil {
+					known[s.Farm] += *s.Connections
+				}
+			}
+			for k := range kinds {
+				if is := known[fmt.Sprint(farm, k)]; is != n {
+					return fmt.Errorf("%s%d has %d connections, want %d", farm, k, is, n)
+				}
+			}
+			return nil
+		})
+	}
+	to := func(address int) nettest.Route { // by turns to each of the farms, over both families
+		return func(i int) (netip.Addr, netip.AddrPort) {
+			return []func(int, uint16) nettest.Route{b.to4, b.to6}[i/4%2](address, uint16(80+i%4))(i)
+		}
+	}
+	counted("farm", 0)
+	if _, opened := b.Hold(4*60, 0, to(2)); opened.By[1] != 4*60 {
+		t.Fatal(opened)
+	}
+	counted("other", 60)
+	const rounds, each = 30, 6
+	got := make([]nettest.Spread, len(kinds))
+	for round := range rounds { // as clients come
+		held, opened := b.Hold(4*each, 0, to(1))
+		if opened.Failed > 0 {
+			t.Fatal(opened)
+		}
+		for i, talk := range held.Talks {
+			if round == 0 && got[i%4].By == nil {
+				got[i%4].By = make([]int, 4)
+			}
+			got[i%4].By[talk.First.Host]++
+		}
+		counted("farm", each*(round+1))
+	}
+	for k, kind := range kinds {
+		t.Logf("%s: %v", kind.algorithm, got[k])
+		shared(t, kind.algorithm, got[k], 0.04, kind.shares...)
+	}
+}
+
+// A hash keeps who is alike on one server: clients, clients with their port, or
+// destinations. A server that is lost moves only its own; one that is back has
+// those again, and no others (T32).
 func TestB02_Hash_Root(t *testing.T) {
 	t.Parallel()
 	b := before(t, farm(t, nettest.FarmLayout{}))
-	b.use(setup{Farm: b.Farm, farm: ", algorithm: source-hash"})
-	for family, route := range b.twins(1, 80) {
-		b.takes(time.Second, route, 1, 2, 3)
-		first := b.homes(t, route, 3)
-		b.lose(1, true)
-		b.takes(detected+interval, route, 2, 3)
-		without := b.homes(t, route, 2)
-		for c, h := range first {
-			if h != 1 && without[c] != h {
-				t.Errorf("%s: client %s had host %d, which lives, and moved to host %d", family, c, h, without[c])
+	b.use(setup{Farm: b.Farm})
+	for n, c := range []struct {
+		algorithm string
+		alike     int // how many keys the flows that are asked have, of a family
+	}{{"source-hash", 48}, {"destination-hash", 16}, {"source-port-hash", 96}, {"source-hash, mask: {v4: 29, v6: 125}", 7}} {
+		b.part(t, c.algorithm, func(t *testing.T) {
+			b.use(setup{Farm: b.Farm, farm: ", algorithm: " + c.algorithm,
+				virtual: "  - {name: net, addresses: [203.0.113.64, \"2001:db8:113::40\"], port: 80, serve: {farm: web, mask: {v4: 28, v6: 124}}}\n"})
+			// homes gives the host of each key, over both families.
+			homes := func() (map[string]int, error) {
+				all := map[string]int{}
+				var mu sync.Mutex
+				s := b.Many(2*192, 16, func(i int) (nettest.Seen, error) { // each client by two ports, each of them to two destinations
+					j := i / 2
+					client, port, dest := j%48, uint16(20000+100*n+j/48%2), 64+(j+j/48+j/96)%16
+					from, to := b.Client4(client), b.Virtual4(dest)
+					if i%2 == 1 {
+						from, to = b.Client6(client), b.Virtual6(dest)
+					}
+					key := from.String()
+					switch c.algorithm {
+					case "source-port-hash":
+						key = netip.AddrPortFrom(from, port).String()
+					case "destination-hash":
+						key = to.String()
+					case "source-hash":
+					default:
+						key = network(from, 29, 125)
+					}
+					talk, err := nettest.CallFrom(b.Clients, netip.AddrPortFrom(from, port), netip.AddrPortFrom(to, 80), nettest.Patience)
+					if err != nil {
+						return nettest.Seen{}, err
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					if was, known := all[key]; known && was != talk.First.Host {
+						err = fmt.Errorf("%s has host %d and host %d", key, was, talk.First.Host)
+					}
+					all[key] = talk.First.Host
+					return talk.First, errors.Join(err, talk.Close())
+				})
+				switch {
+				case s.Err == nil && len(all) != 2*c.alike:
+					s.Err = fmt.Errorf("%d keys, want %d", len(all), 2*c.alike)
+				case s.Err == nil && c.algorithm == "source-port-hash":
+					s.Err = errors.New("each client has one host, whatever his port")
+					for client := range 48 {
+						if at := func(port uint16) string { return netip.AddrPortFrom(b.Client4(client), port).String() }; all[at(uint16(20000+100*n))] != all[at(uint16(20001+100*n))] {
+							s.Err = nil
+						}
+					}
+				}
+				return all, s.Err
 			}
-		}
-		b.lose(1, false)
-		b.takes(time.Second, route, 1, 2, 3)
-		if again := b.homes(t, route, 2); !maps.Equal(first, again) {
-			t.Errorf("%s: not the same as before: %v, then %v", family, first, again)
-		}
+			var first map[string]int
+			b.Until(late, func() (err error) { first, err = homes(); return err })
+			lost := slices.Sorted(maps.Values(first))[len(first)/2] // some have it, whatever the hash
+			b.hold(fmt.Sprint("h", lost), true)
+			var without map[string]int
+			b.Until(late, func() (err error) {
+				if without, err = homes(); err == nil && slices.Contains(slices.Collect(maps.Values(without)), lost) {
+					err = fmt.Errorf("some still go to host %d", lost)
+				}
+				return err
+			})
+			for key, h := range first {
+				if h != lost && without[key] != h {
+					t.Errorf("%s had host %d, which lives, and moved to host %d", key, h, without[key])
+				}
+			}
+			b.hold(fmt.Sprint("h", lost), false)
+			b.Until(late, func() error {
+				again, err := homes()
+				if err == nil && !maps.Equal(again, first) {
+					err = fmt.Errorf("not the same as before: %v, then %v", first, again)
+				}
+				return err
+			})
+		})
 	}
-	b.use(setup{Farm: b.Farm, farm: ", algorithm: source-port-hash"})
-	b.takes(time.Second, b.from(1, b.to4(1, 80)), 1, 2, 3)
-	b.use(setup{Farm: b.Farm, farm: ", algorithm: source-hash, mask: {v4: 24, v6: 120}"})
-	b.Until(late, func() error {
-		if s := b.Connect(clients, b.to4(1, 80)); s.Failed > 0 || s.By[1] != clients && s.By[2] != clients && s.By[3] != clients {
-			return fmt.Errorf("clients of one network have several servers: %v", s)
-		}
-		return nil
-	})
 }
 
 // homes connects each client so often, and gives its host; one with two is an
@@ -163,9 +271,12 @@ func (b *balancer) homes(t *testing.T, route nettest.Route, times int) map[netip
 // than max; fewer than min: all.
 func TestB02_Priority_Root(t *testing.T) {
 	t.Parallel()
-	b := before(t, farm(t, nettest.FarmLayout{Hosts: 4}))
+	priorities(t, before(t, farm(t, nettest.FarmLayout{Hosts: 4})))
+}
+
+func priorities(_ *testing.T, b *balancer) {
 	server := map[int]string{1: ", priority: 8", 2: ", priority: 4", 3: ", priority: 4", 4: ", priority: 1"}
-	route := b.to4(1, 80)
+	route := b.to(1, 80)
 	for _, c := range []struct {
 		keys string
 		out  []int
@@ -198,7 +309,10 @@ func TestB02_Priority_Root(t *testing.T) {
 // does (T24), unless the farm says so.
 func TestB02_Spill_Root(t *testing.T) {
 	t.Parallel()
-	b := before(t, farm(t, nettest.FarmLayout{}))
+	spill(t, before(t, farm(t, nettest.FarmLayout{})))
+}
+
+func spill(t *testing.T, b *balancer) {
 	with := func(keys string) setup {
 		return setup{Farm: b.Farm, farm: keys, server: map[int]string{1: ", priority: 8, maxConnections: 60"}}
 	}
@@ -207,20 +321,16 @@ func TestB02_Spill_Root(t *testing.T) {
 		other bool
 	}{{"", false}, {", spill: [down, full]", true}} {
 		b.use(with(c.keys))
-		b.takes(time.Second, b.to4(1, 80), 1)
-		b.Until(10*time.Second, func() error { // connections before have ended
-			held, opened := b.Hold(60, 0, b.to4(1, 80))
-			if opened.By[1] != 60 {
-				held.Close()
-				return fmt.Errorf("%v", opened)
-			}
-			b.Pause(1500 * time.Millisecond) // full is told by a tick
-			over := b.Connect(6, b.to4(1, 80))
-			if c.other && over.By[2]+over.By[3] != 6 || !c.other && over.Failed != 6 {
-				t.Errorf("spill%s: over the limit go %v", c.keys, over)
-			}
-			held.Close()
-			return nil
-		})
+		b.takes(time.Second, b.to(1, 80), 1)
+		held, opened := b.filled(60, 60, b.to(1, 80))
+		if opened.By[1] != 60 {
+			t.Fatalf("spill%s: below the limit go %v", c.keys, opened)
+		}
+		if c.other { // it is a tick that finds it full
+			b.takes(time.Second, b.to(1, 80), 2, 3)
+		} else if over := b.Connect(6, b.to(1, 80)); over.Failed != 6 {
+			t.Errorf("spill%s: over the limit go %v", c.keys, over)
+		}
+		held.Close()
 	}
 }

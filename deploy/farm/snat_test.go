@@ -10,58 +10,56 @@ import (
 	"github.com/portolan-lb/portolan/nettest"
 )
 
-// Test 5 and its twin: servers see an address of the pool, which Portolan puts
-// on the interface; when the pool has no port left new connections fail, that
-// is counted and seen, and who is connected stays so. What ends makes room.
+// Test 5: servers see an address of the pool, which Portolan puts on the
+// interface; when the pool has no port left new connections fail, that is
+// counted and seen, and who is connected stays so. What ends makes room.
 func TestB05_Pool_Root(t *testing.T) {
 	t.Parallel()
-	for family := range 2 {
-		b := before(t, farm(t, nettest.FarmLayout{Hosts: 1}))
-		route := []nettest.Route{b.to4(1, 80), b.to6(1, 80)}[family]
-		b.use(setup{Farm: b.Farm, unasked: true, farm: ", snatPool: pool",
-			rest: "snatPools: [{name: pool, addresses: [10.30.9.1, \"fd10:30::9:1\"], ports: \"20000-20039\", interface: back0}]\n"})
-		b.Until(late, func() error { return only(b.InTurn(1, route), 1) })
-		b.Pause(200 * time.Millisecond)
-		pool := []netip.Addr{netip.MustParseAddr("10.30.9.1"), netip.MustParseAddr("fd10:30::9:1")}[family]
-		var held *nettest.Held
-		var opened nettest.Spread
-		b.Until(15*time.Second, func() error { // the port of the first is free again
-			held, opened = b.Hold(40, 0, route)
-			if opened.OK() != 40 {
-				held.Close()
-				return fmt.Errorf("a pool of 40 ports: %v", opened)
-			}
-			return nil
-		})
-		if len(opened.Source) != 1 || opened.Source[pool] != 40 {
-			t.Errorf("the server sees %v, want %s", opened.Source, pool)
+	pool(t, before(t, farm(t, nettest.FarmLayout{Hosts: 1})))
+}
+
+func pool(t *testing.T, b *balancer) {
+	route, address := b.to(1, 80), netip.MustParseAddr("10.30.9.1")
+	if b.six {
+		address = netip.MustParseAddr("fd10:30::9:1")
+	}
+	b.use(setup{Farm: b.Farm, unasked: true, farm: ", snatPool: pool",
+		rest: "snatPools: [{name: pool, addresses: [10.30.9.1, \"fd10:30::9:1\"], ports: \"20000-20039\", interface: back0}]\n"})
+	b.Until(late, func() error { return only(b.InTurn(1, route), 1) })
+	held, opened := b.filled(40, 40, route) // the port of the first is free again
+	if len(opened.Source) != 1 || opened.Source[address] != 40 {
+		t.Errorf("the server sees %v, want %s", opened.Source, address)
+	}
+	for _, talk := range held.Talks {
+		if p := talk.First.Source.Port(); p < 20000 || p > 20039 {
+			t.Errorf("from port %d", p)
 		}
-		for _, talk := range held.Talks {
-			if p := talk.First.Source.Port(); p < 20000 || p > 20039 {
-				t.Errorf("from port %d", p)
+	}
+	if s := b.Connect(5, route); s.Failed != 5 {
+		t.Errorf("with no port left: %v", s)
+	}
+	// becomes waits until the pool is so, and says so with an event.
+	becomes := func(full bool, events ...string) {
+		t.Helper()
+		b.Until(late, func() error {
+			pools, err := b.API.SNATPools(t.Context())
+			if err != nil || len(pools) != 1 {
+				return fmt.Errorf("%d pools, %w", len(pools), err)
 			}
-		}
-		if s := b.Connect(5, route); s.Failed != 5 {
-			t.Errorf("with no port left: %v", s)
-		}
-		b.Until(5*time.Second, func() error {
-			said, err := b.Command("get", "snatpools")
-			if err == nil && !strings.Contains(said, "full") && !strings.Contains(said, "exhausted") {
-				err = fmt.Errorf("nobody says that the pool is full:\n%s", said)
+			p := &pools[0]
+			if seen := p.State == "full" && p.Row.Full && p.InUse == 40 && p.Tightest == address && p.Failed > 0; seen != full || full == (p.State == "up") || p.Ports != 40 {
+				return fmt.Errorf("the pool is %+v", p)
 			}
-			return err
-		})
-		if fate := held.Ask(); fate.Lost+fate.Wrong > 0 || fate.Said != 40 {
-			t.Errorf("connections of before: %+v", fate)
-		}
-		held.Close()
-		b.Until(15*time.Second, func() error {
-			if s := b.InTurn(5, route); s.Failed > 0 {
-				return fmt.Errorf("all have ended: %v", s)
-			}
-			return nil
+			return b.told("snatPool/pool", events...)
 		})
 	}
+	becomes(true, "up to up full")
+	if fate := held.Ask(); fate.Lost+fate.Wrong > 0 || fate.Said != 40 {
+		t.Errorf("connections of before: %+v", fate)
+	}
+	held.Close()
+	b.Until(late, func() error { return b.InTurn(5, route).Err })
+	becomes(false, "up to up full", "up full to up")
 }
 
 // A farm that is left without the pool, or the product without the farm, takes
@@ -90,7 +88,7 @@ func TestB05_PoolAddresses_Root(t *testing.T) {
 	b.Until(late, has("10.30.9.1/", "10.30.9.4/", "fd10:30::9:2/", "203.0.113.7/", "2001:db8:113::7/", "10.30.9.9/"))
 	b.Until(late, func() error { return only(b.Connect(6, b.to4(7, 80)), 1, 2, 3) })
 	b.IP("addr del 203.0.113.7/32 dev front0")
-	b.Until(3*time.Second, has("10.30.9.1/", "10.30.9.4/", "fd10:30::9:2/", "203.0.113.7/", "2001:db8:113::7/", "10.30.9.9/"))
+	b.Until(late, has("10.30.9.1/", "10.30.9.4/", "fd10:30::9:2/", "203.0.113.7/", "2001:db8:113::7/", "10.30.9.9/"))
 	b.use(setup{Farm: b.Farm})
 	b.Until(late, has("10.30.9.9/"))
 }
