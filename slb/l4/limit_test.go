@@ -161,8 +161,14 @@ func TestLimit_Bandwidth(t *testing.T) {
 	back.Ct.State, back.Ct.Reply = kernel.CtEstablished, true
 	for set, want := range map[string][2]kernel.End{"vs_in": {kernel.Dropped, kernel.Passed}, "vs_out": {kernel.Passed, kernel.Dropped}, "rate_total4": {kernel.Dropped, kernel.Dropped}, "rate_in4": {}} {
 		b.over(set)
-		if x, y := b.walk("forward", to).End, b.walk("forward", back).End; x != want[0] || y != want[1] {
-			t.Errorf("%s: to the server %s, to the client %s", set, x, y)
+		for _, at := range [][2]string{{"forward", "forward"}, {"output", "input"}, {"input", "output"}} { // this machine is the client, and a server
+			if x, y := b.walk(at[0], to).End, b.walk(at[1], back).End; x != want[0] || y != want[1] {
+				t.Errorf("%s: to the server by %s %s, to the client by %s %s", set, at[0], x, at[1], y)
+			}
+		}
+		own := to
+		if own.In = "lo"; b.walk("input", own).End != kernel.Passed {
+			t.Errorf("%s: what goes over lo is counted twice", set)
 		}
 	}
 	other := to

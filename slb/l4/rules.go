@@ -20,7 +20,8 @@ import (
 //	         limits of the virtual server, limit policy                        │
 //	         draw: the farm, or its backup; a slot; room, else the next server │
 //	         persistence learns the server ────────────────────────────────────┴→ give: DNAT
-//	forward  the dead, limits of bandwidth, type of service, counters
+//	forward  the dead, limits of bandwidth, type of service, counters; the same for what
+//	         this machine sends and gets itself
 //	source   pools of source addresses, hairpin
 //
 // From serve to give the packet's priority (skb->priority) holds what is known so
@@ -86,9 +87,7 @@ func (w *writer) table() {
 		w.Base("early_own", hook("filter", "output", earlyPriority), w.early)
 		w.Base("serve_own", hook("nat", "output", servePriority), w.serve)
 	}
-	if rules := w.forward(); len(rules) > 0 {
-		w.Base("forward", hook("filter", "forward", forwardPriority), func() []kernel.Rule { return rules })
-	}
+	w.forward()
 	if w.has.full {
 		w.room().Ask(w.Builder)
 	}

@@ -10,14 +10,29 @@ import (
 	"github.com/portolan-lb/portolan/traffic"
 )
 
-// forward sees every packet of served connections that is forwarded; nothing if
-// the configuration asks for nothing there. What this machine sends itself does
-// not come here.
-func (w *writer) forward() []kernel.Rule {
+// forward sees every packet of served connections, nothing if the configuration asks
+// for nothing there: at the hook forward, and where this machine itself is the client
+// or a server, at those of what it sends and of what comes to it, which forwarded
+// packets do not pass. Answers have the server's address there still. What goes over
+// lo was seen when it was sent.
+func (w *writer) forward() {
 	to, from := w.toServer(), w.toClient()
 	if len(to)+len(from) == 0 {
-		return nil
+		return
 	}
+	hook := func(name, point string, rules func() []kernel.Rule) {
+		w.Base(name, kernel.Hook{Type: "filter", Point: point, Priority: forwardPriority}, rules)
+	}
+	pass := func() []kernel.Rule { return w.pass(to, from) }
+	hook("forward", "forward", pass)
+	hook("leave_own", "output", pass)
+	hook("arrive_own", "input", func() []kernel.Rule {
+		return append([]kernel.Rule{traffic.Rule("seen when it was sent", kernel.Is{Of: kernel.InName, To: kernel.Name("lo")}, kernel.Accept{})}, pass()...)
+	})
+}
+
+// pass leads packets of virtual servers to the rules of their direction.
+func (w *writer) pass(to, from []kernel.Rule) []kernel.Rule {
 	return []kernel.Rule{traffic.Rule("packets of a virtual server", traffic.AnyBit(kernel.CtMark, kernel.ServerMask),
 		kernel.Goto{Chain: w.ChainFor(flow.VirtualServer, "", "pass", func() []kernel.Rule {
 			back := kernel.Step(kernel.Accept{})
