@@ -207,7 +207,7 @@ func (d *Daemon) notServing() []api.NotReady {
 	if g.kernel == nil {
 		return []api.NotReady{{Part: slb.Owner, Why: fmt.Sprintf("this process may not change Linux' networking: %v", g.closed)}}
 	}
-	if _, _, err := g.kernel.Element(l4.Table, "target", binary.NativeEndian.AppendUint32(nil, 0)); err != nil {
+	if _, _, err := g.kernel.Element(l4.Table, l4.ServedSet, binary.NativeEndian.AppendUint32(nil, 0)); err != nil {
 		return []api.NotReady{{Part: slb.Owner, Why: "the kernel has not got its tables: " + err.Error()}}
 	}
 	return nil

@@ -13,11 +13,12 @@ var protocolsWithPorts = []uint8{6, 17, 33, 132, 136} // TCP, UDP, DCCP, SCTP, U
 // that its fields need, as nft does for the rules that it is given. In a table
 // of both families an IPv6 packet has something where the addresses of an
 // IPv4 packet are, too.
-func lower(steps []Step) ([]Step, error) { return lowerIn(Inet, steps) }
+func lower(steps []Step) ([]Step, error) { return lowerIn(Inet, false, steps) }
 
-// lowerIn is lower in a table of a family: its packets are known to be of it.
-func lowerIn(family TableFamily, steps []Step) (all []Step, err error) {
-	k := learned{family: [...]uint8{Inet: 0, IPv4: family4, IPv6: family6}[family]}
+// lowerIn is lower in a table of a family: its packets are known to be of it. For
+// ported see [Rule].
+func lowerIn(family TableFamily, ported bool, steps []Step) (all []Step, err error) {
+	k := learned{family: [...]uint8{Inet: 0, IPv4: family4, IPv6: family6}[family], ports: ported}
 	for _, s := range steps {
 		for _, n := range needsOf(s) {
 			if all, err = k.require(all, n); err != nil {

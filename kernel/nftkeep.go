@@ -194,8 +194,9 @@ func (n *nft) try(k *keeper, a *attempt, now time.Time) (again bool) {
 		return false
 	}
 	pl := &planner{table: k.name, want: aim, have: k.have, pending: k.pending, left: a.left, single: a.single, room: n.part,
-		bad:   func(problem string) { a.problems = append(a.problems, problem) },
-		carry: func(old *setHave, set *Set) []Element { return n.carry(k.name, old, set) }}
+		bad:    func(problem string) { a.problems = append(a.problems, problem) },
+		carry:  func(old *setHave, set *Set) []Element { return n.carry(k.name, old, set) },
+		counts: func(set *Set, list []*Element) { n.counts(k.name, set, list) }}
 	p := pl.makePlan(!k.whole || len(a.refused) > 0 && aim == k.want)
 	ops := p.ops()
 	if len(ops) == 0 {

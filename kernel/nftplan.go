@@ -54,6 +54,9 @@ type planner struct {
 	carry func(old *setHave, set *Set) []Element
 	bad   func(problem string) // told what of the elements makes no sense
 
+	// counts fills in what elements of a counted set, which are there, have counted.
+	counts func(set *Set, list []*Element)
+
 	p     *plan
 	waits map[string]bool // sets of which what is to be removed waits until rules are as wished
 	last  func()          // removes some of it
@@ -296,6 +299,7 @@ func (pl *planner) changeElements(set *Set, have *setHave, what *pending, some a
 			gone = append(gone, old.element())
 		}
 	}
+	pl.keepCounts(set, gone, came)
 	pl.elementOps(oldElements, unix.NFT_MSG_DELSETELEM, set, gone)
 	pl.elementOps(newElements, unix.NFT_MSG_NEWSETELEM, set, came)
 	pl.p.after(func() {

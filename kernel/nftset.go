@@ -155,6 +155,7 @@ func (w *wire) element(s *Set, el Element, keysOnly bool) {
 	}
 	if !keysOnly {
 		w.limit(&el)
+		w.counted(&el)
 		switch {
 		case el.Verdict != nil:
 			w.verdict(unix.NFTA_SET_ELEM_DATA, el.Verdict)

@@ -120,7 +120,7 @@ func (w *tableWish) rule(r Rule) (*ruleWish, error) {
 	if err := w.table.Family.checkSteps(r.Do); err != nil {
 		return nil, err
 	}
-	steps, err := lowerIn(w.table.Family, r.Do)
+	steps, err := lowerIn(w.table.Family, r.Ported, r.Do)
 	if err != nil {
 		return nil, err
 	}

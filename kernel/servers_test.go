@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"bytes"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -120,16 +121,18 @@ func TestServers_Root(t *testing.T) {
 	}
 }
 
-// An element that stays as it is keeps its counter whatever is put beside it and
-// over a restart; one whose limit changes is another element, and it alone.
+// An element keeps its counter whatever is put beside it, when its data changes,
+// alone or with many others, and over a restart; one whose limit changes is another
+// element, and it alone.
 func TestElementsKeepTheirCounters_Root(t *testing.T) {
 	at := nettest.New(t)
 	k := stand(t, at)
-	given, full := NewElements(Element{Key: Number(1)}, Element{Key: Number(2)}), NewElements(Element{Key: Number(1), Over: 5}, Element{Key: Number(2), Rate: &Rate{PerSecond: 5}})
+	seven := func(key uint32) Element { return Element{Key: Number(key), Data: Number(7)} }
+	given, full := NewElements(seven(1), seven(2)), NewElements(Element{Key: Number(1), Over: 5}, Element{Key: Number(2), Rate: &Rate{PerSecond: 5}})
 	mine := Is{Of: Protocol, To: []byte{17}}
 	wish := func() *Wishes {
 		return &Wishes{Tables: []Table{{Name: "portolan_test",
-			Sets: []Set{{Name: "given", Key: []Type{TypeNumber}, Counted: true, Elements: given}, {Name: "full", Key: []Type{TypeNumber}, Elements: full}},
+			Sets: []Set{{Name: "given", Key: []Type{TypeNumber}, Data: []Type{TypeNumber}, Counted: true, Elements: given}, {Name: "full", Key: []Type{TypeNumber}, Elements: full}},
 			Chains: []Chain{{Name: "out", Hook: &Hook{"filter", "output", 0}, Rules: []Rule{
 				{Do: []Step{mine, SetPriority{Const(Number(1))}}}, {Do: []Step{mine, In{Key: Priority, Set: "given"}}}, {Do: []Step{SetPriority{Const(Number(0))}}}}}}}}}
 	}
@@ -157,15 +160,28 @@ func TestElementsKeepTheirCounters_Root(t *testing.T) {
 	}
 	counted(k, "at first")
 	k.sentSince()
-	given.Put(Element{Key: Number(1)}, Element{Key: Number(3)})
-	given.Delete(Element{Key: Number(2)})
+	given.Put(seven(1), seven(3))
+	given.Delete(seven(2))
 	full.Put(Element{Key: Number(1), Over: 5}, Element{Key: Number(2), Rate: &Rate{PerSecond: 5, Burst: rateBurst}})
 	k.Changed("test", given, full)
 	k.synced("test")
-	if sent, want := k.sentSince(), []string{"delete element given { 0x2 }", "add element given { 0x3 }"}; !slices.Equal(sent, want) {
+	if sent, want := k.sentSince(), []string{"delete element given { 0x2 : 0x7 }", "add element given { 0x3 : 0x7 }"}; !slices.Equal(sent, want) {
 		t.Errorf("sent %q, want %q", sent, want)
 	}
 	counted(k, "after a change beside it")
+	given.Put(Element{Key: Number(1), Data: Number(8)})
+	k.Changed("test", given)
+	k.synced("test")
+	counted(k, "after other data")
+	for _, data := range []uint32{9, 10} { // added, then changed
+		for key := range uint32(2 * countsAsked) {
+			given.Put(Element{Key: Number(key), Data: Number(data)})
+		}
+		k.Changed("test", given)
+		k.synced("test")
+		counted(k, fmt.Sprintf("after many others became %d", data))
+	}
+	k.sentSince()
 	full.Put(Element{Key: Number(1), Over: 6})
 	k.Changed("test", full)
 	k.synced("test")

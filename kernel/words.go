@@ -85,6 +85,10 @@ type Hook struct {
 type Rule struct {
 	Tell string // one sentence for the operator; listed as the rule's comment (at most 120 octets), told by explain
 	Do   []Step
+
+	// Ported says that a look at ports needs no look at the protocol before: only
+	// packets with ports come here, or the protocol is a part of the key too.
+	Ported bool
 }
 
 // Type is what a part of a key, or the data of a map, is made of.
@@ -140,7 +144,8 @@ type Element struct {
 	Over    uint32        // more live connections than so many found it (ct count over); 0: no limit. Its cost grows with them: at most 2000
 	Rate    *Rate         // more a second than this found it; nil: no limit. It is not changed afterwards
 
-	// Of a Counted set, as read: what found the element since it is there.
+	// Of a Counted set, as read: what found the element since it is there, or since
+	// its key is there if its data has changed.
 	Packets, Octets uint64
 }
 

@@ -54,8 +54,8 @@ func counts(p *l4.Plan, from Reader) func(traffic.Counted) (uint64, bool) {
 	return func(c traffic.Counted) (uint64, bool) {
 		if c.Set != "" {
 			n, any := uint64(0), false
-			for _, table := range p.Tables(c.Set) {
-				el, found, err := from.Element(table, c.Set, []byte(c.Key))
+			for _, at := range p.Places(c.Set) {
+				el, found, err := from.Element(at.Table, at.Set, []byte(c.Key))
 				if found && err == nil {
 					n, any = n+el.Packets, true
 				}

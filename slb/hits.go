@@ -23,18 +23,17 @@ func (s *SLB) Hits() ([]traffic.Hit, error) {
 	return list, nil
 }
 
-// counters reads what tables of one name in several families count as one.
+// counters reads what several sets count as one.
 type counters struct {
 	traffic.Counters
 	plan *l4.Plan
 }
 
-// Elements gives the elements of a counted set of [l4.Table], or of the tables that
-// have it instead.
+// Elements gives the elements of what hits call a set.
 func (c counters) Elements(_, set string) (all []kernel.Element, err error) {
 	at := map[string]int{}
-	for _, table := range c.plan.Tables(set) {
-		list, err := c.Counters.Elements(table, set)
+	for _, place := range c.plan.Places(set) {
+		list, err := c.Counters.Elements(place.Table, place.Set)
 		if err != nil {
 			return nil, err
 		}

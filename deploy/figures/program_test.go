@@ -77,7 +77,7 @@ func BenchmarkProgram_Root(b *testing.B) {
 		ready := time.Since(began)
 		pid := p.Cmd.Process.Pid
 		p.Until(time.Minute, func() error { // and stands
-			out, err := x.Run("", "nft", "list", "map", "inet", "portolan_slb", "target")
+			out, err := x.Run("", "nft", "list", "map", "inet", "portolan_slb", "served")
 			if err == nil && strings.Count(out, " : ") < n {
 				err = fmt.Errorf("%d of %d stand", strings.Count(out, " : "), n)
 			}

@@ -21,6 +21,8 @@ const (
 	Table = "portolan_slb"
 	// CopyTable is, of family ip and of ip6, who sends packets on as they are.
 	CopyTable = Table + "_direct"
+	// ServedSet is the map of [Table] with all virtual servers that it serves.
+	ServedSet = "served"
 )
 
 // Inputs is what a [Plan] is made of.
@@ -92,6 +94,7 @@ type features struct {
 	mixed                [2]bool // farms of servers of which some have no address of the family
 	copied               [2]bool // farms that are sent packets as they are, by family of the virtual servers
 	portless             bool    // and such virtual servers of every protocol
+	everyProtocol        bool    // virtual servers of every protocol
 	resets               bool    // onFailure: reset
 	refusals             bool    // servers that shut themselves down by resets
 	octets               bool    // rates of servers are looked at
@@ -154,7 +157,25 @@ const (
 	isTarget uint32 = 1 << 30
 	isMoved  uint32 = 1 << 29 // a server's: that of the one before is at a limit
 	kinds           = isFarm | isTarget
+
+	// isAsked is of a virtual server whose policy decides, or which has no farm.
+	isAsked = kinds
 )
+
+// A farm's number also says how a slot of it is drawn, so that the common ways need
+// no look-up: by lot, where it is the logarithm of the number of slots, or in turn;
+// 0: the map "mode" says it.
+const (
+	drawShift        = 24
+	drawBits  uint32 = 0x1f << drawShift
+	drawTurn  uint32 = 0x1f << drawShift
+)
+
+// scope is the farm in keys that stay when it draws otherwise.
+func (f *farm) scope() uint32 { return f.key &^ drawBits }
+
+// farmNumber is a farm's number without what else stands with it.
+func farmNumber(key uint32) uint32 { return key & maxNumber }
 
 // Compile makes the plan of a checked model. It has no effect on the plan before.
 func Compile(in Inputs) (*Plan, config.Errors) {

@@ -42,14 +42,27 @@ func (p *Plan) CopyTables() (list []string) {
 	return list
 }
 
-// Tables gives the tables that have a set: what its elements count is the sum over
-// them.
-func (p *Plan) Tables(set string) []string {
+// Place is a set of a table.
+type Place struct{ Table, Set string }
+
+// Places says where a [traffic.Hit] is counted that names a set: what its element
+// counts is the sum over them.
+func (p *Plan) Places(set string) (list []Place) {
 	switch set {
-	case copySlots, "copy_hits", "copy_waiting", "copy_none", "copy_given":
-		return p.CopyTables()
+	case "copy_hits", "copy_waiting", "copy_none", "copy_given":
+		for _, table := range p.CopyTables() {
+			list = append(list, Place{table, set})
+		}
+		return list
+	case given:
+		for _, set := range []string{"server4", "host4", "server6", "host6"} {
+			if p.sets[set] {
+				list = append(list, Place{Table, set})
+			}
+		}
+		return list
 	}
-	return []string{Table}
+	return []Place{{Table, set}}
 }
 
 // hold writes whose flows go on, for each virtual server that leads to the farm.

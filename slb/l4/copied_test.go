@@ -99,7 +99,7 @@ func TestCopies_Own(t *testing.T) {
 	b := newBalancer(t, direct("direct", "", ""))
 	p := packetOf(t, "192.0.2.5:1000 > 203.0.113.10:80/tcp")
 	p.In = ""
-	if trace := b.walk("output", p); trace.End != kernel.Dropped || len(trace.Copies) > 0 || !came(trace, "default", "it has no farm") {
+	if trace := b.walk("output", p); trace.End != kernel.Dropped || len(trace.Copies) > 0 || !came(trace, "serve_own", "it has no farm") {
 		t.Errorf("%+v", trace)
 	}
 }

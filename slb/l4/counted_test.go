@@ -22,7 +22,12 @@ func TestHits_Exist(t *testing.T) {
 		}
 		found := false
 		for _, h := range p.Hits() {
-			if h.From.Set != "" && !there[h.From.Set] {
+			for _, at := range p.Places(h.From.Set) {
+				if at.Set != "" && !there[at.Set] {
+					t.Errorf("%s/%s %s is in set %s, which is not there\n%s", h.Kind, h.Name, h.What, at.Set, text)
+				}
+			}
+			if h.From.Counter == "" && len(p.Places(h.From.Set)) == 0 {
 				t.Errorf("%s/%s %s is in set %s, which is not there\n%s", h.Kind, h.Name, h.What, h.From.Set, text)
 			}
 			found = found || h.What == traffic.Limited

@@ -43,8 +43,11 @@ func (p *Plan) Hits() (list []traffic.Hit) {
 
 // read leaves out what no rule counts.
 func (p *Plan) read(list []traffic.Hit) []traffic.Hit {
-	return slices.DeleteFunc(list, func(h traffic.Hit) bool { return h.From.Set != "" && !p.sets[h.From.Set] })
+	return slices.DeleteFunc(list, func(h traffic.Hit) bool { return h.From.Set != "" && h.From.Set != given && !p.sets[h.From.Set] })
 }
+
+// given stands for the sets that count a server's connections ([Plan.Places]).
+const given = "given"
 
 // counted is where an element counts.
 func counted(set string, key uint32) traffic.Counted {
@@ -56,7 +59,7 @@ func (s *server) hits() []traffic.Hit {
 	if s.target != nil {
 		does = s.target.does()
 	}
-	taken := "hits"
+	taken := ServedSet
 	if s.copied() {
 		taken = "copy_hits"
 	}
@@ -79,13 +82,13 @@ func (k *keep) hit() traffic.Hit {
 
 func (f *farm) hits() []traffic.Hit {
 	return []traffic.Hit{
-		{Kind: HitFarm, Name: f.Name, What: traffic.Waiting, Does: string(f.OnBusy), From: counted(f.set("waiting"), f.key)},
-		{Kind: HitFarm, Name: f.Name, What: traffic.None, From: counted(f.set("none"), f.key)},
+		{Kind: HitFarm, Name: f.Name, What: traffic.Waiting, Does: string(f.OnBusy), From: counted(f.set("waiting"), f.scope())},
+		{Kind: HitFarm, Name: f.Name, What: traffic.None, From: counted(f.set("none"), f.scope())},
 	}
 }
 
 func (m *member) hits() []traffic.Hit {
-	list := []traffic.Hit{{Kind: HitServer, Name: ServerKey(m.farm.Name, m.Name), What: traffic.Taken, From: counted(m.farm.set("given"), uint32(m.id))}}
+	list := []traffic.Hit{{Kind: HitServer, Name: ServerKey(m.farm.Name, m.Name), What: traffic.Taken, From: counted(m.farm.set(given), uint32(m.id))}}
 	if m.bounded() {
 		list = append(list, traffic.Hit{Kind: HitServer, Name: ServerKey(m.farm.Name, m.Name), What: traffic.Full, From: counted("full", uint32(m.id))})
 	}

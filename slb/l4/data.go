@@ -51,7 +51,7 @@ func (p *Plan) build(f *found, before *Plan) {
 	p.data = d
 	p.live = &live{hosts: map[ID][2]netip.Addr{}, unavailable: map[string]bool{}, available: map[string][]ID{}, vacant: map[string]bool{}, lives: map[string]bool{}, dead: map[string][]ID{}, kept: map[string][]ID{}, sockets: map[netip.AddrPort][]*member{}}
 	p.remember(before)
-	for _, set := range []string{"given", "server4", "host4"} {
+	for _, set := range []string{"server4", "host4"} {
 		d.lists[set] = make([]kernel.Element, 0, len(p.members))
 	}
 	for _, fam := range traffic.Families() {
@@ -85,14 +85,15 @@ func (p *Plan) ofServer(s *server) {
 		d.member("dropped", s.mark) // what this node itself begins
 		return
 	}
-	for _, set := range []string{"hits", "limited", "dropped", "shed"} {
+	for _, set := range []string{"limited", "dropped", "shed"} {
 		d.member(set, s.mark)
 	}
-	if s.target != nil {
-		d.number("target", s.mark, s.target.number)
-	}
+	d.number(ServedSet, s.mark, s.word())
 	if s.policy != nil {
 		d.number("policy", s.mark, p.policyNumber(s.policy.Name))
+		if s.target != nil {
+			d.number("target", s.mark, s.target.number)
+		}
 	}
 	if s.limit != nil {
 		d.number("limits", s.mark, p.limitNumber(s.limit.Name))
@@ -140,14 +141,18 @@ func rates(prefix string, b config.Bandwidths) (list []rated) {
 // ofFarm adds what is keyed by a farm and its servers.
 func (p *Plan) ofFarm(f *farm) {
 	d := p.data
-	d.number("mode", f.key, f.mode.number)
-	d.member(f.set("waiting"), f.key)
-	d.member(f.set("none"), f.key)
+	if f.key&drawBits == 0 {
+		d.number("mode", f.key, f.mode.number)
+	}
+	d.member(f.set("waiting"), f.scope())
+	d.member(f.set("none"), f.scope())
 	if f.forces() {
 		d.number("force", f.key, uint32(f.Slots))
 	}
 	for _, m := range f.members {
-		d.member(f.set("given"), uint32(m.id))
+		if f.copied() {
+			d.member("copy_given", uint32(m.id))
+		}
 		if m.bounded() {
 			d.member("full", uint32(m.id))
 		}
@@ -303,7 +308,7 @@ func (p *Plan) inherit(before *Plan) {
 	p.direct(p.targets)
 	for _, f := range p.farms {
 		if p.live.lives[f.Name] {
-			p.elements("lives").Put(kernel.Element{Key: kernel.Number(f.key)})
+			p.elements("lives").Put(kernel.Element{Key: kernel.Number(f.scope())})
 		}
 	}
 	for f := range p.live.dead {
@@ -368,7 +373,7 @@ func (p *Plan) forget(old *farm) {
 	}
 	gone := func(id ID) bool { // its number may be another's by now
 		m := p.members[id]
-		return f == nil || f.key != old.key || m == nil || m.farm != f || m.Name != names[id]
+		return f == nil || f.number != old.number || m == nil || m.farm != f || m.Name != names[id]
 	}
 	for i := range old.Slots {
 		key := kernel.Element{Key: slotKey(old.key, i)}
@@ -376,12 +381,16 @@ func (p *Plan) forget(old *farm) {
 			set := p.data.sets[name]
 			el, ok := set.Get(key.Key)
 			holds := ok && f != nil && f.Slots == old.Slots && !gone(idOf(el.Data))
-			moves := name != "forced" && f != nil && f.slotSet() != name // its turn is another's now, or was
+			to := name
+			if name != "forced" && f != nil { // its turn is another's now, or was
+				to = f.slotSet()
+			}
+			moves := f != nil && (f.key != old.key || to != name)
 			if ok && (!holds || moves) {
 				set.Delete(key)
 			}
 			if holds && moves && f.copied() == old.copied() {
-				p.data.sets[f.slotSet()].Put(el)
+				p.data.sets[to].Put(kernel.Element{Key: slotKey(f.key, i), Data: el.Data})
 			}
 		}
 	}
@@ -389,11 +398,16 @@ func (p *Plan) forget(old *farm) {
 		for _, set := range []string{"next4", "next6"} {
 			p.data.sets[set].Delete(kernel.Element{Key: kernel.Number(uint32(m.id))})
 		}
-		if !gone(m.id) && f.kept {
+		stays := !gone(m.id) && f.kept
+		if stays && f.key == old.key {
 			continue
 		}
-		for _, set := range []string{"alive", "loose", "avail"} {
-			p.data.sets[set].Delete(kernel.Element{Key: memberKey(old.key, m.id)})
+		for _, name := range []string{"alive", "loose", "avail"} {
+			set, key := p.data.sets[name], memberKey(old.key, m.id)
+			if _, in := set.Get(key); in && stays {
+				set.Put(kernel.Element{Key: memberKey(f.key, m.id)})
+			}
+			set.Delete(kernel.Element{Key: key})
 		}
 	}
 }

@@ -22,7 +22,7 @@ func (p *Plan) visit(roles *traffic.Roles, q flow.Question, v *kernel.Visit) (fo
 	switch name := v.Chain; {
 	case strings.HasPrefix(name, "which"):
 		return p.tellWhich(q, v), true
-	case name == "draw":
+	case name == "draw" || name == "serve" || name == "serve_own":
 		return p.tellFarm(v), true
 	case strings.HasPrefix(name, "keep_"):
 		return append(p.tellFarm(v), p.tellKeep(v)...), true
@@ -110,16 +110,27 @@ func (p *Plan) tellTaken(q flow.Question, mark uint32) []flow.Finding {
 // tellFarm tells which farm a target leads to now.
 func (p *Plan) tellFarm(v *kernel.Visit) []flow.Finding {
 	for _, l := range v.Looks {
+		if f := p.farmOf(&l); f != nil {
+			return []flow.Finding{{Role: flow.Role{Kind: flow.ServerFarm, Name: f.Name}, Hit: true, Text: "server farm " + f.Name}}
+		}
 		if l.Set != "farm" || l.Found == nil {
 			continue
 		}
-		t, f := p.targetBy(number32(l.Key)), p.byNumber[number32(l.Found.Data)&^isFarm]
+		t, f := p.targetBy(number32(l.Key)), p.byNumber[farmNumber(number32(l.Found.Data))]
 		if t == nil || f == nil {
 			return nil
 		}
 		return tellLed(t.farm, f)
 	}
 	return nil
+}
+
+// farmOf gives the farm that a look-up of a virtual server leads to at once; nil: none.
+func (p *Plan) farmOf(l *kernel.Look) *farm {
+	if l.Set != ServedSet || l.Found == nil || number32(l.Found.Data)&kinds != isFarm {
+		return nil
+	}
+	return p.byNumber[farmNumber(number32(l.Found.Data))]
 }
 
 func (p *Plan) targetBy(n uint32) *target {
@@ -255,19 +266,20 @@ func (p *Plan) served(w *kernel.Way) *flow.Served {
 // follow takes from a visit what it says of who serves.
 func (p *Plan) follow(s *flow.Served, v *kernel.Visit) {
 	for _, l := range v.Looks {
+		if v.Chain == "give" && len(l.Key) == 4 { // whether it has an address of the family or not
+			s.Farm, s.Server = p.ServerOf(ID(number32(l.Key)))
+		}
 		if l.Found == nil {
-			if l.Set == "target" {
-				s.By = "virtual server " + s.VirtualServer + " has no farm"
-			}
 			continue
 		}
 		switch l.Set {
-		case "hits":
+		case ServedSet:
 			s.VirtualServer = p.VirtualServerOf(number32(l.Key))
+			if f := p.farmOf(&l); f != nil {
+				s.Farm = f.Name
+			}
 		case "farm":
 			s.Farm = p.FarmOf(number32(l.Found.Data))
-		case "given":
-			s.Farm, s.Server = p.ServerOf(ID(number32(l.Key)))
 		}
 	}
 	if v.Why != "" || v.Tell == "" {
@@ -284,6 +296,8 @@ func (p *Plan) follow(s *flow.Served, v *kernel.Visit) {
 		s.By = "it is forced upon one: onBusy force"
 	case name == "refused_by_farm" && v.Then == nil:
 		s.By = "server farm " + s.Farm + ": " + v.Tell
+	case v.Tell == tellNoFarm:
+		s.By = "virtual server " + s.VirtualServer + " has no farm"
 	case name == "refuse", name == "dead" && v.Then != nil, name == "give" && v.Then == kernel.Step(kernel.Drop{}):
 		s.By = v.Tell
 	}

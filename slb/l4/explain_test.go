@@ -28,7 +28,7 @@ func (b *balancer) tells(from, to string, session *kernel.Session) *flow.Explana
 		}
 		return kernel.Element{}, false, nil
 	}
-	e, err := flow.Explain(w, q, session, b.Names(func(c traffic.Counted) (uint64, bool) { return 7, c.Set == "hits" }))
+	e, err := flow.Explain(w, q, session, b.Names(func(c traffic.Counted) (uint64, bool) { return 7, c.Set == ServedSet }))
 	if err != nil {
 		b.t.Fatal(err)
 	}

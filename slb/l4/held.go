@@ -24,7 +24,7 @@ func (s *Stick) Holds(entry *kernel.Element) (list []Held) {
 	}
 	list = append(list, Held{OfServer, binary.NativeEndian.Uint32(entry.Data) &^ isMoved})
 	if s.Shared {
-		return append(list, Held{OfFarm, c.Scope &^ isFarm})
+		return append(list, Held{OfFarm, farmNumber(c.Scope)})
 	}
 	return append(list, Held{OfVirtualServer, c.Scope >> markShift})
 }

@@ -79,7 +79,7 @@ func TestTurnsApart(t *testing.T) {
 			}
 		}
 	}
-	if chains[turnedSet] != turnsMost || chains[slotsSet] != 1 {
+	if chains[turnedSet] != turnsMost || chains[slotsSet] != 2 {
 		t.Errorf("chains that look into slots: %v", chains)
 	}
 	loser := p.byFarm[fmt.Sprintf("n%05d", turnsMost-1)]
@@ -92,7 +92,7 @@ func TestTurnsApart(t *testing.T) {
 	}
 	for i := range loser.Slots {
 		was, _ := p.data.sets[turnedSet].Get(slotKey(loser.key, i))
-		is, ok := q.data.sets[slotsSet].Get(slotKey(loser.key, i))
+		is, ok := q.data.sets[slotsSet].Get(slotKey(q.byFarm[loser.Name].key, i))
 		if _, still := q.data.sets[turnedSet].Get(slotKey(loser.key, i)); still || !ok || idOf(is.Data) != idOf(was.Data) {
 			t.Fatalf("slot %d: %v, was %v", i, is, was)
 		}

@@ -18,7 +18,7 @@ const (
 // setRoles tells what sets are for.
 var setRoles = map[string]string{
 	"exact4": flow.VirtualServer, "exact6": flow.VirtualServer, "nets4": flow.VirtualServer, "nets6": flow.VirtualServer,
-	"ports": flow.VirtualServer, "protos": flow.VirtualServer, "any": flow.VirtualServer, "target": flow.VirtualServer,
+	"ports": flow.VirtualServer, "protos": flow.VirtualServer, "any": flow.VirtualServer, "target": flow.VirtualServer, ServedSet: flow.VirtualServer,
 	"limits": flow.VirtualServer, "vs_full": flow.VirtualServer, "vs_fast": flow.VirtualServer, "vs_shut": flow.VirtualServer,
 	"policy": flow.Policy, "keep": flow.Persistence, "alive": flow.Persistence, "loose": flow.Persistence, "avail": flow.Persistence,
 	"farm": RoleFarm, "mode": RoleFarm, slotsSet: RoleFarm, turnedSet: RoleFarm, "forced": RoleFarm, "empty": RoleFarm,
@@ -102,7 +102,7 @@ func (p *Plan) MarkOf(virtualServer string) uint32 {
 // FarmOf gives the name of a farm by its number, or by what stands for it in
 // keys of maps; "": it has none.
 func (p *Plan) FarmOf(number uint32) string {
-	if f := p.byNumber[number&^isFarm]; f != nil {
+	if f := p.byNumber[farmNumber(number)]; f != nil {
 		return f.Name
 	}
 	return ""

@@ -14,12 +14,14 @@ import (
 // further than the first rule of early and serve.
 //
 //	early    which: virtual server of the destination -> conntrack mark; no SYN: reset; helper
-//	serve    hits, policy ── action ──┐
-//	           └─ default ────────────┴→ target
-//	target   persistence of the target ── keep: it has a server ───────────────┐
-//	         limits of the virtual server, limit policy                        │
-//	         draw: the farm, or its backup; a slot; room, else the next server │
-//	         persistence learns the server ────────────────────────────────────┴→ give: DNAT
+//	serve    counted; what the virtual server leads to ──┐
+//	           policy ── action ──→ target               │
+//	             └─ default ──────→ target               ├─ only a farm: draw ──┐
+//	target   ←───────────────────── what else there is ──┘                      │
+//	         persistence of the target ── keep: it has a server ────────────────┤
+//	         limits of the virtual server, limit policy                         │
+//	         draw: the farm, or its backup; a slot; room, else the next server  │
+//	         persistence learns the server ─────────────────────────────────────┴→ give: counted, DNAT
 //	forward  the dead, limits of bandwidth, type of service, counters; the same for what
 //	         this machine sends and gets itself
 //	source   pools of source addresses, hairpin
@@ -138,13 +140,42 @@ const fin, syn, rst, ack = 1, 2, 4, 16
 // comes in and for what this machine begins itself.
 func (w *writer) early() []kernel.Rule {
 	return []kernel.Rule{traffic.Rule("which virtual server is a new connection for", traffic.IsNew(),
-		traffic.NoBit(kernel.CtMark, kernel.ServerMask), kernel.Goto{Chain: w.ChainFor(flow.VirtualServer, "", "which", func() []kernel.Rule { return w.which("hit", w.hit) })})}
+		kernel.Goto{Chain: w.ChainFor(flow.VirtualServer, "", "which_at_once", w.atOnce)})}
+}
+
+// atOnce is for what nearly all connections are: they have no mark yet, so that it
+// may be written whole, and are for a virtual server of this very address.
+func (w *writer) atOnce() (rules []kernel.Rule) {
+	hit := kernel.Goto{Chain: w.Chain("hit_at_once", func() []kernel.Rule { return append([]kernel.Rule{w.stray()}, w.assist()...) })}
+	unmarked := kernel.Is{Of: kernel.CtMark, To: kernel.Number(0)}
+	for _, f := range w.families {
+		rules = append(rules, exact(unmarked, kernel.CopyCtMark{From: w.exactly(f)}, hit))
+	}
+	if w.has.nested > 0 {
+		rules = append(rules, traffic.Rule("", unmarked, kernel.Goto{Chain: w.networks("hit", w.hit)}))
+	}
+	unmarked.Op = kernel.NotEqual
+	return append(rules, traffic.Rule("the same beside the administrator's bits", unmarked, traffic.NoBit(kernel.CtMark, kernel.ServerMask),
+		kernel.Goto{Chain: w.Chain("which", func() []kernel.Rule { return w.which("hit", w.hit) })}))
+}
+
+// exactly is the virtual server of a packet's very address, protocol and port.
+func (w *writer) exactly(f traffic.Family) kernel.Value {
+	return w.lookup("exact"+f.Digit, f.Dest, kernel.Protocol, kernel.DestPort)
+}
+
+// exact is a rule that looks for it.
+func exact(do ...kernel.Step) kernel.Rule {
+	r := traffic.Rule("a virtual server of this very address and port", do...)
+	r.Ported = true // the protocol is in the key
+	return r
 }
 
 // What explain looks for among the sentences of rules.
 const (
 	tellNone   = "none"
 	tellPlaced = "placed by persistence"
+	tellNoFarm = "it has no farm: dropped"
 	tellBy     = "algorithm: the server of a slot, by " // with the algorithm
 )
 
@@ -152,30 +183,38 @@ const (
 func (w *writer) which(then string, known func() []kernel.Rule) (rules []kernel.Rule) {
 	hit := kernel.Goto{Chain: w.Chain(then, known)}
 	for _, f := range w.families {
-		rules = append(rules, traffic.Rule("a virtual server of this very address and port",
-			become(w.lookup("exact"+f.Digit, f.Dest, kernel.Protocol, kernel.DestPort)), hit))
+		rules = append(rules, exact(become(w.exactly(f)), hit))
 	}
-	if w.has.nested == 0 {
-		return rules
-	}
-	inside := kernel.Jump{Chain: w.Chain("which_of_class", func() []kernel.Rule {
-		return []kernel.Rule{
-			traffic.Rule("one of a range of ports", become(w.lookup("ports", now, kernel.Protocol, kernel.DestPort)), hit),
-			traffic.Rule("one of every port", become(w.lookup("protos", now, kernel.Protocol)), hit),
-			traffic.Rule("one of every protocol", become(w.lookup("any", now)), hit),
-		}
-	})}
-	around := kernel.Goto{Chain: w.Chain("which_around", func() []kernel.Rule {
-		list := []kernel.Rule{traffic.Rule("", inside)}
-		for range w.has.nested - 1 {
-			list = append(list, traffic.Rule("the next larger network", become(w.lookup("parent", now)), inside))
-		}
-		return append(list, traffic.Rule(tellNone, become(number(0))))
-	})}
-	for _, f := range w.families { // what is in none keeps the priority that it came with: it is not ours to read or write
-		rules = append(rules, traffic.Rule("the network that the address is in", become(w.lookup("nets"+f.Digit, f.Dest)), around))
+	if w.has.nested > 0 {
+		rules = append(rules, traffic.Rule("", kernel.Goto{Chain: w.networks(then, known)}))
 	}
 	return rules
+}
+
+// networks finds the virtual server by the networks that the address is in.
+func (w *writer) networks(then string, known func() []kernel.Rule) string {
+	return w.Chain("which_network", func() []kernel.Rule {
+		hit := kernel.Goto{Chain: w.Chain(then, known)}
+		inside := kernel.Jump{Chain: w.Chain("which_of_class", func() []kernel.Rule {
+			return []kernel.Rule{
+				traffic.Rule("one of a range of ports", become(w.lookup("ports", now, kernel.Protocol, kernel.DestPort)), hit),
+				traffic.Rule("one of every port", become(w.lookup("protos", now, kernel.Protocol)), hit),
+				traffic.Rule("one of every protocol", become(w.lookup("any", now)), hit),
+			}
+		})}
+		around := kernel.Goto{Chain: w.Chain("which_around", func() []kernel.Rule {
+			list := []kernel.Rule{traffic.Rule("", inside)}
+			for range w.has.nested - 1 {
+				list = append(list, traffic.Rule("the next larger network", become(w.lookup("parent", now)), inside))
+			}
+			return append(list, traffic.Rule(tellNone, become(number(0))))
+		})}
+		var rules []kernel.Rule
+		for _, f := range w.families { // what is in none keeps the priority that it came with: it is not ours to read or write
+			rules = append(rules, traffic.Rule("the network that the address is in", become(w.lookup("nets"+f.Digit, f.Dest)), around))
+		}
+		return rules
+	})
 }
 
 // hit is for a connection whose virtual server is known. A packet in the midst of
@@ -185,15 +224,17 @@ func (w *writer) which(then string, known func() []kernel.Rule) (rules []kernel.
 // packets are to be dropped here instead of being answered.
 func (w *writer) hit() []kernel.Rule {
 	marked := kernel.Goto{Chain: w.Chain("marked", w.marked)}
-	rules := []kernel.Rule{
-		traffic.Rule("TCP that does not begin with SYN is of no connection", kernel.Is{Of: kernel.Masked{Of: kernel.TCPFlags, Mask: []byte{fin | syn | rst | ack}},
-			Op: kernel.NotEqual, To: []byte{syn}}, w.Count("stray"), kernel.Reject{With: kernel.TCPReset}),
-		traffic.Rule("the connection has its virtual server", kernel.Is{Of: kernel.CtMark, To: kernel.Number(0)}, kernel.CopyCtMark{From: now}, marked),
-	}
+	rules := []kernel.Rule{w.stray(), traffic.Rule("the connection has its virtual server", kernel.Is{Of: kernel.CtMark, To: kernel.Number(0)}, kernel.CopyCtMark{From: now}, marked)}
 	for bit := uint32(1) << markShift; bit&kernel.ServerMask != 0; bit <<= 1 {
 		rules = append(rules, traffic.Rule("beside the administrator's bits: one by one", traffic.AnyBit(now, bit), kernel.SetCtMark{Mask: bit, Bits: bit}))
 	}
 	return append(rules, traffic.Rule("", marked))
+}
+
+// stray answers what is in the midst of no connection.
+func (w *writer) stray() kernel.Rule {
+	return traffic.Rule("TCP that does not begin with SYN is of no connection", kernel.Is{Of: kernel.Masked{Of: kernel.TCPFlags, Mask: []byte{fin | syn | rst | ack}},
+		Op: kernel.NotEqual, To: []byte{syn}}, w.Count("stray"), kernel.Reject{With: kernel.TCPReset})
 }
 
 func (w *writer) marked() []kernel.Rule {

@@ -11,21 +11,49 @@ import (
 // draw finds a server of the target that is known, or drops. It comes back.
 func (w *writer) draw() string {
 	return w.ChainFor(RoleFarm, "", "draw", func() []kernel.Rule {
-		var list []chosen
-		for _, m := range w.modes {
-			if !m.copied {
-				list = append(list, chosen{m.number, kernel.Jump{Chain: w.mode(m)}})
-			}
-		}
 		rules := []kernel.Rule{traffic.Rule("the farm, or the backup that stands in for it", become(w.lookup("farm", now)))}
-		rules = append(rules, w.choice("the server of a slot", "mode", "modes", now, list)...)
-		rules = append(rules, traffic.Rule("nobody has it", traffic.AnyBit(now, kinds), kernel.Goto{Chain: w.nobody()}))
+		rules = append(rules, w.common()...)
+		rules = append(rules, w.rest(kernel.Goto{Chain: w.nobody()})...)
 		if w.has.tries() {
 			rules = append(rules, traffic.Rule("has the server room", kernel.Jump{Chain: w.test()}),
 				traffic.Rule("", kernel.Goto{Chain: w.tries()}))
 		}
 		return rules
 	})
+}
+
+// common draws a slot in the common ways, which the number of the farm tells; then
+// is what lots do besides.
+func (w *writer) common(then ...kernel.Step) (rules []kernel.Rule) {
+	drawn := func(by uint32) kernel.Step {
+		return kernel.Is{Of: kernel.Masked{Of: now, Mask: kernel.Number(kinds | drawBits)}, To: kernel.Number(isFarm | by)}
+	}
+	var turns []kernel.Element
+	for _, m := range w.modes {
+		switch by := m.drawn(); {
+		case by == drawTurn:
+			turns = append(turns, kernel.Element{Key: kernel.Number(m.turn.key), Verdict: kernel.Jump{Chain: w.mode(m)}})
+		case by != 0:
+			rules = append(rules, traffic.Rule(tellBy+"lot", append([]kernel.Step{drawn(by), become(w.lookup(m.slotSet(), now, kernel.Lot{Of: m.slots}))}, then...)...))
+		}
+	}
+	if len(turns) > 0 {
+		w.Fix(kernel.Set{Name: "turns", Key: []kernel.Type{kernel.TypeNumber}, Verdicts: true}, turns)
+		rules = append(rules, traffic.Rule("the server whose turn it is", drawn(drawTurn), kernel.Choose{Key: now, Map: "turns"}))
+	}
+	return rules
+}
+
+// rest draws a slot in the ways that a farm is looked up for.
+func (w *writer) rest(otherwise kernel.Step) []kernel.Rule {
+	var list []chosen
+	for _, m := range w.modes {
+		if !m.copied && m.drawn() == 0 {
+			list = append(list, chosen{m.number, kernel.Jump{Chain: w.mode(m)}})
+		}
+	}
+	rules := w.choice("the server of a slot", "mode", "modes", now, list)
+	return append(rules, traffic.Rule("nobody has it", traffic.AnyBit(now, kinds), otherwise))
 }
 
 // mode writes the chain that draws a slot.
@@ -40,8 +68,6 @@ func (w *writer) mode(m *mode) string {
 		switch m.of {
 		case config.FarmRoundRobin:
 			return []kernel.Rule{traffic.Rule(tell, from(kernel.Turn{Of: m.slots}))}
-		case config.FarmRandom:
-			return []kernel.Rule{traffic.Rule(tellBy+"lot", from(kernel.Lot{Of: m.slots}))}
 		}
 		for _, f := range traffic.Families() {
 			source, dest := f.Masked(f.Source, f.MaskOf(m.mask)), f.Masked(f.Dest, f.MaskOf(m.mask))
@@ -93,8 +119,8 @@ func (w *writer) force(slots int) string {
 func (w *writer) refused() string {
 	return w.Chain("refused_by_farm", func() []kernel.Rule {
 		return []kernel.Rule{
-			traffic.Rule("its servers are at their limits, or take nothing new", w.in("lives", now), w.in("waiting", now)),
-			traffic.Rule("none of its servers lives", notIn(w.in("lives", now)), w.in("none", now)),
+			traffic.Rule("its servers are at their limits, or take nothing new", w.in("lives", scope(now)), w.in("waiting", scope(now))),
+			traffic.Rule("none of its servers lives", notIn(w.in("lives", scope(now))), w.in("none", scope(now))),
 			traffic.Rule("nobody takes it", kernel.Drop{}),
 		}
 	})

@@ -50,14 +50,19 @@ func (w *writer) before(k *keep, f traffic.Family) kernel.Value {
 	if !k.Shared {
 		return k.similar(served()).Key(f)
 	}
-	return k.similar(w.lookup("farm", now)).Key(f)
+	return k.similar(scope(w.lookup("farm", now))).Key(f)
+}
+
+// scope is a farm as it stands in keys, however its slots are drawn.
+func scope(farm kernel.Value) kernel.Value {
+	return kernel.Masked{Of: farm, Mask: kernel.Number(^drawBits)}
 }
 
 func (w *writer) after(k *keep, f traffic.Family) kernel.Value {
 	if !k.Shared {
 		return k.similar(served()).Key(f)
 	}
-	return k.similar(w.lookup("home", kernel.Masked{Of: now, Mask: kernel.Number(^isMoved)})).Key(f)
+	return k.similar(scope(w.lookup("home", kernel.Masked{Of: now, Mask: kernel.Number(^isMoved)}))).Key(f)
 }
 
 // learn makes an entry of the server that is known, or renews the one there is,

@@ -9,34 +9,61 @@ import (
 	"github.com/portolan-lb/portolan/traffic"
 )
 
-// serve gives a new connection of a virtual server a real server.
-func (w *writer) serve() []kernel.Rule {
-	return []kernel.Rule{traffic.Rule("a new connection of a virtual server", traffic.IsNew(), traffic.AnyBit(kernel.CtMark, kernel.ServerMask),
-		kernel.Goto{Chain: w.ChainFor(flow.VirtualServer, "", "decide", w.decide)})}
-}
-
-// decide asks the policy first, then the farm of the virtual server (FAQ 1.1.7):
+// serve gives a new connection of a virtual server a real server. The policy is
+// asked first, then the farm of the virtual server (FAQ 1.1.7):
 //
 //	action with a farm                   that farm
 //	action without one, or one without servers   drop
 //	rule without action, no policy       the farm of the virtual server
 //	no farm either                       drop
-func (w *writer) decide() []kernel.Rule {
+//
+// A virtual server without a policy, limits, persistence and a backup, over a farm
+// without limits, needs little of this: its farm is found in the one map that counts
+// its connections, and how a slot is drawn stands with the number of the farm. Each
+// look-up less counts, as with many virtual servers each waits for memory three
+// times: for the bucket, the element, its counter.
+func (w *writer) serve() []kernel.Rule {
+	ours := traffic.AnyBit(kernel.CtMark, kernel.ServerMask)
+	return []kernel.Rule{
+		traffic.Rule("a new connection of a virtual server, which is counted", traffic.IsNew(), ours, become(w.lookup(ServedSet, served())),
+			kernel.Goto{Chain: w.ChainFor(flow.VirtualServer, "", "decide", w.decide)}),
+		traffic.Rule(tellNoFarm, ours, traffic.IsNew(), w.drop()),
+	}
+}
+
+// decide goes on with what is known of a virtual server ([server.word]).
+func (w *writer) decide() (rules []kernel.Rule) {
+	if w.facts.Shut {
+		rules = append(rules, traffic.Rule("an operator may hold it down", isKind(isFarm), kernel.Jump{Chain: w.limit()}))
+	}
+	rules = append(rules, w.common(kernel.Goto{Chain: w.give()})...)
+	rules = append(rules,
+		traffic.Rule("", isKind(0), kernel.Goto{Chain: w.give()}),
+		traffic.Rule("", isKind(isTarget), kernel.Goto{Chain: w.target()}),
+		traffic.Rule("", isKind(isFarm), kernel.Goto{Chain: w.ChainFor(RoleFarm, "", "draw_further", func() []kernel.Rule {
+			return append(w.rest(kernel.Jump{Chain: w.nobody()}), traffic.Rule("", kernel.Goto{Chain: w.give()}))
+		})}))
 	var list []chosen
 	for _, q := range w.policies {
 		list = append(list, chosen{w.policyNumber(q.Name), kernel.Goto{Chain: w.policy(q)}})
 	}
-	rules := []kernel.Rule{traffic.Rule("it is counted", w.in("hits", served()))}
 	rules = append(rules, w.choice("policy of the virtual server", "policy", "policies", served(), list)...)
 	return append(rules, traffic.Rule("", kernel.Goto{Chain: w.fallback()}))
 }
 
 // fallback is the farm of the virtual server.
 func (w *writer) fallback() string {
-	return w.ChainFor(flow.VirtualServer, "", "default", func() []kernel.Rule {
-		return append([]kernel.Rule{traffic.Rule("the farm of the virtual server", become(w.lookup("target", served())), kernel.Goto{Chain: w.target()})},
-			traffic.Rule("it has no farm: dropped", w.drop()))
+	return w.ChainFor(flow.VirtualServer, "", "default", func() (rules []kernel.Rule) {
+		if len(w.policies) > 0 {
+			rules = []kernel.Rule{traffic.Rule("the farm of the virtual server", become(w.lookup("target", served())), kernel.Goto{Chain: w.target()})}
+		}
+		return append(rules, traffic.Rule(tellNoFarm, w.drop()))
 	})
+}
+
+// isKind goes on if what is known is of a kind; 0: a server.
+func isKind(kind uint32) kernel.Step {
+	return kernel.Is{Of: kernel.Masked{Of: now, Mask: kernel.Number(kinds)}, To: kernel.Number(kind)}
 }
 
 // drop counts and drops, whoever says why.
@@ -159,11 +186,12 @@ func (w *writer) limit() string {
 // give translates the destination. What has no address of its family goes nowhere.
 func (w *writer) give() string {
 	return w.ChainFor(RoleServer, "", "give", func() []kernel.Rule {
-		rules := []kernel.Rule{traffic.Rule("the server is counted", w.in("given", now))}
+		var rules []kernel.Rule
 		for _, f := range traffic.Families() {
-			rules = append(rules,
-				traffic.Rule("address and port of the server", f.Only(), kernel.DNAT{IPv6: f.IPv6(), To: w.lookup("server"+f.Digit, now), Port: true}),
-				traffic.Rule("address of the server; the port stays", f.Only(), kernel.DNAT{IPv6: f.IPv6(), To: w.lookup("host"+f.Digit, now)}))
+			ported := traffic.Rule("the server is counted: its address and port", f.Only(), kernel.DNAT{IPv6: f.IPv6(), To: w.lookup("server"+f.Digit, now), Port: true})
+			ported.Ported = !w.has.everyProtocol
+			rules = append(rules, ported,
+				traffic.Rule("the server is counted: its address; the port stays", f.Only(), kernel.DNAT{IPv6: f.IPv6(), To: w.lookup("host"+f.Digit, now)}))
 		}
 		return append(rules, traffic.Rule("the server has no address of this family", w.Count("unaddressed"), kernel.Drop{}))
 	})

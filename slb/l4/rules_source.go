@@ -61,13 +61,14 @@ func (w *writer) hairpin() []kernel.Rule {
 		}
 	}
 	w.Fix(w.data.shapes["same"], same)
-	var rules []kernel.Rule
-	for i, f := range traffic.Families() {
-		set := w.Ranges("near"+f.Digit, f, traffic.RangesOf(f, near[i]...))
-		rules = append(rules, traffic.Rule("hairpin: a neighbour of the server", kernel.In{Key: kernel.Join{kernel.InName, kernel.OutName}, Set: "same"},
-			kernel.In{Key: f.Source, Set: set}, kernel.Masquerade{}))
-	}
-	return rules
+	return []kernel.Rule{traffic.Rule("it goes back where it came from", kernel.In{Key: kernel.Join{kernel.InName, kernel.OutName}, Set: "same"},
+		kernel.Goto{Chain: w.Chain("hairpin", func() (rules []kernel.Rule) {
+			for i, f := range traffic.Families() {
+				set := w.Ranges("near"+f.Digit, f, traffic.RangesOf(f, near[i]...))
+				rules = append(rules, traffic.Rule("hairpin: a neighbour of the server", kernel.In{Key: f.Source, Set: set}, kernel.Masquerade{}))
+			}
+			return rules
+		})})}
 }
 
 // assist gives connections of protocols that open further ones the helper of

@@ -76,11 +76,11 @@ func worked(t *testing.T) time.Duration {
 func TestRulesDoNotGrow(t *testing.T) {
 	few := rules(compileModel(t, many(10, 3, config.FarmRandom), nil).Wishes(usual()))
 	lots := rules(compileModel(t, many(10_000, 10, config.FarmRandom), nil).Wishes(usual()))
-	if few != lots || few > 60 {
+	if few != lots || few > 70 {
 		t.Errorf("%d rules of 10 virtual servers, %d of 10,000", few, lots)
 	}
 	turns := rules(compileModel(t, many(1000, 3, config.FarmRoundRobin), nil).Wishes(usual()))
-	if turns > few+turnsMost {
+	if turns > few+turnsMost+2 {
 		t.Errorf("%d rules of 1000 farms in turn", turns)
 	}
 }

@@ -27,7 +27,8 @@ func shapes() map[string]kernel.Set {
 		{Name: slotsSet, Key: two, Data: one}, {Name: turnedSet, Key: two, Data: one}, {Name: "forced", Key: two, Data: one},
 		{Name: copySlots, Key: two, Data: one}, {Name: "holds", Key: two}, {Name: "copy_to*", Key: one, Data: []kernel.Type{addr}},
 		{Name: "alive", Key: two}, {Name: "loose", Key: two}, {Name: "avail", Key: two},
-		{Name: "server*", Key: one, Data: socket}, {Name: "host*", Key: one, Data: []kernel.Type{addr}}, {Name: "next*", Key: one, Data: one},
+		{Name: ServedSet, Key: one, Data: one, Counted: true},
+		{Name: "server*", Key: one, Data: socket, Counted: true}, {Name: "host*", Key: one, Data: []kernel.Type{addr}, Counted: true}, {Name: "next*", Key: one, Data: one},
 
 		{Name: "dead*", Key: []kernel.Type{kernel.TypeNumber, addr, kernel.TypePort}},
 		{Name: "dead_host*", Key: []kernel.Type{kernel.TypeNumber, addr}},
@@ -42,7 +43,7 @@ func shapes() map[string]kernel.Set {
 	for _, name := range []string{"vs_shut", "vs_full", "vs_fast", "vs_total", "vs_in", "vs_out", "empty", "srv_fast", "forcible", "lives"} {
 		list = append(list, kernel.Set{Name: name, Key: one})
 	}
-	for _, name := range []string{"hits", "limited", "dropped", "shed", "waiting", "none", "given", "full", "copy_hits", "copy_waiting", "copy_none", "copy_given"} {
+	for _, name := range []string{"limited", "dropped", "shed", "waiting", "none", "full", "copy_hits", "copy_waiting", "copy_none", "copy_given"} {
 		list = append(list, kernel.Set{Name: name, Key: one, Counted: true})
 	}
 	for _, name := range []string{"resets", "octets_in", "octets_out"} {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"hash/fnv"
+	"math/bits"
 	"slices"
 
 	"github.com/portolan-lb/portolan/config"
@@ -234,12 +235,24 @@ func (p *Plan) findModes() {
 			p.modes = append(p.modes, m)
 		}
 		f.mode = byName[m.name]
+		f.key |= f.mode.drawn()
 	}
 	slices.SortFunc(p.modes, func(a, b *mode) int { return cmp.Compare(a.name, b.name) })
 	numbers := newNamer(1<<32 - 1)
 	for _, m := range p.modes {
 		m.number = numbers.of(m.name)
 	}
+}
+
+// drawn is what the numbers of farms say of it.
+func (m *mode) drawn() uint32 {
+	switch {
+	case m.copied, m.of.Hashes():
+		return 0
+	case m.turn != nil:
+		return drawTurn
+	}
+	return uint32(bits.TrailingZeros32(m.slots)) << drawShift
 }
 
 func modeOf(f *farm, turn bool) *mode {
@@ -268,6 +281,7 @@ func (p *Plan) findFeatures() {
 		h.vsFast = h.vsFast || s.Serve.NewConnections > 0
 		h.vsRates = h.vsRates || s.Serve.RateLimit != (config.Bandwidths{})
 		h.tosClient = h.tosClient || s.Serve.TOS != nil
+		h.everyProtocol = h.everyProtocol || s.Serve.Type == config.ServeIP
 		if s.copied() {
 			h.portless = h.portless || s.Serve.Type == config.ServeIP
 			for _, a := range s.Addresses {
@@ -323,3 +337,31 @@ func (h *features) tries() bool { return h.full || h.fast || h.mixed[0] || h.mix
 
 // limited says whether a virtual server may have to refuse.
 func (h *features) limited() bool { return h.shut || h.vsFull || h.vsFast || h.policies }
+
+// word is what rules know of a virtual server by one look-up: the farm, if a slot
+// of it is all that a connection needs; the target, if there is more to ask; or
+// that its policy says where to go, or nothing does.
+func (s *server) word() uint32 {
+	switch t, v := s.target, s.Serve; {
+	case s.policy != nil || t == nil:
+		return isAsked
+	case t.keep != nil, t.backup != nil, t.farm.tries(), s.limit != nil, v.MaxConnections > 0, v.NewConnections > 0:
+		return t.number
+	default:
+		return t.farm.key
+	}
+}
+
+// tries says whether a server of the farm may refuse a connection that its slot gives it.
+func (f *farm) tries() bool {
+	var has [2]int
+	for _, m := range f.members {
+		if m.bounded() || m.Host != "" && len(f.members) > 1 {
+			return true
+		}
+		for _, a := range m.Addresses {
+			has[traffic.FamilyOf(a)]++
+		}
+	}
+	return slices.ContainsFunc(has[:], func(n int) bool { return n > 0 && n < len(f.members) })
+}

@@ -89,7 +89,7 @@ func TestSplit_Root(t *testing.T) {
 	if n := queued.Packets(); n > 0 {
 		t.Errorf("%d packets went out with a priority", n)
 	}
-	counts, err := f.Elements(Table, "hits")
+	counts, err := f.Elements(Table, ServedSet)
 	if err != nil || len(counts) != 1 || counts[0].Packets != 266 {
 		t.Errorf("hits %+v, %v", counts, err)
 	}

@@ -76,7 +76,7 @@ func (p *Plan) SlotsIn(list []kernel.Element) map[string]slots.Slots {
 		if len(el.Key) != 8 || len(el.Data) != 4 {
 			continue
 		}
-		f := p.byNumber[binary.NativeEndian.Uint32(el.Key)&^isFarm]
+		f := p.byNumber[farmNumber(binary.NativeEndian.Uint32(el.Key))]
 		slot := binary.NativeEndian.Uint32(el.Key[4:])
 		if f == nil || slot >= uint32(f.Slots) {
 			continue
@@ -151,7 +151,7 @@ func (p *Plan) SetServers(farm string, s States) (changed []*kernel.Elements) {
 	}
 	if lives := len(s.Alive) > 0; lives != p.live.lives[farm] {
 		p.live.lives[farm] = lives
-		e, el := p.elements("lives"), kernel.Element{Key: kernel.Number(f.key)}
+		e, el := p.elements("lives"), kernel.Element{Key: kernel.Number(f.scope())}
 		if lives {
 			e.Put(el)
 		} else {
