@@ -70,7 +70,7 @@ func (e *encoder) snatTo(s SNATTo) error {
 	if err != nil {
 		return err
 	}
-	if width != want {
+	if width != want && (s.Ports || width != want+8) {
 		return fmt.Errorf("%s of %s have %d octets, this has %d", what, familyText(s.IPv6), want, width)
 	}
 	for _, at := range places {

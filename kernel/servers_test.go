@@ -92,6 +92,8 @@ func servers() Table {
 				{Tell: "pool", Do: []Step{SNATTo{To: Lookup{Join{Dest4, DestPort}, "snat4"}}}},
 				{Tell: "pool, IPv6", Do: []Step{SNATTo{IPv6: true, To: Lookup{Join{Dest6, DestPort}, "snat6"}}}},
 				{Tell: "pool with ports", Do: []Step{SNATTo{To: Lookup{Join{Dest4, DestPort}, "pool4"}, Ports: true}}},
+				{Tell: "pool for what has no ports", Do: []Step{SNATTo{To: Lookup{Join{Dest4, Const(Port(0))}, "pool4"}}}},
+				{Tell: "pool for what has no ports, IPv6", Do: []Step{SNATTo{IPv6: true, To: Lookup{Join{Dest6, Const(Port(0))}, "pool6"}}}},
 				{Tell: "pool with ports, IPv6", Do: []Step{SNATTo{IPv6: true, To: Lookup{Join{Dest6, DestPort}, "pool6"}, Ports: true}}},
 			}},
 		},

@@ -161,11 +161,12 @@ type DNAT struct {
 
 // SNATTo gives the connection a source address as [SNAT] does, by a value: the
 // first and the last address of a range, and with Ports the first and the last
-// port. A client has always the same address of a range.
+// port; without Ports it is of any protocol. A client has always the same address of a
+// range.
 type SNATTo struct {
 	IPv6  bool
 	To    Value // address . address, or address . address . port . port
-	Ports bool
+	Ports bool  // of To are used; else they are passed over
 }
 
 // Assist gives a new connection a conntrack helper of the table.

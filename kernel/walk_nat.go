@@ -46,8 +46,9 @@ func (k *walker) aim(to netip.AddrPort) {
 	k.trace.To = &to
 }
 
-// natValue gives the octets of a value that addresses and ports are taken from.
-func (k *walker) natValue(v6, port bool, to Value, width int) ([]byte, bool) {
+// natValue gives the octets of a value that addresses and ports are taken from, of
+// one width or another.
+func (k *walker) natValue(v6, port bool, to Value, width, or int) ([]byte, bool) {
 	p := &k.trace.Packet
 	switch {
 	case v6 != p.IPv6():
@@ -56,7 +57,7 @@ func (k *walker) natValue(v6, port bool, to Value, width int) ([]byte, bool) {
 		return nil, k.stop("its protocol has no ports")
 	}
 	b, ok := k.value(to)
-	if ok && len(b) != width {
+	if ok && len(b) != width && len(b) != or {
 		return nil, k.fail("a translation has %d octets, not %d", width, len(b))
 	}
 	return b, ok
@@ -70,7 +71,7 @@ func (k *walker) dnat(s DNAT) bool {
 	if s.Port {
 		width += 4
 	}
-	b, ok := k.natValue(s.IPv6, s.Port, s.To, width)
+	b, ok := k.natValue(s.IPv6, s.Port, s.To, width, width)
 	if !ok {
 		return false
 	}
@@ -89,7 +90,7 @@ func (k *walker) snatTo(s SNATTo) bool {
 	if s.Ports {
 		width += 8
 	}
-	b, ok := k.natValue(s.IPv6, s.Ports, s.To, width)
+	b, ok := k.natValue(s.IPv6, s.Ports, s.To, width, 2*n+8)
 	if !ok {
 		return false
 	}

@@ -65,7 +65,11 @@ func (p *pool) has(a netip.Addr) bool {
 func (s *SLB) readLoans() (all map[lease]int, failed uint64) {
 	known := s.count.With(func(c Counter, _ uint64) {
 		all = map[lease]int{}
-		c.Loans(func(l kernel.Lent, n int) { all[l] = n })
+		c.Loans(func(l kernel.Lent, n int) {
+			if kernel.HasPorts(l.Protocol) { // others share an address without any bound of ours
+				all[l] = n
+			}
+		})
 	})
 	if !known {
 		return nil, 0

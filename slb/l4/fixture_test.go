@@ -172,6 +172,8 @@ func packetOf(t *testing.T, text string) kernel.Packet {
 		p.Protocol = 17
 	case "icmp":
 		p.Protocol = 1
+	case "icmpv6":
+		p.Protocol = 58
 	case "gre":
 		p.Protocol = 47
 	default:

@@ -19,12 +19,17 @@ func (w *writer) sources() (rules []kernel.Rule) {
 	if len(w.pools) > 0 {
 		for _, f := range traffic.Families() {
 			slot := kernel.Hash{Of: f.Source, Mod: poolSlots}
-			from := func(pool kernel.Value) kernel.Step {
-				return kernel.SNATTo{IPv6: f.IPv6(), To: w.lookup("pools"+f.Digit, pool, slot), Ports: true}
+			from := func(pool kernel.Value, ports bool) kernel.Step {
+				return kernel.SNATTo{IPv6: f.IPv6(), To: w.lookup("pools"+f.Digit, pool, slot), Ports: ports}
 			}
+			isNot := func(protocol uint8) kernel.Step {
+				return kernel.Is{Of: kernel.Protocol, Op: kernel.NotEqual, To: []byte{protocol}}
+			}
+			host := func() kernel.Value { return w.lookup("snat_host"+f.Digit, f.Dest) }
 			rules = append(rules,
-				traffic.Rule("an address of the farm's pool", f.Only(), from(w.lookup("snat"+f.Digit, f.Dest, kernel.DestPort))),
-				traffic.Rule("an address of the farm's pool", f.Only(), from(w.lookup("snat_host"+f.Digit, f.Dest))))
+				traffic.Rule("an address of the farm's pool", f.Only(), from(w.lookup("snat"+f.Digit, f.Dest, kernel.DestPort), true)),
+				traffic.Rule("an address of the farm's pool", f.Only(), from(host(), true)),
+				traffic.Rule("the same for a protocol without ports", f.Only(), isNot(tcp), isNot(udp), from(host(), false)))
 		}
 	}
 	if w.masquerades() {

@@ -32,6 +32,9 @@ func TestSource(t *testing.T) {
 		case trace.NAT.Masquerade:
 			return "masquerade"
 		}
+		if trace.NAT.LastPort == 0 {
+			return config.AddressRange{From: trace.NAT.From, To: trace.NAT.To}.String()
+		}
 		return config.AddressRange{From: trace.NAT.From, To: trace.NAT.To}.String() + fmt.Sprintf(" %d-%d", trace.NAT.FirstPort, trace.NAT.LastPort)
 	}
 	seen := map[string]int{}
@@ -52,6 +55,36 @@ func TestSource(t *testing.T) {
 	} {
 		if got := nat(c.text, c.in); got != c.want {
 			t.Errorf("%s by %s: %s, want %s", c.text, c.in, got, c.want)
+		}
+	}
+}
+
+// A pool gives its addresses to ICMP too, and to whatever has no ports.
+func TestSourceWithoutPorts(t *testing.T) {
+	b := newBalancer(t, `
+version: 1
+virtualServers:
+  - {name: any, addresses: [203.0.113.10, "2001:db8::10"], serve: {type: ip, farm: hosts}}
+  - {name: web, address: 203.0.113.11, port: 80, serve: {farm: web}}
+serverFarms:
+  - {name: hosts, algorithm: random, snatPool: wide, servers: [{name: one, addresses: [10.1.0.1, "fd01::1"]}]}
+  - {name: web, algorithm: random, servers: [10.1.0.2]}
+snatPools: [{name: wide, addresses: [10.1.9.1-10.1.9.2, "fd01::900"]}]
+`)
+	b.share("hosts")
+	b.share("web")
+	for text, want := range map[string]string{
+		"192.0.2.1 > 203.0.113.10/icmp":       "10.1.9.1-10.1.9.2 0-0",
+		"2001:db8:2::1 > 2001:db8::10/icmpv6": "fd01::900-fd01::900 0-0",
+		"192.0.2.1:5000 > 203.0.113.10:80":    "10.1.9.1-10.1.9.2 1024-65535",
+		"192.0.2.1:5000 > 203.0.113.11:80":    "",
+	} {
+		got := ""
+		if nat := b.walk("postrouting", b.given(text, "out0", "in0")).NAT; nat != nil {
+			got = fmt.Sprintf("%s-%s %d-%d", nat.From, nat.To, nat.FirstPort, nat.LastPort)
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", text, got, want)
 		}
 	}
 }
