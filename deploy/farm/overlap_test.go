@@ -2,6 +2,8 @@ package farm
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -89,7 +91,8 @@ func TestB08_Matrix_Root(t *testing.T) {
 }
 
 // Of virtual servers that overlap the most specific has a packet: the longest
-// mask, then its very port, a range, every port, every protocol.
+// mask, then its very port, a range, every port, every protocol; and explain flow
+// tells the same.
 func TestB08_Order_Root(t *testing.T) {
 	t.Parallel()
 	b := before(t, farm(t, nettest.FarmLayout{}))
@@ -119,6 +122,25 @@ func TestB08_Order_Root(t *testing.T) {
 			route := []nettest.Route{b.to4(c.n, c.port), b.to6(c.n, c.port)}[family]
 			b.Until(late, func() error { return only(b.InTurn(2, route), c.host) })
 		}
+	}
+	// Of any other flow explain flow says what becomes of it.
+	b.Serve(69, 75, 90, 91)
+	seed := uint64(time.Now().UnixNano())
+	r := rand.New(rand.NewPCG(seed, 8))
+	hosts := map[int]int{}
+	for i := range 60 {
+		n, port := 60+r.IntN(30), []uint16{69, 75, 80, 81, 90, 91}[r.IntN(6)]
+		from, to := b.Client4(i), b.Virtual4(n)
+		if i%2 == 1 {
+			from, to = b.Client6(i), b.Virtual6(n)
+		}
+		host, ways := b.asTold(seed, netip.AddrPortFrom(from, 20000), netip.AddrPortFrom(to, port))
+		if hosts[host]++; ways != 1 {
+			t.Errorf("seed %d: %s, port %d, may be for %d farms", seed, to, port, ways)
+		}
+	}
+	if len(hosts) != 4 {
+		t.Errorf("seed %d: flows came to hosts %v", seed, hosts)
 	}
 	if err := b.Ping(b.Client4(1), b.Virtual4(70), 70); err != nil || b.Hosts[2].Pings() != 1 {
 		t.Errorf("type ip takes a ping: %v, %d", err, b.Hosts[2].Pings())
