@@ -37,12 +37,12 @@ func givenIn(t *testing.T, n *routing) (list []string) {
 	return list
 }
 
-// stands waits until just these addresses are there; 2 s is what is promised.
+// stands waits until just these addresses are there; within the time that is promised.
 func stands(t *testing.T, n *routing, what string, want ...string) {
 	t.Helper()
 	slices.Sort(want)
 	var got []string
-	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(promised); time.Now().Before(deadline); {
 		if got = givenIn(t, n); slices.Equal(got, want) {
 			return
 		}
@@ -101,7 +101,7 @@ func TestGivenAddresses_Root(t *testing.T) {
 func saysOf(t *testing.T, n *routing, owner, words string) {
 	t.Helper()
 	var err error
-	until(t, words, 2*time.Second, func() bool {
+	until(t, words, promised, func() bool {
 		err = n.sync(t.Context(), owner)
 		return err != nil && strings.Contains(err.Error(), words)
 	})

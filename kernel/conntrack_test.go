@@ -27,6 +27,7 @@ func tracked(t *testing.T) *nettest.Space {
 			ct state new udp dport 1-9999 ct mark set 0x20000000
 		}
 	}`, "nft", "-f", "-")
+	s.Set("netfilter/nf_conntrack_udp_timeout", "600") // none ends by itself while a test looks
 	return s
 }
 
@@ -48,18 +49,28 @@ func run(t *testing.T, s *nettest.Space, in string, args ...string) string {
 // flows makes a session each by sending from one socket to n ports.
 func flows(t testing.TB, s *nettest.Space, to netip.AddrPort, n int) {
 	t.Helper()
+	flowsOpen(t, s, to, n)
+}
+
+// flowsOpen is flows, and gives what sends the same once more.
+func flowsOpen(t testing.TB, s *nettest.Space, to netip.AddrPort, n int) (again func()) {
+	t.Helper()
 	var c *net.UDPConn
 	var err error
 	s.Do(func() { c, err = net.ListenUDP("udp", nil) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
-	for i := range n {
-		if _, err := c.WriteToUDPAddrPort([]byte("x"), netip.AddrPortFrom(to.Addr(), to.Port()+uint16(i))); err != nil {
-			t.Fatal(err)
+	t.Cleanup(func() { _ = c.Close() })
+	send := func() {
+		for i := range n {
+			if _, err := c.WriteToUDPAddrPort([]byte("x"), netip.AddrPortFrom(to.Addr(), to.Port()+uint16(i))); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
+	send()
+	return send
 }
 
 func openConntrack(t testing.TB, s *nettest.Space) *Conntrack {

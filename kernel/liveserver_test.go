@@ -244,7 +244,6 @@ func TestLiveForgets(t *testing.T) {
 // meanwhile.
 func TestLiveServers_Root(t *testing.T) {
 	s := served(t)
-	s.Set("netfilter/nf_conntrack_udp_timeout", "1")
 	c := openConntrack(t, s)
 	l := startLive(t, s, ServerMask, true, liveBuffer)
 	to := func(mark uint32, server string, protocol uint8) Served {
@@ -266,9 +265,9 @@ func TestLiveServers_Root(t *testing.T) {
 		t.Fatalf("%s: %v lent %v, want %v and %v", what, got, lent, want, loans)
 	}
 	udp, tcp := uint8(unix.IPPROTO_UDP), uint8(unix.IPPROTO_TCP)
-	flows(t, s, address4(1), 100)
+	first := flowsOpen(t, s, address4(1), 100)
 	flows(t, s, address6(2), 50)
-	flows(t, s, at(address4(3), 40000), 30)
+	third := flowsOpen(t, s, at(address4(3), 40000), 30)
 	loans := map[Lent]int{{netip.MustParseAddr("127.0.2.1"), port("127.0.1.2:8080"), udp}: 30}
 	if _, err := c.End(t.Context(), SessionFilter{Mark: serverMark(2), Mask: ServerMask}); err != nil {
 		t.Fatal(err)
@@ -276,6 +275,9 @@ func TestLiveServers_Root(t *testing.T) {
 	right("they came, and some were ended", map[Served]Tally{
 		to(1, "127.0.1.1:8080", udp): {Live: 100, Opened: 100}, to(2, "[fd01::1]:8080", udp): {Opened: 50}, to(3, "127.0.1.2:8080", udp): {Live: 30, Opened: 30},
 	}, loans)
+	s.Set("netfilter/nf_conntrack_udp_timeout", "1") // of what is sent from now on
+	first()
+	third()
 	want := map[Served]Tally{
 		to(1, "127.0.1.1:8080", udp): {Opened: 100, Unanswered: 100}, to(2, "[fd01::1]:8080", udp): {Opened: 50}, to(3, "127.0.1.2:8080", udp): {Opened: 30, Unanswered: 30},
 	}
@@ -360,7 +362,7 @@ func TestLiveServersOverrun_Root(t *testing.T) {
 	l := startLive(t, s, ServerMask, true, 1) // the smallest there is: a dozen events
 	right := func(what string, one, two int) {
 		t.Helper()
-		until(t, what, 2*time.Second, func() bool {
+		until(t, what, promised, func() bool {
 			got := map[Served]int{}
 			l.Servers(func(s Served, n Tally) { got[s] = n.Live })
 			return got[Served{serverMark(1), port("127.0.1.1:8080"), 17}] == one && got[Served{serverMark(3), port("127.0.1.2:8080"), 17}] == two

@@ -191,13 +191,13 @@ func TestTablesAreRepaired_Root(t *testing.T) {
 		"add counter inet " + name + " mine",
 	} {
 		mustNFT(t, at, harm, "-f", "-")
-		until(t, harm, 2*time.Second, stands)
+		until(t, harm, promised, stands)
 	}
 	if now := mustNFT(t, at, "", "list", "table", "inet", "others") + mustNFT(t, at, "", "list", "table", "ip", "portolan_test"); now != foreign {
 		t.Errorf("tables of others were\n%s\nand are\n%s", foreign, now)
 	}
 	mustNFT(t, at, "", "flush", "ruleset")
-	until(t, "flush ruleset", 2*time.Second, stands)
+	until(t, "flush ruleset", promised, stands)
 	k.Want("test", nil)
 	k.synced("test")
 	if out := mustNFT(t, at, "", "list", "ruleset"); out != "" {

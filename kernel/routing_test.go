@@ -67,7 +67,7 @@ func wish(t *testing.T, n *routing, owner string, w *Wishes, words string) {
 // says waits until the part says words of what an owner wishes.
 func says(t *testing.T, n *routing, words string) {
 	t.Helper()
-	tick, late := time.NewTicker(10*time.Millisecond), time.After(2*time.Second)
+	tick, late := time.NewTicker(10*time.Millisecond), time.After(promised)
 	defer tick.Stop()
 	for {
 		err := n.sync(t.Context(), "outbound")
@@ -106,7 +106,7 @@ func shows(t *testing.T, s *nettest.Space, what, command string, want ...string)
 		if got = lines(t, s, command); got == wanted {
 			return
 		}
-		if time.Since(start) > 2*time.Second {
+		if time.Since(start) > promised {
 			t.Fatalf("%s: %s prints\n%s\nwant\n%s", what, command, got, wanted)
 		}
 	}
