@@ -81,7 +81,7 @@ func servesOn(t *testing.T) {
 		}
 	}
 	f.Hosts[1].Die(8080, true)
-	p.Until(3*time.Second, func() error {
+	p.Until(20*time.Second, func() error {
 		if s := f.Connect(30, to4); s.Failed > 0 || s.By[2] > 0 {
 			return fmt.Errorf("%v", s)
 		}
@@ -121,7 +121,7 @@ func servesByCounts(t *testing.T) {
 		held[talk.First.Host] = append(held[talk.First.Host], talk)
 	}
 	counted := func() string { return p.Does("get", "realservers", "-o", "json") }
-	p.Until(3*time.Second, func() error {
+	p.Until(20*time.Second, func() error {
 		said := counted()
 		for host, list := range held {
 			if !strings.Contains(said, fmt.Sprintf(`"connections": %d`, len(list))) {
@@ -131,7 +131,7 @@ func servesByCounts(t *testing.T) {
 		return nil
 	})
 	p.Does("hold", "realServer/web/s1", "--reason", "work")
-	p.Until(3*time.Second, func() error {
+	p.Until(20*time.Second, func() error {
 		for _, talk := range held[1] {
 			if _, err := talk.SayWithin("cut?", 300*time.Millisecond); err == nil {
 				return fmt.Errorf("a connection goes on")

