@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/portolan-lb/portolan/api/client"
 	"github.com/portolan-lb/portolan/nettest"
+	"github.com/portolan-lb/portolan/probe"
 	"github.com/portolan-lb/portolan/status"
 )
 
@@ -212,17 +214,15 @@ func TestLinks_T52_Root(t *testing.T) {
 	l.here.IP("route replace default via 192.0.2.3 dev eth1 metric 10") // nobody is there
 	l.link("another next hop", "a", status.Down)
 	l.answer("the second", "203.0.113.2")
-	probes, err := l.api.Probes(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := false
-	for _, p := range probes {
-		found = found || p.ID == "probe/192.0.2.3@a/gateway" && p.Interface == "eth1"
-	}
-	if !found {
-		t.Errorf("the new next hop is not probed: %+v", probes)
-	}
+	l.until("the new next hop is probed", func() bool {
+		probes, err := l.api.Probes(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.ContainsFunc(probes, func(p probe.History) bool {
+			return p.ID == "probe/192.0.2.3@a/gateway" && p.Interface == "eth1"
+		})
+	})
 	l.here.IP("route replace default via 192.0.2.2 dev eth1 metric 10")
 	l.link("the old next hop", "a", status.Up)
 	l.answer("the first again", "203.0.113.1")

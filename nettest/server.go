@@ -179,7 +179,7 @@ type Session struct {
 }
 
 // Patience is how long a client waits for one answer.
-const Patience = 2 * time.Second
+const Patience = 5 * time.Second
 
 // TCP connects to a server and gives the source that it saw.
 func TCP(s *Space, from netip.Addr, to netip.AddrPort) (*Session, netip.AddrPort, error) {
