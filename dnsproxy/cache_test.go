@@ -233,7 +233,7 @@ func cached(t *testing.T, f *fake, rules config.DNSCache) *world {
 		if rules.MaxTTL == 0 {
 			rules.MaxTTL = config.Duration(time.Hour)
 		}
-		m.DNSProxy.Cache, m.DNSProxy.Retries, m.DNSProxy.Timeout = rules, 0, config.Duration(200*time.Millisecond)
+		m.DNSProxy.Cache, m.DNSProxy.Retries, m.DNSProxy.Timeout = rules, 0, config.Duration(time.Second) // below staleWait
 	})
 }
 

@@ -56,7 +56,7 @@ func TestRatio(t *testing.T) {
 					}, nil)
 				}
 				w := newWorld(t, fakes, func(m *config.Model) {
-					m.DNSProxy.Retries, m.DNSProxy.Timeout = retries, config.Duration(100*time.Millisecond)
+					m.DNSProxy.Retries, m.DNSProxy.Timeout = retries, config.Duration(400*time.Millisecond)
 				})
 				r := w.ask("udp", question("www.example.com.", dns.TypeA))
 				want := rcode
@@ -95,7 +95,7 @@ func TestRetryOnAnotherLink_22(t *testing.T) {
 				fakes[1].udp.Close()
 			}
 			w := newWorld(t, fakes, func(m *config.Model) {
-				m.DNSProxy.Timeout = config.Duration(150 * time.Millisecond)
+				m.DNSProxy.Timeout = config.Duration(500 * time.Millisecond)
 				m.DNSServers[1].Link = "l1" // the second is on the link of the first
 			})
 			for i := range 12 {
@@ -169,7 +169,7 @@ func TestServerThatFoldsLetters(t *testing.T) {
 			if !tcp {
 				f.tcp.Close()
 			}
-			w := newWorld(t, []*fake{f}, func(m *config.Model) { m.DNSProxy.Timeout = config.Duration(200 * time.Millisecond) })
+			w := newWorld(t, []*fake{f}, func(m *config.Model) { m.DNSProxy.Timeout = config.Duration(500 * time.Millisecond) })
 			for i := range 8 {
 				r := w.ask("udp", question(fmt.Sprintf("abcdefghijkl%d.example.com.", i), dns.TypeA))
 				if (tcp || i > 3) && address(r) != "192.0.2.1" {
@@ -327,7 +327,10 @@ func TestPolicies(t *testing.T) {
 		for _, f := range fakes {
 			f.asks.Store(0)
 		}
-		client := dns.Client{Timeout: 300 * time.Millisecond}
+		client := dns.Client{Timeout: 5 * time.Second}
+		if c.want == "nothing" {
+			client.Timeout = 300 * time.Millisecond
+		}
 		got := "nothing"
 		if r, _, err := client.Exchange(question(c.name, c.qtype), w.at()); err == nil {
 			switch {

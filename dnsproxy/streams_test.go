@@ -263,7 +263,7 @@ func TestTCPClients_RFC7766(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
 	for range 2 {
 		if r, err := c.ReadMsg(); err != nil || r.Id == 1 {
 			t.Fatalf("held up by the slow one: %v %v", r, err)
@@ -283,7 +283,7 @@ func TestTCPClients_RFC7766(t *testing.T) {
 		open = append(open, o)
 	}
 	for _, o := range open { // refused at once, or after the idle time: all end
-		_ = o.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_ = o.SetReadDeadline(time.Now().Add(20 * time.Second))
 		if _, err := o.Read(make([]byte, 1)); err != io.EOF {
 			if ne, ok := err.(net.Error); ok && ne.Timeout() {
 				t.Errorf("still open: %v", err)

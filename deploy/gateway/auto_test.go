@@ -28,7 +28,7 @@ dnsProxy: {interfaces: [lan0], pool: all, timeout: 300ms}
 	p.up("isp1", "isp2", "isp3")
 	server := func(name string, health status.Health) {
 		t.Helper()
-		deadline := time.Now().Add(detected + late)
+		deadline := time.Now().Add(longEnough)
 		for {
 			list, err := p.API.DNSServers(t.Context())
 			if err != nil {

@@ -235,7 +235,7 @@ func live(t *testing.T) *portolan {
 		}
 		_ = c.Close()
 		a.from = netip.AddrPortFrom(from, 998)
-		p.Until(5*time.Second, func() error {
+		p.Until(longEnough, func() error {
 			if e := p.foreseen(a); len(e.Ways) != 1 || e.Ways[0].Link != link {
 				return fmt.Errorf("proximity does not tell of %s:\n%s", to, told(e))
 			}

@@ -23,7 +23,7 @@ func TestA14_Busy_Root(t *testing.T) {
 	free := func(r status.Row) bool { return !r.Busy }
 	goes := func(p *portolan, what string, shares ...int) {
 		p.T.Helper()
-		p.Until(2*time.Second, func() error { // the row comes first, the kernel's tables next
+		p.Until(longEnough, func() error { // the row comes first, the kernel's tables next
 			tally := p.Connect(60, web4)
 			for n, s := range shares {
 				if tally.Failed > 0 || (tally.By[n+1] > 0) != (s > 0) {
@@ -36,7 +36,7 @@ func TestA14_Busy_Root(t *testing.T) {
 	}
 	t.Run("out", func(t *testing.T) {
 		g := three(t)
-		p := start(t, g, setup{Gateway: g, link: map[int]string{0: ", maxBandwidth: {out: 10Mbps}, busy: {rate: 70%, recovery: 60%}"}, rest: equal(", busyProtection: true", "", "")}.String())
+		p := start(t, g, setup{Gateway: g, link: map[int]string{0: ", maxBandwidth: {out: 10Mbps}, busy: {rate: 70%, recovery: 30%}"}, rest: equal(", busyProtection: true", "", "")}.String())
 		p.up("isp1", "isp2", "isp3")
 		s, source, err := nettest.TCP(g.LAN, nettest.Client4(3), netip.AddrPortFrom(nettest.Server4(0, 1), 80))
 		for ; err == nil && g.ISPOf(source.Addr()) != 1; s, source, err = nettest.TCP(g.LAN, nettest.Client4(3), netip.AddrPortFrom(nettest.Server4(0, 1), 80)) {
@@ -46,22 +46,22 @@ func TestA14_Busy_Root(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer s.Close()
-		f := fill(t, g, 1, 8_000_000)
-		p.row("isp1", 10*time.Second, "busy", busy)
-		goes(p, "isp1 at 80 %", 0, 1, 1)
+		f := fill(t, g, 1, 9_000_000)
+		p.row("isp1", longEnough, "busy", busy)
+		goes(p, "isp1 at 90 %", 0, 1, 1)
 		if now, err := s.Say(); err != nil || now != source {
 			t.Errorf("a session of the busy link: %s, then %s (%v)", source, now, err)
 		}
-		f.rate.Store(6_500_000)
+		f.rate.Store(5_000_000)
 		p.Pause(2500 * time.Millisecond)
-		goes(p, "isp1 at 65 %, between the thresholds", 0, 1, 1)
-		f.rate.Store(4_000_000)
-		p.row("isp1", 10*time.Second, "free", free)
-		goes(p, "isp1 at 40 %", 1, 1, 1)
+		goes(p, "isp1 at 50 %, between the thresholds", 0, 1, 1)
+		f.rate.Store(1_000_000)
+		p.row("isp1", longEnough, "free", free)
+		goes(p, "isp1 at 10 %", 1, 1, 1)
 		f.rate.Store(9_000_000)
 		loads := []*load{f, fill(t, g, 2, 9_000_000), fill(t, g, 3, 9_000_000)}
 		for _, name := range []string{"isp1", "isp2", "isp3"} {
-			p.row(name, 10*time.Second, "busy", busy)
+			p.row(name, longEnough, "busy", busy)
 		}
 		goes(p, "all at 90 %: it lapses", 1, 1, 1)
 		for _, l := range loads {
@@ -81,7 +81,7 @@ func TestA14_Busy_Root(t *testing.T) {
 		f.stop()
 		e := echoes(t, g, 1, 9_000_000)
 		defer e.stop()
-		p.row("isp1", 10*time.Second, "busy", busy)
+		p.row("isp1", longEnough, "busy", busy)
 		goes(p, "isp1 at 90 % in", 0, 1, 1)
 		clean(t, g)
 	})
@@ -114,8 +114,13 @@ func TestA15_ConnectionLimit_Root(t *testing.T) {
 		g := three(t)
 		p := start(t, g, setup{Gateway: g, link: map[int]string{1: ", maxConnections: 100"}, rest: grouped("[isp1, isp2]", "", "", "")}.String())
 		p.up("isp1", "isp2")
-		if by, dropped := hold(t, g, 300); by[1] != 100 || by[2] != 200 || dropped != 0 {
-			t.Errorf("of 300, %v and %d dropped, want 100 and 200", by[1:], dropped)
+		by, dropped := hold(t, g, 300)
+		for more := 0; by[1] < 100 && more < 20; more++ { // it gets less and less as there is less room
+			again, lost := hold(t, g, 10)
+			by[1], by[2], dropped = by[1]+again[1], by[2]+again[2], dropped+lost
+		}
+		if by[1] != 100 || by[2] < 200 || dropped != 0 {
+			t.Errorf("%v and %d dropped, want 100, the rest by isp2", by[1:], dropped)
 		}
 	})
 	t.Run("virtual server and policy", func(t *testing.T) {
@@ -164,7 +169,7 @@ func testTwoFilters(t *testing.T, g *nettest.Gateway) {
 	for _, s := range first[1:3] {
 		g.Must("", "conntrack", "-D", "-s", nettest.Client4(1).String(), "-p", "tcp", "--sport", port(s))
 	}
-	if _, err := program.Within(t.Context(), 3*time.Second, func() error {
+	if _, err := program.Within(t.Context(), longEnough, func() error {
 		if more := open(1, 1); len(more) != 1 {
 			return fmt.Errorf("with 2 of 5 a source is not let in")
 		}
@@ -186,7 +191,7 @@ func testManyConnections(t *testing.T) {
 	p := start(t, g, setup{Gateway: g, link: map[int]string{1: ", maxConnections: 20000"}, rest: grouped("[isp1]", "", "", "")}.String())
 	p.up("isp1")
 	const offered, workers = 25_000, 8
-	began := time.Now()
+	began, before := time.Now(), p.waited()
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var rates []float64 // of each twentieth
@@ -223,13 +228,13 @@ func testManyConnections(t *testing.T) {
 	wg.Wait()
 	took := time.Since(began)
 	rate := float64(offered) / took.Seconds()
-	p.Pause(time.Second)
+	late := (p.waited() - before).Seconds()
 	count := marked(t, g, 1)
 	t.Logf("%d offered at %.0f/s, %d taken; rates %.0f", offered, rate, count, rates)
-	if count < 20_000 || float64(count) > 20_000+0.5*rate { // ticks are fast where there is a limit, and the machine is busy
+	if count < 20_000 || float64(count) > 20_000+(0.5+late)*rate { // ticks are fast where there is a limit, and the machine is busy
 		t.Errorf("%d connections, want 20,000 and less than a tick's arrivals more", count)
 	}
-	if rates[len(rates)-1] < rates[0]/2 {
+	if quarter := len(rates) / 4; nettest.Median(rates[len(rates)-quarter:]) < nettest.Median(rates[:quarter])/3 {
 		t.Errorf("the rate of new connections fell: %.0f", rates)
 	}
 }
@@ -255,18 +260,20 @@ func TestA16_RateLimit_Root(t *testing.T) {
 		bits float64
 		do   func(*nettest.Session, int64) (time.Duration, error)
 	}{{"in", 20e6, (*nettest.Session).Fetch}, {"out", 10e6, (*nettest.Session).Push}} {
-		s, _, err := nettest.TCP(g.LAN, nettest.Client4(1), netip.AddrPortFrom(nettest.Server4(0, 1), 80))
-		if err != nil {
-			t.Fatal(err)
+		got := 0.0
+		for try := 0; try < 4 && got < 0.95*c.bits; try++ { // a machine with other work makes it less, never more
+			s, _, err := nettest.TCP(g.LAN, nettest.Client4(1), netip.AddrPortFrom(nettest.Server4(0, 1), 80))
+			if err != nil {
+				t.Fatal(err)
+			}
+			took, err := c.do(s, int64(c.bits*goodput/8*seconds))
+			s.Close()
+			if err != nil {
+				t.Fatalf("%s: %v", c.what, err)
+			}
+			got = c.bits * seconds / took.Seconds()
+			t.Logf("%s: %.2f Mbit/s of %.0f", c.what, got/1e6, c.bits/1e6)
 		}
-		took, err := c.do(s, int64(c.bits*goodput/8*seconds))
-		s.Close()
-		if err != nil {
-			t.Errorf("%s: %v", c.what, err)
-			continue
-		}
-		got := c.bits * seconds / took.Seconds()
-		t.Logf("%s: %.2f Mbit/s of %.0f", c.what, got/1e6, c.bits/1e6)
 		if got < 0.95*c.bits || got > 1.05*c.bits {
 			t.Errorf("%s: %.2f Mbit/s, want %.0f within 5 %%", c.what, got/1e6, c.bits/1e6)
 		}

@@ -62,38 +62,36 @@ func TestA09_Proximity_Root(t *testing.T) {
 		}
 		return n
 	}
-	before := pings()
+	before, waited := pings(), p.waited()
 	if tally := g.Connect(1, one(1)); tally.OK() != 1 {
 		t.Fatal(tally)
 	}
-	if took := p.Until(3*time.Second, func() error {
+	p.within("measured", p.Until(longEnough, func() error {
 		if pings() == before {
 			return fmt.Errorf("nobody measures")
 		}
 		return nil
-	}); took > time.Second+late/2 {
-		t.Errorf("it was measured after %s, want within 1 s", took)
-	}
-	p.goes(8*time.Second, 2, 0)
+	}), time.Second, waited)
+	p.goes(longEnough, 2, 0)
 	six := g.Connect(1, web6)
-	p.Until(8*time.Second, func() error {
+	p.Until(longEnough, func() error {
 		if six = g.Connect(7, web6); six.By[2] != 7 {
 			return fmt.Errorf("IPv6 goes %v", six)
 		}
 		return nil
 	})
 	f := fill(t, g, 2, 7_000_000)
-	p.row("isp2", 10*time.Second, "busy", func(r status.Row) bool { return r.Busy })
-	p.goes(3*time.Second, 1, 0)
+	p.row("isp2", longEnough, "busy", func(r status.Row) bool { return r.Busy })
+	p.goes(longEnough, 1, 0)
 	f.stop()
-	p.row("isp2", 10*time.Second, "free", func(r status.Row) bool { return !r.Busy })
-	p.goes(3*time.Second, 2, 0)
+	p.row("isp2", longEnough, "free", func(r status.Row) bool { return !r.Busy })
+	p.goes(longEnough, 2, 0)
 
 	t.Run("cleared", func(t *testing.T) {
 		known := func() { // again: asked for, measured, and its warm-up over
-			p.goes(8*time.Second, 2, 0)
+			p.goes(longEnough, 2, 0)
 			p.Pause(2500 * time.Millisecond)
-			p.goes(8*time.Second, 2, 0)
+			p.goes(longEnough, 2, 0)
 		}
 		had := p.entries()
 		if p.Apply(config(10, "[icmp]", "90Mbps")); p.entries() != had {
@@ -111,7 +109,7 @@ func TestA09_Proximity_Root(t *testing.T) {
 	t.Run("replaced", func(t *testing.T) { testReplaced(t, p) })
 	t.Run("priority", func(t *testing.T) {
 		p.Apply(setup{Gateway: g, link: map[int]string{0: ", cost: 10"}, rest: grouped("[{link: isp1, priority: 5}, {link: isp3, priority: 5}, isp2]", ", proximity: true", "", fmt.Sprintf(measuring, 100))}.String())
-		p.goes(8*time.Second, 1, 0)
+		p.goes(longEnough, 1, 0)
 	})
 	clean(t, g)
 }
@@ -132,7 +130,7 @@ func testReplaced(t *testing.T, p *portolan) {
 		return netip.Addr{}, fmt.Errorf("from elsewhere")
 	})
 	p.ISPs[1].Line.SetDelay(60 * time.Millisecond)
-	p.goes(20*time.Second, 1, 0) // measured again after refresh
+	p.goes(longEnough, 1, 0) // measured again after refresh
 	if tally, _ := l.Stop(); tally.Failed > 0 || tally.By[3] > 0 || tally.By[1]*tally.By[2] == 0 {
 		t.Errorf("while isp1 became nearer than isp2: %v", tally)
 	}
@@ -187,14 +185,14 @@ outbound:
 		return source.Addr(), err
 	})
 	began, rounds := time.Now(), 0
-	for rounds < 30 && time.Since(began) < 8*time.Second {
+	for rounds < 5 || rounds < 30 && time.Since(began) < 8*time.Second {
 		rounds++
 		write(rounds)
 		p.Does("reload")
 	}
 	tally, _ := l.Stop()
 	t.Logf("%d reloads in %s, %v flows", rounds, time.Since(began).Round(time.Millisecond), tally)
-	if tally.Failed > 0 || tally.OK() < 1000 || rounds < 5 {
+	if tally.Failed > 0 || tally.OK() < 50*rounds {
 		t.Errorf("%d reloads: %v", rounds, tally)
 	}
 	clean(t, g)

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"sync/atomic"
 	"testing"
@@ -53,7 +54,7 @@ func (p *portolan) row(link string, bound time.Duration, what string, is func(st
 func (p *portolan) up(links ...string) {
 	p.T.Helper()
 	for _, l := range links {
-		p.row(l, 10*time.Second, "up", func(r status.Row) bool { return r.Health == status.Up })
+		p.row(l, longEnough, "up", func(r status.Row) bool { return r.Health == status.Up })
 	}
 }
 
@@ -63,6 +64,41 @@ func (p *portolan) strangers(network int) nettest.Route {
 	return func(int) (netip.Addr, netip.AddrPort) {
 		return nettest.Client4(2000 - int(p.strange.Add(1))%1000), netip.AddrPortFrom(nettest.Server4(network, 1), 80)
 	}
+}
+
+// within fails unless something that a rule declares a time for took no longer. What
+// the machine adds does not count: it is late, and the program, since it had waited so
+// long before, waited for a processor.
+func (p *portolan) within(what string, took, declared, before time.Duration) {
+	p.T.Helper()
+	if waited := nettest.Waited(p.T, p.Cmd.Process.Pid) - before; took > declared+late+waited {
+		p.T.Errorf("%s after %s, want %s; it waited %s for a processor", what, took, declared, waited)
+	}
+}
+
+// waited is how long the program has waited for a processor so far.
+func (p *portolan) waited() time.Duration {
+	p.T.Helper()
+	return nettest.Waited(p.T, p.Cmd.Process.Pid)
+}
+
+// parts waits until the slots of a group in the kernel are in these shares, to so many
+// of 256 slots.
+func (p *portolan) parts(group string, slack float64, shares ...int) {
+	p.T.Helper()
+	sum := 0
+	for _, s := range shares {
+		sum += s
+	}
+	p.Until(longEnough, func() error {
+		has := slotsOf(p.T, p.Gateway, group)
+		for n, s := range shares {
+			if want := float64(256*s) / float64(sum); math.Abs(float64(has[n+1])-want) > slack {
+				return fmt.Errorf("slots of %s by link: %v, want shares %v", group, has, shares)
+			}
+		}
+		return nil
+	})
 }
 
 // link gives a link as the program shows it.

@@ -19,7 +19,7 @@ func TestA05_Routers_Root(t *testing.T) {
 	nettest.Serve(t, g.Space, 80)
 	p := start(t, g, setup{Gateway: g, rest: grouped("[isp1, isp2, isp3]", "", "", "")}.String())
 	p.up("isp1", "isp2", "isp3")
-	p.Until(nettest.Patience, func() error { // as soon as Linux has been told who the routers are
+	p.Until(longEnough, func() error { // as soon as Linux has been told who the routers are
 		if out := g.Must("", "nft", "list", "map", "inet", "portolan_outbound", "last_hop"); strings.Count(out, `"wan1" . `) < 2 {
 			return fmt.Errorf("both routers are not known yet: %s", out)
 		}

@@ -108,7 +108,7 @@ func TestA06_Persistence_Root(t *testing.T) {
 // begins where the first ended, so that all move who have no entry any more.
 func testAgeing(t *testing.T) {
 	g := three(t)
-	p := start(t, g, setup{Gateway: g, rest: equal("", ", persistence: same", "persistence: [{name: same, timeout: 2s}]\n")}.String())
+	p := start(t, g, setup{Gateway: g, rest: equal("", ", persistence: same", "persistence: [{name: same, timeout: 5s}]\n")}.String())
 	p.up("isp1", "isp2", "isp3")
 	const clients = 19 // and one more: 20 draws in a round, which 3 do not divide
 	round := func() (by [clients + 1]int) {
@@ -126,8 +126,8 @@ func testAgeing(t *testing.T) {
 		return by
 	}
 	first := round()
-	for range 5 { // the last client goes on, each time before its entry has aged
-		p.Pause(800 * time.Millisecond)
+	for range 4 { // the last client goes on, each time before its entry has aged
+		p.Pause(1500 * time.Millisecond)
 		if tally := g.Connect(1, one(clients)); tally.By[first[clients]] != 1 {
 			t.Errorf("a client that goes on left isp%d: %v", first[clients], tally)
 		}
@@ -188,11 +188,21 @@ proximity: {methods: [icmp], static: [{prefix: %s/24, link: %s}, {prefix: "%s/56
 	}
 	// 59 clients that nothing is known of go to a network that is nearest by isp3:
 	// the first may come before its entry is in the kernel.
-	p.goes(8*time.Second, 3, 0)
-	g.Connect(1, func(int) (netip.Addr, netip.AddrPort) {
-		return nettest.Client6(nettest.Clients6 - 1), netip.AddrPortFrom(nettest.Server6(0, 1), 80)
-	})
-	p.Pause(2500 * time.Millisecond) // the distance of that network is asked for, too
+	p.goes(longEnough, 3, 0)
+	for stranger := nettest.Clients6 - 1; ; stranger-- { // the distance of that network is asked for, too
+		tally := g.Connect(1, func(int) (netip.Addr, netip.AddrPort) {
+			return nettest.Client6(stranger), netip.AddrPortFrom(nettest.Server6(0, 1), 80)
+		})
+		if tally.By[3] == 1 && g.Connect(1, func(int) (netip.Addr, netip.AddrPort) {
+			return nettest.Client6(stranger - 1), netip.AddrPortFrom(nettest.Server6(0, 1), 80)
+		}).By[3] == 1 && stranger < nettest.Clients6-3 {
+			break
+		}
+		if stranger -= 1; stranger < 24 {
+			t.Fatalf("IPv6 goes %v, want isp3", tally)
+		}
+		p.Pause(500 * time.Millisecond)
+	}
 	shared(t, "proximity before the algorithm", g.Connect(59, func(i int) (netip.Addr, netip.AddrPort) { return near(i)(i) }), 0, 0, 0, 1)
 	shared(t, "proximity before the algorithm, IPv6", g.Connect(20, func(i int) (netip.Addr, netip.AddrPort) {
 		return nettest.Client6(i), netip.AddrPortFrom(nettest.Server6(0, 1), 80)
@@ -228,7 +238,7 @@ proximity: {methods: [icmp], static: [{prefix: %s/24, link: %s}, {prefix: "%s/56
 	}
 	defer s.Close()
 	p.Apply(config("isp1", ""))
-	p.goes(8*time.Second, 1, 0)
+	p.goes(longEnough, 1, 0)
 	if now, err := s.Say(); err != nil || now != source {
 		t.Errorf("the session was on %s and is on %s (%v)", source, now, err)
 	}
@@ -246,8 +256,8 @@ func TestA08_PersistenceOfTheDead_Root(t *testing.T) {
 		p.up("isp1", "isp2", "isp3")
 		before := learn(t, g, 60)
 		g.ISPs[0].Silence(true)
-		p.row("isp1", detected+late, "down", func(r status.Row) bool { return r.Health == status.Down })
-		p.Until(late, func() error { // the row comes first, the kernel's tables next
+		p.row("isp1", longEnough, "down", func(r status.Row) bool { return r.Health == status.Down })
+		p.Until(longEnough, func() error { // the row comes first, the kernel's tables next
 			if tally := g.Connect(12, p.strangers(0)); tally.By[1]+tally.Failed > 0 {
 				return fmt.Errorf("%v", tally)
 			}
@@ -280,8 +290,8 @@ func TestA08_PersistenceOfTheDead_Root(t *testing.T) {
 			before := learn(t, g, 30)
 			f := fill(t, g, 1, 7_000_000)
 			defer f.stop()
-			p.row("isp1", 10*time.Second, "busy", func(r status.Row) bool { return r.Busy })
-			p.Pause(time.Second) // a tick at most, until it is in the kernel's tables
+			p.row("isp1", longEnough, "busy", func(r status.Row) bool { return r.Busy })
+			p.parts("all", 1, 0, 1, 1) // in the kernel's tables, too
 			for n, isp := range learn(t, g, 30) {
 				switch {
 				case before[n] != 1 && isp != before[n]:
