@@ -47,16 +47,20 @@ func (v view) collectSLB(emit emitter) {
 
 // collectHits gives the counters of the kinds of which there are not too many.
 func (v view) collectHits(emit emitter) {
-	hits, err := v.opts.SLB.Hits()
-	if err != nil {
-		return // the kernel's row tells
-	}
 	things, last := map[string]int{}, map[string]string{}
-	for i := range hits {
-		if h := &hits[i]; last[h.Kind] != h.Name { // those of one thing come together
+	_, err := v.opts.SLB.Hits(func(h *traffic.Hit) bool { // they are only counted
+		if last[h.Kind] != h.Name { // those of one thing come together
 			last[h.Kind] = h.Name
 			things[h.Kind]++
 		}
+		return false
+	})
+	var hits []traffic.Hit
+	if err == nil {
+		hits, err = v.opts.SLB.Hits(func(h *traffic.Hit) bool { return things[h.Kind] <= maxHitSeries })
+	}
+	if err != nil {
+		return // the kernel's row tells
 	}
 	for _, kind := range slbKindsOfSeries {
 		leftOut := 0
@@ -66,9 +70,8 @@ func (v view) collectHits(emit emitter) {
 		emit.put(slbLeftOut, float64(leftOut), kind)
 	}
 	for i := range hits {
-		if h := &hits[i]; things[h.Kind] <= maxHitSeries {
-			emit.put(slbHits, float64(h.Connections), h.Kind, h.Name, h.What)
-		}
+		h := &hits[i]
+		emit.put(slbHits, float64(h.Connections), h.Kind, h.Name, h.What)
 	}
 }
 

@@ -21,7 +21,7 @@ type SLB interface {
 	VirtualServers() []slb.VirtualState
 	Farms() []slb.FarmState
 	Pools() []slb.PoolState
-	Hits() ([]traffic.Hit, error)
+	Hits(want func(*traffic.Hit) bool) ([]traffic.Hit, error) // nil: all; a few cost little
 
 	Sticky(q slb.StickyQuery, yield func(slb.StickyEntry) bool) error
 	ClearSticky(q slb.StickyQuery) (int, error)

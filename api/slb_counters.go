@@ -30,14 +30,14 @@ func (s *Server) served(w http.ResponseWriter, r *http.Request) error {
 	if err := v.areThere("", "", u.Get("virtualserver"), farm, server); err != nil {
 		return err
 	}
-	hits, err := v.opts.SLB.Hits()
+	of := v.hitsOf(u.Get("virtualserver"), farm, server)
+	hits, err := v.opts.SLB.Hits(of.has)
 	if err != nil {
 		return Errorf(Unavailable, "the counters cannot be read: %v", err)
 	}
-	of := v.hitsOf(u.Get("virtualserver"), farm, server)
 	return writeList(s, w, "counters", most, func(yield func(*traffic.Hit) bool) error {
 		for i := range hits {
-			if of.has(&hits[i]) && !yield(&hits[i]) {
+			if !yield(&hits[i]) {
 				return nil
 			}
 		}
@@ -123,18 +123,13 @@ func (f *hitFilter) has(h *traffic.Hit) bool {
 }
 
 // counters gives those that a filter means; nil where they cannot be read.
-func (v view) counters(f hitFilter) (list []traffic.Hit) {
+func (v view) counters(f hitFilter) []traffic.Hit {
 	if v.serves() != nil {
 		return nil
 	}
-	hits, err := v.opts.SLB.Hits()
+	list, err := v.opts.SLB.Hits(f.has)
 	if err != nil {
 		return nil // the row of the kernel tells
-	}
-	for i := range hits {
-		if f.has(&hits[i]) {
-			list = append(list, hits[i])
-		}
 	}
 	return list
 }
@@ -203,17 +198,8 @@ func (v view) describeCounted(name string) *Description {
 	if v.serves() != nil {
 		return nil
 	}
-	hits, err := v.opts.SLB.Hits()
-	if err != nil {
-		return nil
-	}
-	var found []traffic.Hit
-	for _, h := range hits {
-		if strings.EqualFold(h.Kind, kind) && h.Name == of {
-			found = append(found, h)
-		}
-	}
-	if len(found) == 0 {
+	found, err := v.opts.SLB.Hits(func(h *traffic.Hit) bool { return strings.EqualFold(h.Kind, kind) && h.Name == of })
+	if err != nil || len(found) == 0 {
 		return nil
 	}
 	d := &Description{Kind: slb.Owner, Name: found[0].Kind + "/" + of, State: found}

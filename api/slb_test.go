@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -33,9 +34,11 @@ type serving struct {
 	cleared []slb.StickyQuery
 }
 
-func (s *serving) Closed() error                { return s.closed }
-func (s *serving) Farms() []slb.FarmState       { return s.farms }
-func (s *serving) Hits() ([]traffic.Hit, error) { return s.hits, s.breaks }
+func (s *serving) Closed() error          { return s.closed }
+func (s *serving) Farms() []slb.FarmState { return s.farms }
+func (s *serving) Hits(want func(*traffic.Hit) bool) ([]traffic.Hit, error) {
+	return slices.DeleteFunc(slices.Clone(s.hits), func(h traffic.Hit) bool { return want != nil && !want(&h) }), s.breaks
+}
 func (s *serving) VirtualServers() []slb.VirtualState {
 	n := 3
 	return []slb.VirtualState{{Config: s.model.VirtualServers[2], Row: "virtualServer/shop", Why: "farm web: 2 of 3 servers are usable", Farms: []string{"web"}, Mark: l4.Mark(7), Connections: &n}}

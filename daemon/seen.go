@@ -44,11 +44,11 @@ func (s servers) Pools() []slb.PoolState {
 }
 
 // Hits implements [api.SLB].
-func (s servers) Hits() ([]traffic.Hit, error) {
+func (s servers) Hits(want func(*traffic.Hit) bool) ([]traffic.Hit, error) {
 	if s.slb == nil {
 		return nil, nil
 	}
-	return s.slb.Hits()
+	return s.slb.Hits(want)
 }
 
 // Sticky implements [api.SLB].

@@ -1,6 +1,7 @@
 package slb
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -79,6 +80,17 @@ func (b *bench) Elements(_, set string) ([]kernel.Element, error) {
 	b.fake.Lock()
 	defer b.fake.Unlock()
 	return slices.Clone(b.elements[set]), nil
+}
+func (b *bench) Element(_, set string, key []byte) (kernel.Element, bool, error) {
+	b.free("an element is looked up")
+	b.fake.Lock()
+	defer b.fake.Unlock()
+	for _, el := range b.elements[set] {
+		if bytes.Equal(el.Key, key) {
+			return el, true, nil
+		}
+	}
+	return kernel.Element{}, false, nil
 }
 func (b *bench) Delete(_, set string, keys ...[]byte) error {
 	b.note(fmt.Sprintf("forget %d of %s", len(keys), set))

@@ -28,6 +28,7 @@ type Kernel interface {
 	Changed(owner string, sets ...*kernel.Elements)
 	Sync(ctx context.Context, owner string) error
 	Elements(table, set string) ([]kernel.Element, error)
+	Element(table, set string, key []byte) (kernel.Element, bool, error)
 	Delete(table, set string, keys ...[]byte) error
 	Ask(numbers ...uint32) error
 	Counts(table string) (map[string]kernel.Counted, error)

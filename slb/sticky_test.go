@@ -133,7 +133,7 @@ func TestHits(t *testing.T) {
 			t.Fatalf("no hit %s %s %s", kind, name, what)
 		}
 		hits := func(kind, name, what string) traffic.Hit {
-			list, err := b.Hits()
+			list, err := b.Hits(nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -65,16 +66,41 @@ func (r *Readings) next(of Counted, is kernel.Counted, now time.Time) reading {
 	return n
 }
 
+// oneByOne is who can look up a single element, too.
+type oneByOne interface {
+	Element(table, set string, key []byte) (kernel.Element, bool, error)
+}
+
+// fewElements is up to how many elements of a set are looked up one by one: a set
+// may have a hundred thousand.
+const fewElements = 64
+
 // readAll reads the named counters, and the sets that hits are in, each once.
 func readAll(from Counters, table string, hits []Hit) (map[Counted]kernel.Counted, error) {
 	all := make(map[Counted]kernel.Counted, len(hits))
-	named, sets := false, map[string]bool{}
+	named, sets := false, map[string]int{}
 	for i := range hits {
 		if hits[i].From.Set == "" {
 			named = true
 		} else {
-			sets[hits[i].From.Set] = true
+			sets[hits[i].From.Set]++
 		}
+	}
+	if single, can := from.(oneByOne); can {
+		for i := range hits {
+			of := hits[i].From
+			if of.Set == "" || sets[of.Set] > fewElements {
+				continue
+			}
+			el, found, err := single.Element(table, of.Set, []byte(of.Key))
+			if err != nil {
+				return nil, err
+			}
+			if found {
+				all[of] = kernel.Counted{Packets: el.Packets, Octets: el.Octets}
+			}
+		}
+		maps.DeleteFunc(sets, func(_ string, n int) bool { return n <= fewElements })
 	}
 	if named {
 		counts, err := from.Counts(table)

@@ -85,3 +85,59 @@ func TestReadings_1_1_2(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// single can look up one element, and notes who asked for what.
+type single struct {
+	*fakeCounters
+	asked, dumped map[string]int // by set
+}
+
+func (s single) Elements(table, set string) ([]kernel.Element, error) {
+	s.dumped[set]++
+	return s.fakeCounters.Elements(table, set)
+}
+
+func (s single) Element(_, set string, key []byte) (kernel.Element, bool, error) {
+	s.asked[set]++
+	for _, el := range s.sets[set] {
+		if string(el.Key) == string(key) {
+			return el, true, s.err
+		}
+	}
+	return kernel.Element{}, false, s.err
+}
+
+// A few elements of a large set are looked up one by one, many are read with the set,
+// and both tell the same.
+func TestReadingsOneByOne(t *testing.T) {
+	from := &fakeCounters{sets: map[string][]kernel.Element{}}
+	var hits []Hit
+	for set, n := range map[string]int{"few": 3, "many": fewElements + 1} {
+		for i := range 1000 {
+			key := string(rune('a' + i))
+			from.sets[set] = append(from.sets[set], kernel.Element{Key: []byte(key), Packets: uint64(i + 1), Octets: uint64(60 * i)})
+			if i < n {
+				hits = append(hits, Hit{Name: key, From: Counted{Set: set, Key: key}})
+			}
+		}
+		hits = append(hits, Hit{Name: "none", From: Counted{Set: set, Key: "none"}})
+	}
+	s := single{from, map[string]int{}, map[string]int{}}
+	slow, fast := append([]Hit(nil), hits...), append([]Hit(nil), hits...)
+	var a, b Readings
+	if err := errors.Join(a.Read(from, "t", slow, time.Now()), b.Read(s, "t", fast, time.Now())); err != nil {
+		t.Fatal(err)
+	}
+	for i := range slow {
+		if slow[i] != fast[i] || slow[i].Name != "none" && slow[i].Connections == 0 {
+			t.Errorf("%+v one by one, %+v with the set", fast[i], slow[i])
+		}
+	}
+	if s.asked["few"] != 4 || s.dumped["few"] != 0 || s.asked["many"] != 0 || s.dumped["many"] != 1 {
+		t.Errorf("asked %v, read %v", s.asked, s.dumped)
+	}
+	from.err = errors.New("no")
+	if err := b.Read(s, "t", hits[:2], time.Now()); err == nil {
+		t.Error("an error is not told")
+	}
+}
