@@ -196,7 +196,7 @@ func arcs(name string) (list []int) {
 
 func (a *agent) spec(name string) config.SNMP {
 	s := config.SNMP{Address: netip.MustParseAddr("127.0.0.1"), Port: uint16(a.conn.LocalAddr().(*net.UDPAddr).Port),
-		Version: "2c", Community: community, Interface: name, Interval: config.Duration(time.Second), Timeout: config.Duration(200 * time.Millisecond)}
+		Version: "2c", Community: community, Interface: name, Interval: config.Duration(time.Second), Timeout: config.Duration(time.Second)}
 	if a.user != nil {
 		s.Version, s.Community, s.User, s.Auth, s.AuthKey, s.Priv, s.PrivKey = "3", "", "ann", "sha256", "auth-pass", "aes256", "priv-pass"
 	}

@@ -88,7 +88,7 @@ func TestSNMPHostileAnswers(t *testing.T) {
 	}{
 		"good": {},
 		"silent": {answer: func(_, _ *gosnmp.SnmpPacket) [][]byte { return nil },
-			want: "router 127.0.0.1 does not answer (2 tries of 200ms): not reachable, or it does not know our community or user"},
+			want: "router 127.0.0.1 does not answer (2 tries of 1s): not reachable, or it does not know our community or user"},
 		"wrong request id": {answer: func(_, p *gosnmp.SnmpPacket) [][]byte { p.RequestID += 77; return [][]byte{packed(p)} }, want: "does not answer"},
 		"request id 0":     {answer: func(_, p *gosnmp.SnmpPacket) [][]byte { p.RequestID = 0; return [][]byte{packed(p)} }, want: "no answer to our question"},
 		"wrong, then right": {answer: func(_, p *gosnmp.SnmpPacket) [][]byte {
