@@ -46,8 +46,9 @@ type Names struct {
 	Session func(s *kernel.Session) *Served
 	// Farm tells how a server farm stands.
 	Farm func(name string) *Group
-	// Limit tells a limit of the owner's table that is no link's: of whom, and in
-	// words. Limits of one owner are told together. Empty words: it is none of his.
+	// Limit tells a limit of the owner's table: of whom, and in words. Limits of one
+	// of whom are told together. Empty words: it is none of his; one in the chain of a
+	// link is the link's then.
 	Limit func(l kernel.Limit) (of, words string)
 	// Shut tells whose limit it is that a key stands for in a set where packets put
 	// those who are full; "": nobody's. The same words as of Limit.

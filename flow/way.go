@@ -262,13 +262,15 @@ func (x *explaining) limits(way *Way, p kernel.Packet, w *kernel.Way) error {
 	return nil
 }
 
-// limit tells a limit: of the link whose chain has it, or as its owner does.
+// limit tells a limit: as its owner does, or of the link whose chain has it.
 func (x *explaining) limit(l kernel.Limit) (of, words string, ok bool) {
+	if of, words = x.names.limit(l); words != "" {
+		return of, words, true
+	}
 	if role := x.names.chain(l.Table, l.Chain); role.Kind == Link {
 		return "link " + role.Name, l.String(), true
 	}
-	of, words = x.names.limit(l)
-	return of, words, words != ""
+	return "", "", false
 }
 
 // mostBounds is of how many links, virtual servers and servers it is told where

@@ -65,6 +65,9 @@ type Plan struct {
 	keeps    map[string]*config.Persistence
 	limits   map[string]*config.LimitPolicy
 
+	full, last []kernel.Element  // bounds of connections, see rooms
+	rooms      map[string]uint32 // numbers of groups that have some
+
 	variants []*Variant
 	byName   map[string]*Variant
 	ranks    [2]*kernel.Elements // by family: networks to the links that are nearest
@@ -96,6 +99,7 @@ func Compile(in Inputs) (*Plan, config.Errors) {
 	if errs.Failed() {
 		return nil, errs
 	}
+	p.findRooms()
 	p.findVariants(in.Before)
 	p.inherit(in.Before)
 	if depth := p.fixed.Depth(p.Wishes(Facts{}).Tables[0], tickedDepth); depth > traffic.MaxDepth {
@@ -107,8 +111,8 @@ func Compile(in Inputs) (*Plan, config.Errors) {
 }
 
 // tickedDepth is how deep what stands in maps that ticks write leads: to the
-// chain of a link, or to one before it.
-const tickedDepth = 2
+// chain of a link, or to one before it, and from there to one more.
+const tickedDepth = 3
 
 func byName[T any](list []*T, name func(*T) string) map[string]*T {
 	m := make(map[string]*T, len(list))

@@ -28,9 +28,12 @@ func (p *Plan) Names() flow.Names {
 			return flow.Role{}
 		}
 	}
+	chain := role((*traffic.Roles).Chain)
 	return flow.Names{
 		Link:  p.LinkOf,
-		Chain: role((*traffic.Roles).Chain),
+		Chain: chain,
+		Limit: func(l kernel.Limit) (of, words string) { return p.limit(l, chain(l.Table, l.Chain)) },
+		Shut:  func(l kernel.Limit) string { return p.shut(l, chain(l.Table, l.Chain)) },
 		Set:   role((*traffic.Roles).Set),
 		Source: func(name string, ipv6 bool) netip.Addr {
 			f := traffic.Families()[0]

@@ -185,7 +185,7 @@ func TestEveryChainHasARole(t *testing.T) {
 	g := sample(t, "rich")
 	n := g.Names()
 	for _, c := range g.Wishes(g.facts).Tables[0].Chains {
-		common := c.Hook != nil || c.Name == "from_links" || c.Name == "session" || strings.HasPrefix(c.Name, "snat")
+		common := c.Hook != nil || c.Name == "from_links" || c.Name == "session" || strings.HasPrefix(c.Name, "snat") || strings.HasPrefix(c.Name, "link_asked")
 		if got := n.Chain(Table, c.Name); (got.Kind == "") != common {
 			t.Errorf("chain %s is for %+v", c.Name, got)
 		}

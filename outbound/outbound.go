@@ -27,6 +27,7 @@ type Kernel interface {
 	Elements(table, set string) ([]kernel.Element, error)
 	Delete(table, set string, keys ...[]byte) error
 	Counts(table string) (map[string]kernel.Counted, error)
+	Ask(numbers ...uint32) error
 }
 
 // Sessions looks connections up, counts them and ends them; a
@@ -302,6 +303,9 @@ const (
 // Run ticks until ctx ends. What Linux was given stays: forwarding goes on.
 func (o *Outbound) Run(ctx context.Context) error {
 	defer o.count.End()
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	asking.Go(func() { rooms().Run(ctx, o.opts.Kernel, Table, o.roomed, o.opts.Log) })
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -314,6 +318,13 @@ func (o *Outbound) Run(ctx context.Context) error {
 		o.count.Run(ctx, o.opts.Count, o.opts.Log)
 		timer.Reset(o.turn(ctx))
 	}
+}
+
+// roomed says whether the kernel counts connections of some link.
+func (o *Outbound) roomed() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.plan != nil && o.plan.roomed()
 }
 
 // turn is one tick with what follows from it, and says when the next is due.

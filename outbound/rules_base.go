@@ -19,6 +19,7 @@ import (
 //	                                                       └ slots ── link ── place: marks, accept
 func (b *builder) table() {
 	b.linkSets()
+	b.room()
 	b.base("prerouting", "filter", -150, b.prerouting)
 	if b.plan.resets() {
 		b.base("forward", "filter", -5, b.forward)

@@ -237,10 +237,12 @@ func TestLimits_NextLink(t *testing.T) {
 		"members: [one, two, three]", "members: [one, two, {link: three, maxConnections: 7}]").Replace(simple)
 	g := newGateway(t, text)
 	for full := range 8 {
-		g.world.Over = func(l kernel.Limit) bool {
+		is := func(l kernel.Limit) bool {
 			id := int(l.Chain[len("link_")] - '1')
 			return full&(1<<id) != 0
 		}
+		g.world.Shut = is
+		g.world.Over = func(l kernel.Limit) bool { return l.Element == nil && is(l) }
 		got := g.shares("10.0.0.5:1 > 8.8.8.8:80/tcp")
 		for i, name := range []string{"one", "two", "three"} {
 			if isFull := full&(1<<i) != 0; isFull == (got[name] > 0) {

@@ -37,10 +37,13 @@ func (b *builder) try(l *planLink) string {
 		full := b.Count("link/" + l.word + "/full")
 		if traffic.InKernel(l.MaxConnections) {
 			rules = append(rules, traffic.Rule(fmt.Sprintf("link %s is full at %d connections", l.Name, l.MaxConnections),
-				kernel.CountOver{Connections: uint32(l.MaxConnections)}, full, kernel.Return{}))
+				rooms().Shut(b.Builder, number(uint32(l.id))), full, kernel.Return{}))
 		}
 		if l.NewConnections > 0 {
 			rules = append(rules, traffic.Rule(fmt.Sprintf("link %s takes %d new connections a second", l.Name, l.NewConnections), traffic.RateOver(l.NewConnections), full, kernel.Return{}))
+		}
+		if traffic.InKernel(l.MaxConnections) {
+			rules = append(rules, rooms().Enter(b.Builder, linkChain(l), fmt.Sprintf("link %s has more than %d connections", l.Name, l.MaxConnections), number(uint32(l.id)))...)
 		}
 		return append(rules, traffic.Rule("link "+l.Name+" takes it", kernel.SetCtMark{Mask: kernel.LinkMask, Bits: uint32(l.id)}))
 	})
@@ -50,19 +53,27 @@ func (b *builder) try(l *planLink) string {
 func (b *builder) mark(l *planLink) string {
 	return b.ChainFor(flow.Link, l.Name, markChain(l.id), func() []kernel.Rule {
 		id := uint32(l.id)
-		return []kernel.Rule{traffic.Rule("link "+l.Name+", whatever its limits", kernel.SetMark{Mask: kernel.LinkMask, Bits: id}, kernel.SetCtMark{Mask: kernel.LinkMask, Bits: id})}
+		rules := []kernel.Rule{traffic.Rule("link "+l.Name+", whatever its limits", kernel.SetMark{Mask: kernel.LinkMask, Bits: id}, kernel.SetCtMark{Mask: kernel.LinkMask, Bits: id})}
+		if traffic.InKernel(l.MaxConnections) {
+			rules = append(rules, rooms().Force(b.Builder, number(id))...)
+		}
+		return rules
 	})
 }
 
-// member writes the chain that asks the limit of a membership before the link's.
+// member writes the chain that asks the limit of a membership before the link's,
+// and counts what the link then took.
 func (b *builder) member(g *config.LinkGroup, m *config.LinkMember, l *planLink) {
 	b.ChainFor(flow.Link, l.Name, memberChain(g, l), func() []kernel.Rule {
-		return []kernel.Rule{
+		which := number(b.plan.memberNumber(g, l))
+		rules := []kernel.Rule{
 			traffic.Rule("link "+l.Name+" is tried", kernel.SetMark{Mask: kernel.LinkMask, Bits: uint32(l.id)}),
 			traffic.Rule(fmt.Sprintf("link %s is full at %d connections of group %s", l.Name, m.MaxConnections, g.Name),
-				kernel.CountOver{Connections: uint32(m.MaxConnections)}, b.Count("link/"+l.word+"/full"), kernel.Return{}),
-			traffic.Rule("", kernel.Goto{Chain: linkChain(l)}),
+				rooms().Shut(b.Builder, which), b.Count("link/"+l.word+"/full"), kernel.Return{}),
+			traffic.Rule("", kernel.Jump{Chain: b.try(l)}),
+			traffic.Rule("the link itself did not take it", traffic.NoBit(kernel.CtMark, kernel.LinkMask), kernel.Return{}),
 		}
+		return append(rules, rooms().Enter(b.Builder, memberChain(g, l), fmt.Sprintf("link %s has more than %d connections of group %s", l.Name, m.MaxConnections, g.Name), which)...)
 	})
 }
 

@@ -252,18 +252,18 @@ func (p *Plan) findPolicies() {
 	for _, s := range p.servers {
 		policies[s.policy], limits[s.limit] = true, true
 	}
-	numbers := newNamer(1<<32 - 1)
+	numbers := traffic.NewNamer(1<<32 - 1)
 	for _, q := range p.conf.Policies {
 		if policies[q] {
 			p.policies = append(p.policies, q)
-			p.numbers["policy "+q.Name] = numbers.of(q.Name)
+			p.numbers["policy "+q.Name] = numbers.Of(q.Name)
 		}
 	}
-	numbers = newNamer(1<<32 - 1)
+	numbers = traffic.NewNamer(1<<32 - 1)
 	for _, l := range p.conf.LimitPolicies {
 		if limits[l] {
 			p.limits = append(p.limits, l)
-			p.numbers["limit policy "+l.Name] = numbers.of(l.Name)
+			p.numbers["limit policy "+l.Name] = numbers.Of(l.Name)
 		}
 	}
 }

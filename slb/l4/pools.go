@@ -22,14 +22,14 @@ const poolSlots = 64
 // findPools finds the pools that are used. The kernel tells the servers of a
 // pool by address and port, so two farms that share a server must agree.
 func (p *Plan) findPools() (errs config.Errors) {
-	numbers := newNamer(1<<32 - 1)
+	numbers := traffic.NewNamer(1<<32 - 1)
 	for _, s := range p.model.SNATPools {
 		used := false
 		for _, f := range p.farms {
 			used = used || f.SNATPool == s.Name
 		}
 		if used {
-			p.pools[s.Name] = &pool{s, numbers.of(s.Name)}
+			p.pools[s.Name] = &pool{s, numbers.Of(s.Name)}
 		}
 	}
 	type treatment struct {

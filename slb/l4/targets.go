@@ -3,7 +3,6 @@ package l4
 import (
 	"cmp"
 	"fmt"
-	"hash/fnv"
 	"math/bits"
 	"slices"
 
@@ -39,13 +38,13 @@ func (p *Plan) findTargets() {
 	slices.SortFunc(p.farms, func(a, b *farm) int { return cmp.Compare(order[a.Name], order[b.Name]) })
 	slices.SortFunc(p.keeps, func(a, b *keep) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(p.targets, func(a, b *target) int { return cmp.Compare(a.name(), b.name()) })
-	numbers := newNamer(isTarget - 1)
+	numbers := traffic.NewNamer(isTarget - 1)
 	for _, t := range p.targets {
-		t.number = isTarget | numbers.of(t.name())
+		t.number = isTarget | numbers.Of(t.name())
 	}
-	numbers = newNamer(1<<32 - 1)
+	numbers = traffic.NewNamer(1<<32 - 1)
 	for _, k := range p.keeps {
-		k.number = numbers.of(k.Name)
+		k.number = numbers.Of(k.Name)
 	}
 	p.link()
 }
@@ -163,26 +162,6 @@ func (t *target) name() string {
 	return name
 }
 
-// namer gives names numbers that depend on nothing but the names, so that a
-// reload changes no more than it has to; but for two names of one hash.
-type namer struct {
-	most uint32
-	used map[uint32]bool
-}
-
-func newNamer(most uint32) *namer { return &namer{most, map[uint32]bool{0: true}} }
-
-func (n *namer) of(name string) uint32 {
-	h := fnv.New32a()
-	h.Write([]byte(name)) // never fails
-	at := h.Sum32() & n.most
-	for n.used[at] {
-		at = (at + 1) & n.most
-	}
-	n.used[at] = true
-	return at
-}
-
 // findMembers finds the real servers of the farms.
 func (p *Plan) findMembers() {
 	for _, f := range p.farms {
@@ -238,9 +217,9 @@ func (p *Plan) findModes() {
 		f.key |= f.mode.drawn()
 	}
 	slices.SortFunc(p.modes, func(a, b *mode) int { return cmp.Compare(a.name, b.name) })
-	numbers := newNamer(1<<32 - 1)
+	numbers := traffic.NewNamer(1<<32 - 1)
 	for _, m := range p.modes {
-		m.number = numbers.of(m.name)
+		m.number = numbers.Of(m.name)
 	}
 }
 
