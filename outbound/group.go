@@ -9,6 +9,7 @@ import (
 	"github.com/portolan-lb/portolan/pick"
 	"github.com/portolan-lb/portolan/slots"
 	"github.com/portolan-lb/portolan/status"
+	"github.com/portolan-lb/portolan/traffic"
 )
 
 // MaxLink is the highest number of a link; 0 is nobody.
@@ -50,15 +51,24 @@ func newGroup(c *config.LinkGroup, links []*config.Link, number func(link string
 	return slots.New(s)
 }
 
-// memberOf gives a membership. It needs the link's row, that of its interface,
+// memberOf gives a membership. Limits that the kernel counts itself are left to it: it
+// tries another link when one is at its own, and knows sooner which connections have
+// ended; unless lower priorities have their turn then, of which it knows nothing. It
+// needs the link's row, that of its interface,
 // and one of its own, by which an operator takes the link out of this group
 // alone.
 func memberOf(c *config.LinkGroup, m *config.LinkMember, l *config.Link, id slots.ID) slots.Member {
 	row := status.MakeID(status.KindLink, m.Link)
 	made := slots.Member{Name: m.Link, ID: id, Weight: m.Weight, Priority: m.Priority, Row: row,
-		Needs:          []status.ID{row, status.MakeID(status.KindLinkGroup, c.Name, m.Link)},
-		MaxConnections: m.MaxConnections, MaxEverywhere: l.MaxConnections,
+		Needs:     []status.ID{row, status.MakeID(status.KindLinkGroup, c.Name, m.Link)},
 		RateLimit: slots.ByDirection(l.RateLimit)}
+	full := slices.Contains(c.Spill, config.SpillFull)
+	if full || !traffic.InKernel(m.MaxConnections) {
+		made.MaxConnections = m.MaxConnections
+	}
+	if full || !traffic.InKernel(l.MaxConnections) {
+		made.MaxEverywhere = l.MaxConnections
+	}
 	if l.Interface != "" {
 		made.Needs = append(made.Needs, status.MakeID(status.KindInterface, l.Interface))
 	}

@@ -58,7 +58,7 @@ func (b *bench) Delete(_, set string, keys ...[]byte) error {
 	b.asked[set] = nil
 	return nil
 }
-func (b *bench) Ask(...uint32) error { return nil }
+func (b *bench) Ask(...uint32) error                              { return nil }
 func (b *bench) Counts(string) (map[string]kernel.Counted, error) { return b.counters, nil }
 func (b *bench) Sessions(_ context.Context, _ kernel.SessionFilter, yield func(kernel.Session) bool) error {
 	b.free("sessions are listed")

@@ -94,7 +94,11 @@ func (b *builder) again(l *planLink) string {
 
 func (b *builder) cameBy(l *planLink) string {
 	return b.ChainFor(flow.Link, l.Name, "in_"+l.word, func() []kernel.Rule {
-		return []kernel.Rule{traffic.Rule("it came in by link "+l.Name, b.Count("link/"+l.word+"/in"),
-			kernel.SetCtMark{Mask: kernel.LinkMask | kernel.Inbound | kernel.Placed, Bits: kernel.Inbound | uint32(l.id)}, kernel.Accept{})}
+		var rules []kernel.Rule
+		if traffic.InKernel(l.MaxConnections) {
+			rules = rooms().Force(b.Builder, number(uint32(l.id)))
+		}
+		return append(rules, traffic.Rule("it came in by link "+l.Name, b.Count("link/"+l.word+"/in"),
+			kernel.SetCtMark{Mask: kernel.LinkMask | kernel.Inbound | kernel.Placed, Bits: kernel.Inbound | uint32(l.id)}, kernel.Accept{}))
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -52,61 +53,56 @@ func (c *crowd) String() string {
 
 // A server whose connections have ended takes new ones up to its limit, whoever it
 // passed on before and wherever those are now; and no server has more, ever (ADR 24).
+// So it is without the program, only later.
 func TestB04_RoomAgain_Root(t *testing.T) {
 	t.Parallel()
 	b := before(t, farm(t, nettest.FarmLayout{}))
-	const each = 5
-	limit := setup{Farm: b.Farm, farm: ", algorithm: random", server: map[int]string{0: fmt.Sprintf(", maxConnections: %d", each)}}
-	b.use(limit)
+	const each, patience = 5, 30 * time.Second
+	b.use(setup{Farm: b.Farm, farm: ", algorithm: random", server: map[int]string{0: fmt.Sprintf(", maxConnections: %d", each)}})
 	b.takes(time.Second, b.to4(1, 80), 1, 2, 3)
-	for name, route := range b.twins(1, 80) {
-		c := crowd{open: map[int][]*nettest.Talk{}, most: each}
-		next := 0
-		fill := func(n int) {
-			t.Helper()
-			for range n {
+	c, next := crowd{open: map[int][]*nettest.Talk{}, most: each}, 0
+	fill := func(what string, route nettest.Route) {
+		t.Helper()
+		took := b.Until(patience, func() error {
+			for c.String() != "5 5 5" {
 				next++
 				from, to := route(next)
-				talk, err := nettest.Call(b.Clients, from, to, nettest.Patience)
+				talk, err := nettest.Call(b.Clients, from, to, 500*time.Millisecond)
 				if err != nil {
-					t.Fatalf("%s: refused at %s: %v", name, &c, err)
+					return fmt.Errorf("%s: refused at %s: %w", what, &c, err)
 				}
 				c.enters(talk)
 			}
-		}
-		b.Until(late+nettest.Patience, func() error { // none of those before is left
-			if s := b.Connect(9, route); s.Failed > 0 {
-				return s.Err
-			}
 			return nil
 		})
-		fill(3 * each)
-		for host := range 3 {
-			for range 3 {
-				ended := append([]*nettest.Talk(nil), c.open[host+1]...)
-				for _, talk := range ended {
-					c.leaves(talk)
-					_ = talk.Close()
-				}
-				began := time.Now()
-				fill(each)
-				t.Logf("%s: host %d has room again and is full after %s", name, host+1, time.Since(began))
-				if got := c.String(); got != "5 5 5" {
-					t.Fatalf("%s: after those of host %d ended and as many came: %s", name, host+1, got)
-				}
-			}
-		}
+		t.Logf("%s: all are full after %s", what, took)
 		if s := b.Connect(3, route); s.OK() > 0 {
-			t.Errorf("%s: all are full, and take %v", name, s)
+			t.Errorf("%s: all are full, and take %v", what, s)
 		}
-		for _, list := range c.open {
-			for _, talk := range list {
-				_ = talk.Close()
-			}
+	}
+	end := func(host int) {
+		for _, talk := range slices.Clone(c.open[host]) {
+			c.leaves(talk)
+			_ = talk.Close()
 		}
-		if len(c.wrong) > 0 {
-			t.Errorf("%s: %v", name, c.wrong)
+	}
+	for name, route := range b.twins(1, 80) {
+		fill(name, route)
+		for host := 1; host <= 3; host++ {
+			end(host)
+			fill(fmt.Sprintf("%s, those of host %d have ended", name, host), route)
 		}
+		end(2)
+	}
+	fill("as before", b.to4(1, 80))
+	b.Kill()
+	end(2)
+	fill("without the program", b.to4(1, 80))
+	for host := range 3 {
+		end(host + 1)
+	}
+	if len(c.wrong) > 0 {
+		t.Error(c.wrong)
 	}
 }
 
@@ -121,14 +117,6 @@ func TestB04_RoomChurn_Root(t *testing.T) {
 	b.Set("netfilter/nf_conntrack_udp_timeout_stream", "1")
 	b.use(setup{Farm: b.Farm, farm: ", algorithm: random", server: map[int]string{0: fmt.Sprintf(", maxConnections: %d", each)}})
 	b.takes(time.Second, b.to4(1, 80), 1, 2, 3)
-	b.Until(late+nettest.Patience, func() error { // those have ended
-		held, opened := b.Hold(3*each, 0, b.to4(1, 80))
-		held.Close()
-		if opened.Failed > 0 {
-			return opened.Err
-		}
-		return nil
-	})
 	c := crowd{open: map[int][]*nettest.Talk{}, most: each}
 	end := time.Now().Add(6 * time.Second)
 	var wg sync.WaitGroup
@@ -162,7 +150,7 @@ func TestB04_RoomChurn_Root(t *testing.T) {
 	// Who comes in the moment after another one went may be refused, and comes again,
 	// sooner than TCP itself would.
 	again := func(try func() (*nettest.Talk, error)) (talk *nettest.Talk, err error) {
-		for began := time.Now(); time.Since(began) < 10*time.Second; {
+		for began := time.Now(); time.Since(began) < 30*time.Second; {
 			if talk, err = try(); err == nil {
 				return talk, nil
 			}
