@@ -15,7 +15,7 @@ import (
 	"github.com/portolan-lb/portolan/nettest"
 )
 
-// stream is datagrams of one client, with what was sent and what came back in
+// stream is datagrams of one client, with what was sent and what came back, in
 // octets of IP packets.
 type stream struct {
 	sent, back atomic.Int64

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -70,7 +71,9 @@ func TestB01_Many_Root(t *testing.T) {
 	if opened.Failed > 0 {
 		t.Fatal(opened)
 	}
-	stop, done := make(chan struct{}), make(chan nettest.Spread)
+	stop, done := make(chan struct{}), make(chan nettest.Spread, 1)
+	end := sync.OnceFunc(func() { close(stop) })
+	defer end()
 	go func() {
 		var all nettest.Spread
 		for {
@@ -90,7 +93,7 @@ func TestB01_Many_Root(t *testing.T) {
 	b.Applies(thousands(b.Farm, manyVirtuals).String())
 	b.answers(manyVirtuals)
 	took := time.Since(began)
-	close(stop)
+	end()
 	came, fate := <-done, held.Stop()
 	t.Logf("%d virtual servers of %d servers after %s; p99 of a connection meanwhile %s, longest wait of one that was open %s", manyVirtuals, manyServers, took, came.P99, fate.Gap)
 	if came.Failed+fate.Lost+fate.Wrong > 0 {
@@ -110,8 +113,7 @@ func TestB01_Many_Root(t *testing.T) {
 	b.each(t, manyVirtuals+1)
 }
 
-// answers waits until the last of the virtual servers answers: all of them are
-// told to Linux at once.
+// answers waits until the last of the virtual servers answers.
 func (b *balancer) answers(n int) {
 	b.T.Helper()
 	_, to := placeOf(b.Farm, n-1)
