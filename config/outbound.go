@@ -44,7 +44,7 @@ const (
 // is not given is left as it is.
 type ConnectionTracking struct {
 	Max      int      `yaml:"max" json:"max,omitempty"`           // connections that the kernel follows at once, of everything on this host, 1024 to 100000000 (nf_conntrack_max)
-	TimeWait Duration `yaml:"timeWait" json:"timeWait,omitempty"` // for which one that has ended still counts, 1s to 10m; 15s to 30s keeps counts of connections near the truth (nf_conntrack_tcp_timeout_time_wait)
+	TimeWait Duration `yaml:"timeWait" json:"timeWait,omitempty"` // for which one that has ended keeps its place in the table, and its port of a SNAT pool, 1s to 10m (nf_conntrack_tcp_timeout_time_wait)
 	Close    Duration `yaml:"close" json:"close,omitempty"`       // for which one that was reset still counts, 1s to 10m (nf_conntrack_tcp_timeout_close)
 }
 

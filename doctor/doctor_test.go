@@ -143,7 +143,6 @@ func TestFindings(t *testing.T) {
 		{"trap 9: lost", func(f *Facts) { f.Tracking.EarlyDrop = 3 }, "hint conntrack-lost", "sysctl -w net.netfilter.nf_conntrack_max=524288"},
 		{"few buckets", func(f *Facts) { f.Sysctls["netfilter/nf_conntrack_buckets"] = "1024" }, "hint conntrack-buckets", "sysctl -w net.netfilter.nf_conntrack_buckets=262144"},
 		{"tcp_loose", func(f *Facts) { f.Sysctls["netfilter/nf_conntrack_tcp_loose"] = "0" }, "problem tcp-loose", "sysctl -w net.netfilter.nf_conntrack_tcp_loose=1"},
-		{"time_wait where connections count", func(f *Facts) { f.Counts = true }, "hint time-wait", "sysctl -w net.netfilter.nf_conntrack_tcp_timeout_time_wait=30"},
 		{"what the configuration sets", func(f *Facts) {
 			f.Wanted.Sysctls = []kernel.Sysctl{{Name: "netfilter/nf_conntrack_tcp_timeout_time_wait", Values: []string{"20"}}, {Name: "ipv4/conf/all/rp_filter", Values: []string{"2"}}}
 		}, "problem setting", "sysctl -w net.netfilter.nf_conntrack_tcp_timeout_time_wait=20"},

@@ -43,7 +43,6 @@ type Wanted struct {
 	Links      []Link
 	Exempt     []netip.Prefix
 	Helpers    []config.Helper
-	Counts     bool // something looks at how many connections there are
 	Listeners  []Listener
 	ProxyPort  uint16
 	Sysctls    []kernel.Sysctl // that owners wish
@@ -79,20 +78,15 @@ func WantedOf(m *config.Model, sysctls []kernel.Sysctl) Wanted {
 	if w.Balances {
 		add(m.Outbound.Interfaces)
 		w.Exempt, w.Helpers = m.Outbound.Exempt, m.Outbound.Helpers
-		w.Counts = len(m.Outbound.LimitPolicies) > 0
 	}
 	if w.Proxies {
 		add(m.DNSProxy.Interfaces)
 		w.ProxyPort = m.DNSProxy.Port
 	}
 	for _, l := range m.Links {
-		w.Counts = w.Counts || l.MaxConnections > 0
 		if l.Interface != "" && (w.Balances || w.Proxies) {
 			w.Links = append(w.Links, Link{l.Name, l.Interface, l.NextHop6.IsValid(), l.SNAT.Mode == config.SNATNone || len(l.SNAT.Addresses) > 0})
 		}
-	}
-	for _, g := range m.LinkGroups {
-		w.Counts = w.Counts || g.Algorithm == config.LinkLeastConnections || g.Algorithm == config.LinkWeightedLeastConnections
 	}
 	return w
 }

@@ -38,7 +38,7 @@ type Report struct {
 // checks are all kinds of trouble, each told by one function.
 var checks = []func(f *Facts) []Finding{
 	interfaces, srcValidMark, fwmarkReflect, tcpFwmarkAccept, rpFilter, forwarding, acceptRA, disabledIPv6, addressesOnDown,
-	tracking, tcpLoose, timeWait, wished, helpers,
+	tracking, tcpLoose, wished, helpers,
 	ruleMarks, rulesBefore, tailscale,
 	foreignMarks, dropsForwarded, dropsQueries, rewritesSource, untracks, offloads, takesQueries, legacyTables,
 	ports, capabilities,

@@ -257,19 +257,6 @@ func tcpLoose(f *Facts) []Finding {
 	return []Finding{f.setting("tcp-loose", Problem, "netfilter/nf_conntrack_tcp_loose", "1", "sessions that are moved to another link (onFailure: reschedule) hang instead of being reset, and so do all that stand when the table is lost")}
 }
 
-// timeWait matters where connections are counted: one that has ended counts on.
-func timeWait(f *Facts) []Finding {
-	const name, good = "netfilter/nf_conntrack_tcp_timeout_time_wait", 60
-	if t, known := f.number(name); !known || t <= good || !f.Balances || !f.Counts || f.wishes(name) {
-		return nil
-	}
-	return []Finding{f.setting("time-wait", Hint, name, "30", "connections that have ended count for so many seconds: least-connections and maxConnections see more than there are")}
-}
-
-func (f *Facts) wishes(name string) bool {
-	return slices.ContainsFunc(f.Wanted.Sysctls, func(s kernel.Sysctl) bool { return s.Name == name })
-}
-
 // judged are sysctls that other checks judge.
 func judged(name string) bool {
 	for _, end := range []string{"rp_filter", "src_valid_mark", "fwmark_reflect", "tcp_fwmark_accept", "ip_forward", "all/forwarding", "tcp_loose"} {

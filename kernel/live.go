@@ -57,6 +57,7 @@ type known struct {
 	row    uint32
 	told   bool // by an event: its end will be told too
 	silent bool // counted as unanswered already
+	over   bool // not counted as live any more (liveover.go)
 }
 
 // Tally is how many sessions there are of one mark or server, and how many there
@@ -68,7 +69,7 @@ type known struct {
 // or nf_conntrack_udp_timeout (30 s), and up to a minute later, when Linux
 // looks for such ones; of TCP sooner with [Live.Await].
 type Tally struct {
-	Live       int
+	Live       int // without those of TCP that are over: closed by both ends, or reset
 	Opened     uint64
 	Unanswered uint64 // no packet of the reply direction came before the end, or in time; not of those that somebody ended by command before
 }
@@ -110,6 +111,11 @@ func openLive(mask uint32, servers bool, buffer int) (*Live, error) {
 	}
 	events, err := openSocket(unix.NETLINK_NETFILTER, eventsNew|eventsDestroy, buffer)
 	if err != nil {
+		table.Close()
+		return nil, fmt.Errorf("events of sessions: %w", err)
+	}
+	if err := events.hearEnds(); err != nil {
+		events.close()
 		table.Close()
 		return nil, fmt.Errorf("events of sessions: %w", err)
 	}
@@ -252,6 +258,8 @@ func (l *Live) take(b []byte) {
 		if m.kind == ctDelete {
 			// Those that somebody ends are told with the number of his socket.
 			l.gone(s.key(), m.port == 0 && s.Status&StatusSeenReply == 0)
+		} else if s.over() {
+			l.finish(s.key())
 		} else {
 			l.come(&s)
 		}
@@ -274,7 +282,7 @@ func (l *Live) come(s *Session) {
 		row = l.newRow(s)
 	}
 	l.known[key] = known{row: row, told: true}
-	l.count(row, 1, 1, 0)
+	l.count(row, change{live: 1, kept: 1, opened: 1})
 }
 
 func (l *Live) gone(key uint64, unanswered bool) {
@@ -286,11 +294,14 @@ func (l *Live) gone(key uint64, unanswered bool) {
 	if !k.told {
 		l.untold--
 	}
-	n := uint64(0)
-	if unanswered && !k.silent {
-		n = 1
+	c := change{kept: -1}
+	if !k.over {
+		c.live = -1
 	}
-	l.count(k.row, -1, 0, n)
+	if unanswered && !k.silent {
+		c.unanswered = 1
+	}
+	l.count(k.row, c)
 }
 
 // readTable reads the whole table and makes it the truth:
@@ -350,23 +361,22 @@ func (l *Live) find(found map[uint64]known, s *Session) {
 	}
 	key := s.key()
 	was := l.known[key]
-	found[key] = known{row: row, told: was.told, silent: was.silent}
+	found[key] = known{row: row, told: was.told, silent: was.silent, over: s.over()}
 }
 
 // replace makes found what is known.
 func (l *Live) replace(found map[uint64]known) {
-	type change struct {
-		live   int
-		opened uint64
-	}
 	changes := make([]change, len(l.rows)) // only Run changes them
 	for at := range l.rows {
-		changes[at].live = -l.rows[at].live
+		changes[at] = change{live: -l.rows[at].live, kept: -l.rows[at].kept}
 	}
 	l.untold = 0
 	for key, k := range found {
 		c := &changes[k.row]
-		c.live++
+		c.kept++
+		if !k.over {
+			c.live++
+		}
 		if _, is := l.known[key]; !is && l.recounts > 0 {
 			c.opened++
 		}
@@ -379,7 +389,7 @@ func (l *Live) replace(found map[uint64]known) {
 	defer l.mu.Unlock()
 	for at, c := range changes {
 		if c != (change{}) {
-			l.count(uint32(at), c.live, c.opened, 0)
+			l.count(uint32(at), c)
 		}
 	}
 	l.recounts++

@@ -27,10 +27,11 @@ func OpenLiveServers(mask uint32) (*Live, error) { return openLive(mask, true, l
 // counts stays as it is.
 type liveRow struct {
 	key    rowKey
-	live   int
+	live   int // see Tally
+	kept   int // those in the table, with those that are over
 	mark   *Tally
 	server *servedTally // nil: servers are not counted
-	lent   *int         // nil: they have their own address
+	lent   *int         // kept ones; nil: they have their own address
 }
 
 // rowKey tells rows apart; without servers by the mark alone.
@@ -111,18 +112,24 @@ func (l *Live) addRow(key rowKey) (at uint32) {
 	return at
 }
 
-// count adds to a row: sessions that live, have come, and have gone unanswered.
-// Who calls it holds l.mu.
-func (l *Live) count(at uint32, live int, opened, unanswered uint64) {
+// change is what becomes different about a row.
+type change struct {
+	live, kept         int
+	opened, unanswered uint64
+}
+
+// count adds to a row. Who calls it holds l.mu.
+func (l *Live) count(at uint32, c change) {
 	r := &l.rows[at]
-	r.live += live
-	r.mark.add(live, opened, unanswered)
+	r.live += c.live
+	r.kept += c.kept
+	r.mark.add(c.live, c.opened, c.unanswered)
 	if r.server == nil {
 		return
 	}
-	r.server.add(live, opened, unanswered)
+	r.server.add(c.live, c.opened, c.unanswered)
 	if r.lent != nil {
-		*r.lent += live
+		*r.lent += c.kept
 	}
 	if !r.server.moved {
 		r.server.moved = true
@@ -152,14 +159,14 @@ func (l *Live) forget() (places []uint32) {
 	places = make([]uint32, len(old))
 	for at := range old {
 		r := &old[at]
-		if r.live == 0 {
+		if r.kept == 0 {
 			continue
 		}
 		l.servers[r.server.of] = servers[r.server.of]
 		places[at] = l.addRow(r.key)
 		made := &l.rows[places[at]]
-		if made.live = r.live; made.lent != nil {
-			*made.lent += r.live
+		if made.live, made.kept = r.live, r.kept; made.lent != nil {
+			*made.lent += r.kept
 		}
 	}
 	return places
@@ -190,8 +197,9 @@ func (l *Live) Moved(f func(Served, Tally)) {
 	l.moved = l.moved[:0]
 }
 
-// Loans gives how many sessions have a lent address towards a server, in no
-// order; none are left out but those with none. f must not call l's methods.
+// Loans gives how many sessions have a lent address towards a server, with those
+// that are over and keep their ports, in no order; none are left out but those
+// with none. f must not call l's methods.
 func (l *Live) Loans(f func(Lent, int)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

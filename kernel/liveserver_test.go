@@ -23,6 +23,7 @@ type counted struct {
 	mark uint32
 
 	noted bool // it was told of, or read
+	over  bool // closed by both, or reset, and still in the table
 }
 
 // slowLive counts by looking at all there are.
@@ -41,7 +42,15 @@ func (c counted) key() rowKey {
 }
 
 func (c counted) message(more ...[]byte) []byte {
+	if c.over {
+		more = append(more, stateOf(byte(tcpTimeWait+c.id%2)))
+	}
 	return sessionMessage(c.ends[0], c.ends[1], append(more, attribute(ctaID, big32(c.id)), attribute(ctaMark, big32(c.mark)))...)
+}
+
+// stateOf is the attribute with a state of TCP.
+func stateOf(n byte) []byte {
+	return nested(ctaProtocolInfo, nested(ctaProtocolInfoTCP, attribute(ctaTCPState, []byte{n})))
 }
 
 // told is an event, of the kernel's own or one that somebody caused.
@@ -60,25 +69,29 @@ func (c counted) told(kind uint16, answered, ended bool) []byte {
 // sums gives what a [Live] must tell, by marks, servers and lent addresses.
 func (w *slowLive) sums() (marks map[uint32]Tally, servers map[Served]Tally, loans map[Lent]int) {
 	marks, servers, loans = map[uint32]Tally{}, map[Served]Tally{}, map[Lent]int{}
-	add := func(k rowKey, live int, opened, failed uint64) {
+	add := func(k rowKey, live, kept int, opened, failed uint64) {
 		m, s := marks[k.mark], servers[k.served()]
 		m.add(live, opened, failed)
 		s.add(live, opened, failed)
 		marks[k.mark], servers[k.served()] = m, s
-		if k.lent.IsValid() && live > 0 {
-			loans[k.loan()] += live
+		if k.lent.IsValid() && kept > 0 {
+			loans[k.loan()] += kept
 		}
 	}
 	for _, c := range w.there {
 		if c.mark&ServerMask != 0 {
-			add(c.key(), 1, 0, 0)
+			live := 1
+			if c.over {
+				live = 0
+			}
+			add(c.key(), live, 1, 0, 0)
 		}
 	}
 	for k, n := range w.opened {
-		add(k, 0, n, 0)
+		add(k, 0, 0, n, 0)
 	}
 	for k, n := range w.failed {
-		add(k, 0, 0, n)
+		add(k, 0, 0, 0, n)
 	}
 	return marks, servers, loans
 }
@@ -107,7 +120,7 @@ func TestLiveServersTwin(t *testing.T) {
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			seen := rapid.IntRange(0, 9).Draw(t, "seen") > 0
 			lost = lost || !seen
-			switch rapid.IntRange(0, 4).Draw(t, "step") {
+			switch rapid.IntRange(0, 5).Draw(t, "step") {
 			case 0, 1:
 				next++
 				c := drawSession(t, next)
@@ -139,6 +152,14 @@ func TestLiveServersTwin(t *testing.T) {
 				}
 				l.replace(found)
 				lost = false
+			case 5:
+				if len(twin.there) == 0 {
+					continue
+				}
+				c := twin.there[rapid.SampledFrom(slices.Sorted(maps.Keys(twin.there))).Draw(t, "is over")]
+				if c.over = c.ends[0].Protocol == unix.IPPROTO_TCP; c.over && seen { // once or twice
+					l.take(c.told(ctNew, true, false))
+				}
 			}
 			if !lost {
 				twin.agrees(t, l, followed)
@@ -163,8 +184,10 @@ func (w *slowLive) agrees(t *rapid.T, l *Live, followed map[Served]Tally) {
 	l.Servers(func(s Served, n Tally) { gotServers[s] = n })
 	l.Loans(func(of Lent, n int) { gotLoans[of] = n })
 	l.Moved(func(s Served, n Tally) { followed[s] = n })
-	maps.DeleteFunc(got, func(_ uint32, n Tally) bool { return n == Tally{} }) // there when we began, and gone
-	for _, m := range []map[Served]Tally{gotServers, followed} {
+	for _, m := range []map[uint32]Tally{got, marks} {
+		maps.DeleteFunc(m, func(_ uint32, n Tally) bool { return n == Tally{} }) // there when we began, and gone or over
+	}
+	for _, m := range []map[Served]Tally{gotServers, followed, servers} {
 		maps.DeleteFunc(m, func(_ Served, n Tally) bool { return n == Tally{} })
 	}
 	if !maps.Equal(got, marks) {

@@ -85,5 +85,5 @@ func (l *Live) wait(waits map[uint64]time.Time, s *Session, now time.Time) {
 	l.known[key] = k
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.count(k.row, 0, 0, 1)
+	l.count(k.row, change{unanswered: 1})
 }
