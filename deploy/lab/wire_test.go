@@ -202,8 +202,8 @@ func TestWireShortens_Root(t *testing.T) {
 	shorten := time.AfterFunc(50*time.Millisecond, func() { _ = r.setDelay(0) })
 	defer shorten.Stop()
 	took, overtook := r.crossings(t, 400, 100, time.Millisecond)
-	if len(took) != 400 || overtook > 0 || took[0] < 200*time.Millisecond || took[399] > 100*time.Millisecond {
-		t.Errorf("%d of 400 arrived, %d overtook another; the first took %s, the last %s", len(took), overtook, took[0], took[len(took)-1])
+	if len(took) != 400 || overtook > 0 || took[0] < 200*time.Millisecond || slices.Min(took[200:]) > 100*time.Millisecond {
+		t.Errorf("%d of 400 arrived, %d overtook another; the first took %s, the quickest of the last %s", len(took), overtook, took[0], slices.Min(took[len(took)/2:]))
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/portolan-lb/portolan/kernel"
 	"github.com/portolan-lb/portolan/nettest"
@@ -179,16 +178,8 @@ serverFarms:
 	for onBusy, want := range map[string]string{"drop": "[0 3 5 7]", "queue": "[0 3 5 7]", "force": "20"} {
 		t.Run(onBusy, func(t *testing.T) {
 			f := newFarmed(t, limited(onBusy))
-			by := make([]int, 4)
-			for i := range 20 {
-				from, to := f.four(i)
-				talk, err := nettest.Call(f.farm.Clients, from, to, 300*time.Millisecond)
-				if err != nil {
-					continue
-				}
-				by[talk.First.Host]++
-				t.Cleanup(func() { talk.Close() })
-			}
+			_, held := f.farm.Hold(20, 0, f.four)
+			by := held.By
 			got := fmt.Sprint(by)
 			if onBusy == "force" {
 				got = fmt.Sprint(by[1] + by[2] + by[3])
