@@ -19,7 +19,7 @@ func byHand(t *testing.T, g *Gateway) {
 		iifname { "wan1", "wan2", "wan3" } return
 		ip daddr { 10.0.0.0/8 } return
 		ip6 daddr { fd10::/16, fe80::/10, ff00::/8 } return
-		ct state new ct mark set numgen inc mod 6 map @slots
+		ct state new ct mark 0 ct mark set numgen inc mod 6 map @slots
 		meta mark set ct mark
 	}
 	chain post {
