@@ -337,7 +337,7 @@ func (p *Plan) same(set string, sum uint64) *kernel.Elements {
 func (p *Plan) inheritWritten(before *Plan) {
 	changed := map[*farm]bool{}
 	for _, old := range before.farms {
-		if f := p.byFarm[old.Name]; f == nil || !f.like(old) {
+		if f := p.byFarm[old.Name]; f == nil || !f.like(old) || old.forces() && !f.forces() {
 			changed[old] = true
 		}
 	}
@@ -380,7 +380,7 @@ func (p *Plan) forget(old *farm) {
 		for _, name := range []string{old.slotSet(), "forced"} {
 			set := p.data.sets[name]
 			el, ok := set.Get(key.Key)
-			holds := ok && f != nil && f.Slots == old.Slots && !gone(idOf(el.Data))
+			holds := ok && f != nil && (name != "forced" || f.forces()) && f.Slots == old.Slots && !gone(idOf(el.Data))
 			to := name
 			if name != "forced" && f != nil { // its turn is another's now, or was
 				to = f.slotSet()

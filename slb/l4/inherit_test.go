@@ -98,3 +98,24 @@ func TestTurnsApart(t *testing.T) {
 		}
 	}
 }
+
+// Of a farm that does not force connections upon servers any more nothing is left of
+// whom it would have forced them upon; what others force stays.
+func TestInheritForced(t *testing.T) {
+	text := strings.Replace(kept("by: source", "onBusy: force"), "serverFarms:", "serverFarms:\n  - {name: second, slots: 16, onBusy: force, servers: [10.2.0.1, 10.2.0.2]}", 1)
+	text = strings.Replace(text, "serverFarms:", "  - {name: more, address: 203.0.113.20, port: 80, serve: {farm: second}}\nserverFarms:", 1)
+	b := newBalancer(t, text)
+	web, second := b.byFarm["web"], b.byFarm["second"]
+	b.SetForced("web", spread(web.Slots, web.ids()))
+	b.SetForced("second", spread(second.Slots, second.ids()))
+	if n := b.data.sets["forced"].Len(); n != web.Slots+second.Slots {
+		t.Fatalf("%d slots are forced", n)
+	}
+	next := compile(t, strings.Replace(text, "onBusy: force", "onBusy: drop", 1), b.Plan) // the first is second's
+	if n := next.data.sets["forced"].Len(); n != web.Slots {
+		t.Errorf("%d slots are forced, not %d", n, web.Slots)
+	}
+	if n := b.data.sets["forced"].Len(); n != web.Slots+second.Slots {
+		t.Errorf("the plan before has %d slots", n)
+	}
+}
