@@ -62,6 +62,8 @@ var fields = map[Field]fieldInfo{
 	DNSFlags:    {text: "@th,80,8", width: 1, show: showFlags, from: "payload", key: unix.NFT_PAYLOAD_TRANSPORT_HEADER, offset: 10, layer4: udp},
 	CtLabel:     {text: "ct label", width: labelWidth, show: showLabel, from: "ct", key: unix.NFT_CT_LABELS},
 	Priority:    {text: "meta priority", width: 4, show: showPriority, from: "meta", key: unix.NFT_META_PRIORITY},
+	Hops4:       {text: "ip ttl", width: 1, order: true, show: showCount, from: "payload", key: unix.NFT_PAYLOAD_NETWORK_HEADER, offset: 8, family: family4},
+	Hops6:       {text: "ip6 hoplimit", width: 1, order: true, show: showCount, from: "payload", key: unix.NFT_PAYLOAD_NETWORK_HEADER, offset: 7, family: family6},
 	linkType:    {text: "meta iiftype", width: 2, show: showLinkType, from: "meta", key: unix.NFT_META_IIFTYPE},
 }
 

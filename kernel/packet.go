@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -15,6 +16,7 @@ type Packet struct {
 	TCPFlags             uint8
 	DNSFlags             uint8 // of UDP: the third octet of its data
 	TOS                  uint8 // the DS field with the two bits of ECN
+	Hops                 uint8 // the hop limit; 0: 64, with which most packets begin
 	EtherSource          [6]byte
 	In, Out              string // interfaces by name; empty where there is none, or none yet
 	Mark                 uint32
@@ -85,6 +87,8 @@ func (p *Packet) field(f Field, addrType func(netip.Addr) uint32) (b []byte, ok 
 		return Number(p.Priority), true
 	case CtMark, CtState, CtDirection, CtStatus, CtLabel:
 		return p.session(f)
+	case Hops4, Hops6:
+		return []byte{cmp.Or(p.Hops, 64)}, (f == Hops6) == p.IPv6()
 	case DestType:
 		return Number(addrType(p.Dest)), true
 	case SourceType:

@@ -87,6 +87,7 @@ var (
 	showProtocol  = oneOf(map[byte]string{1: "icmp", 6: "tcp", 17: "udp", 33: "dccp", 50: "esp", 51: "ah", 58: "ipv6-icmp", 132: "sctp", 136: "udplite"})
 	showFamily    = oneOf(map[byte]string{family4: "ipv4", family6: "ipv6"})
 	showDirection = oneOf(map[byte]string{0: "original", 1: "reply"})
+	showCount     = func(b []byte) string { return strconv.Itoa(int(bigNumber(b))) }
 	showFlags     = func(b []byte) string { return "0x" + hex.EncodeToString(b) }
 	showAddrType  = wordOf(map[uint32]string{AddrUnicast: "unicast", AddrLocal: "local", AddrBroadcast: "broadcast", AddrMulticast: "multicast"})
 	showState     = bitsOf([]string{"invalid", "established", "related", "new", "", "", "untracked"})

@@ -32,6 +32,8 @@ const (
 	CtLabel                      // the conntrack label, 16 octets
 	DNSFlags                     // of a DNS message over UDP: its third octet, 1 octet: QR, opcode, AA, TC, RD
 	Priority                     // meta priority: skb->priority, a number that goes with the packet from rule to rule ([SetPriority])
+	Hops4                        // ip ttl: how many more machines may forward the packet, and this one
+	Hops6                        // ip6 hoplimit
 )
 
 // Bits of CtState, and values of other fields.

@@ -78,6 +78,8 @@ func TestWalkSteps(t *testing.T) {
 		{"port", Is{Of: DestPort, To: Port(443)}, true, true, false},
 		{"port is not", Is{Of: DestPort, Op: NotEqual, To: Port(80)}, true, true, false},
 		{"port below", Is{Of: DestPort, Op: Less, To: Port(443)}, false, false, false},
+		{"hops", Is{Of: Hops4, Op: AtMost, To: []byte{64}}, true, false, true},
+		{"hops 6", Is{Of: Hops6, Op: Less, To: []byte{64}}, false, false, false},
 		{"port at most", Is{Of: DestPort, Op: AtMost, To: Port(443)}, true, true, false},
 		{"port above", Is{Of: DestPort, Op: Greater, To: Port(442)}, true, true, false},
 		{"port at least", Is{Of: DestPort, Op: AtLeast, To: Port(444)}, false, false, false},

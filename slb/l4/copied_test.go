@@ -49,6 +49,21 @@ func (b *balancer) copyOf(p kernel.Packet) string {
 	return "-"
 }
 
+// What has used up its hops is sent on to nobody, of either family.
+func TestCopiesEnd(t *testing.T) {
+	b := newBalancer(t, direct("direct", "algorithm: random", ""))
+	b.share("web")
+	for _, text := range []string{"192.0.2.5:1000 > 203.0.113.10:80", "[2001:db8:2::5]:1000 > [2001:db8::10]:80"} {
+		for hops, end := range map[uint8]bool{1: true, 2: false, 64: false, 255: false} {
+			p := packetOf(t, text)
+			p.Hops = hops
+			if got := b.copyOf(p); (got == "drop") != end {
+				t.Errorf("%s with %d hops: %s", text, hops, got)
+			}
+		}
+	}
+}
+
 func flags(p kernel.Packet, f uint8) kernel.Packet {
 	p.TCPFlags, p.Ct.State = f, kernel.CtInvalid
 	return p

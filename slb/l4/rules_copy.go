@@ -225,10 +225,18 @@ func (w *writer) given(f flows) string {
 	})
 }
 
-// send sends the packet to the server that is known.
+// send sends the packet to the server that is known. Linux takes one off the hop limit
+// of a copy, and does not look what is left: below 1 it begins anew at 255, and where
+// the server is a balancer that sends it back a packet would go round for ever. So
+// what has used up its hops ends here, as at any router.
 func (w *writer) send(f flows) string {
 	return w.ChainFor(RoleServer, "", "send", func() []kernel.Rule {
+		hops := kernel.Hops4
+		if f.IPv6() {
+			hops = kernel.Hops6
+		}
 		return []kernel.Rule{
+			traffic.Rule("it has used up its hops: it would go round", kernel.Is{Of: hops, Op: kernel.AtMost, To: []byte{1}}, w.Count("expired"), kernel.Drop{}),
 			traffic.Rule("a copy to the server", kernel.Dup{IPv6: f.IPv6(), To: w.lookup("copy_to"+f.Digit, now)}, kernel.Drop{}),
 			traffic.Rule(tellUnaddressed, w.Count("unaddressed"), kernel.Drop{}),
 		}
