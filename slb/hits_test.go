@@ -25,7 +25,7 @@ func TestHitsAreForgotten(t *testing.T) {
 					}
 				}
 			}
-			list, err := b.Hits()
+			list, err := b.Hits(nil)
 			if err != nil {
 				t.Fatal(err)
 			}
