@@ -226,7 +226,7 @@ func (s *SLB) alarm(now time.Time) {
 		case h.Kind == traffic.HitServer && h.What == traffic.Limited:
 			sp.ID = status.MakeID(status.KindVirtualServer, h.Name)
 		case h.Kind == l4.HitServer && h.What == traffic.Full:
-			sp.ID, sp.Whom = status.MakeID(status.KindRealServer, h.Name), "new connections had to try another server"
+			sp.ID, sp.Whom = status.MakeID(status.KindRealServer, h.Name), "times a new connection had to try another server"
 		case h.Kind == l4.HitFarm && h.What == traffic.Waiting:
 			sp.ID, sp.What, sp.Over, sp.Whom = status.MakeID(status.KindServerFarm, h.Name), "all servers full", "servers again", "new connections found every server at a limit"
 		case h.Kind == l4.HitFarm && h.What == traffic.None:
