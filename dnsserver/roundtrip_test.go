@@ -127,7 +127,7 @@ func TestObserve_Root(t *testing.T) {
 	f := newFar(t)
 	seen := make(chan Observation, 10)
 	s := f.serve(t, Options{Observe: func(o Observation) { seen <- o }}, limitedTable(t, func(*config.RRL) {}))
-	asked := uint64(0)
+	asked, untold := uint64(0), uint64(0)
 	for _, test := range []struct {
 		from, to, by string
 		least        time.Duration
@@ -144,8 +144,13 @@ func TestObserve_Root(t *testing.T) {
 			if r := f.ask(t, "tcp", test.from, test.to, "ns.example.com."); r == nil || len(r.Answer) != 1 {
 				t.Fatalf("no answer to %s: %v", test.from, r)
 			}
-			o = <-seen // was told before the answer was sent
-			asked++
+			select {
+			case o = <-seen: // was told before the answer was sent
+				asked++
+			default: // a time of whole milliseconds, or a handshake that had to be repeated, tells nothing
+				untold++
+				continue
+			}
 			want := Observation{netip.MustParseAddr(test.from), netip.MustParseAddr(test.to), f.index[test.by], o.RTT, 64}
 			if o != want {
 				t.Errorf("%s to %s: %+v, want %+v", test.from, test.to, o, want)
@@ -158,7 +163,7 @@ func TestObserve_Root(t *testing.T) {
 			t.Errorf("%s to %s takes %v, want %v", test.from, test.to, o.RTT, test.least)
 		}
 	}
-	if got := s.Sighted(); got["taken"] != asked || got["near"]+got["unsure"]+got["unknown"] != 0 {
+	if got := s.Sighted(); got["taken"] != asked || got["unsure"]+got["unknown"] != untold || got["near"] != 0 {
 		t.Errorf("counted %v", got)
 	}
 }
