@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -19,8 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/maxmind/mmdbwriter"
-	"github.com/maxmind/mmdbwriter/mmdbtype"
 	"github.com/miekg/dns"
 	"go.uber.org/goleak"
 
@@ -239,112 +236,6 @@ func TestABadZoneFileKeepsItsLastGoodVersion(t *testing.T) {
 	}
 }
 
-func TestStartFromTheLastGoodConfiguration(t *testing.T) {
-	r := newRig(t)
-	r.start()
-	r.becomes("www.a.example.", "NOERROR 192.0.2.1")
-	if err := r.stop(); err != nil {
-		t.Fatal(err)
-	}
-	r.write("portolan.yaml", "version: 1\npools: {")
-	r.write("a.zone", "bad")
-	r.start()
-	r.becomes("www.a.example.", "NOERROR 192.0.2.1")
-	if s := r.d.state.Load(); !s.LastGood || s.LastFailed == "" {
-		t.Errorf("state does not say that the last good one runs: %+v", s)
-	}
-	if !r.logged("THE CONFIGURATION IS BAD") {
-		t.Error("the log is silent about it")
-	}
-}
-
-func TestNoGoodConfigurationAtAll(t *testing.T) {
-	r := newRig(t)
-	r.write("portolan.yaml", "version: 1\npoools: []\n")
-	d := New(Options{Config: filepath.Join(r.dir, "portolan.yaml"), State: filepath.Join(r.dir, "state"), Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
-	err := d.Run(t.Context())
-	if err == nil || !strings.Contains(err.Error(), `did you mean "pools"`) && !strings.Contains(err.Error(), "poools") {
-		t.Errorf("got %v", err)
-	}
-}
-
-// A restart answers at once from the states that were kept, with holds in
-// force, although nothing has been probed yet.
-func TestWarmStart(t *testing.T) {
-	r := newRig(t)
-	r.start()
-	r.becomes("www.a.example.", "NOERROR 192.0.2.1")
-	if err := r.d.board.Hold("site/nowhere", status.Hold{Reason: "test", By: "test"}); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.d.store.SaveHolds(r.d.board.Holds()); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.stop(); err != nil {
-		t.Fatal(err)
-	}
-	r.start()
-	if got := r.ask("www.a.example."); got != "NOERROR 192.0.2.1" {
-		t.Errorf("the first query after a restart: %s", got)
-	}
-	if h := r.d.board.Holds(); h["site/nowhere"].Reason != "test" {
-		t.Errorf("holds after a restart: %+v", h)
-	}
-}
-
-func TestTwoDaemonsOnOneFolder(t *testing.T) {
-	r := newRig(t)
-	r.start()
-	d := New(Options{Config: r.d.opts.Config, State: r.d.opts.State, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
-	if err := d.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "in use") {
-		t.Errorf("a second daemon on the same folder: %v", err)
-	}
-}
-
-func TestApply(t *testing.T) {
-	r := newRig(t)
-	r.start()
-	r.becomes("www.a.example.", "NOERROR 192.0.2.1")
-	apply := func(base, text string) (api.Applied, error) {
-		return r.d.Apply(t.Context(), api.Change{Base: base, Files: map[string]string{"new.yaml": text}, By: "test"})
-	}
-	was := r.read("portolan.yaml")
-	if _, err := apply(r.dir, r.config("192.0.2.2")+"nonsense: 1\n"); err == nil {
-		t.Error("a bad configuration was applied")
-	}
-	r.write("b.zone", "bad")
-	if _, err := apply(r.dir, r.config("192.0.2.2")); err == nil {
-		t.Error("a configuration with a bad zone was applied")
-	}
-	r.write("b.zone", zoneText)
-	if _, err := apply(t.TempDir(), r.config("192.0.2.2")); err == nil || !strings.Contains(err.Error(), "a.zone") {
-		t.Errorf("relative references from another folder: %v", err)
-	}
-	if got := r.ask("www.a.example."); got != "NOERROR 192.0.2.1" || r.read("portolan.yaml") != was {
-		t.Errorf("refused changes left a trace: %s", got)
-	}
-	for i := 2; i <= 6; i++ {
-		applied, err := apply(r.dir, r.config(fmt.Sprintf("192.0.2.%d", i)))
-		if err != nil || !applied.Changed {
-			t.Fatalf("apply: %+v, %v", applied, err)
-		}
-		if got, want := r.ask("www.a.example."), fmt.Sprintf("NOERROR 192.0.2.%d", i); got != want {
-			t.Errorf("after apply: %s, want %s", got, want)
-		}
-	}
-	for i, name := range []string{"portolan.yaml", "portolan.yaml.1", "portolan.yaml.2", "portolan.yaml.3"} {
-		if r.read(name) != r.config(fmt.Sprintf("192.0.2.%d", 6-i)) {
-			t.Errorf("%s is not the version %d before", name, i)
-		}
-	}
-	if r.read("portolan.yaml.4") != "" {
-		t.Error("a fourth version was kept")
-	}
-	if applied, err := apply(r.dir, r.config("192.0.2.6")); err != nil || applied.Changed {
-		t.Errorf("the same again: %+v, %v", applied, err)
-	}
-}
-
 // SIGHUP under load loses no query and never shows half a configuration.
 func TestHangupUnderLoad(t *testing.T) {
 	r := newRig(t)
@@ -403,58 +294,6 @@ func TestMetricsPort(t *testing.T) {
 	}
 }
 
-// Apply is all or nothing: an include that was forgotten beside the server's
-// configuration refuses it before the disk is touched.
-func TestApplyChecksIncludes(t *testing.T) {
-	r := newRig(t)
-	r.start()
-	base := t.TempDir()
-	text := strings.Replace(r.config("192.0.2.2"), "pools:", "  - {name: c.example, file: c.zone}\npools:", 1)
-	was := r.read("portolan.yaml")
-	apply := func() error {
-		_, err := r.d.Apply(t.Context(), api.Change{Base: base, Files: map[string]string{"new.yaml": text}, By: "test"})
-		return err
-	}
-	for name, data := range map[string]string{"a.zone": zoneText, "b.zone": zoneText, "c.zone": zoneText + "$INCLUDE more.inc\n", "more.inc": "x A 192.0.2.7\n"} {
-		if err := os.WriteFile(filepath.Join(base, name), []byte(data), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if name != "more.inc" {
-			r.write(name, data)
-		}
-	}
-	if err := apply(); err == nil || r.read("portolan.yaml") != was {
-		t.Errorf("without the include: %v", err)
-	}
-	r.write("more.inc", "x A 192.0.2.8\n")
-	if err := apply(); err == nil || !strings.Contains(err.Error(), "more.inc") || r.read("portolan.yaml") != was {
-		t.Errorf("with another include: %v", err)
-	}
-	r.write("more.inc", "x A 192.0.2.7\n")
-	if err := apply(); err != nil {
-		t.Errorf("with the same include: %v", err)
-	}
-	if got := r.ask("x.c.example."); got != "NOERROR 192.0.2.7" {
-		t.Errorf("after: %s", got)
-	}
-}
-
-func TestApplyFollowsASymlink(t *testing.T) {
-	r := newRig(t)
-	if err := errors.Join(os.Rename(filepath.Join(r.dir, "portolan.yaml"), filepath.Join(r.dir, "real.yaml")),
-		os.Symlink("real.yaml", filepath.Join(r.dir, "portolan.yaml"))); err != nil {
-		t.Fatal(err)
-	}
-	r.start()
-	text := r.config("192.0.2.2")
-	if _, err := r.d.Apply(t.Context(), api.Change{Base: r.dir, Files: map[string]string{"new.yaml": text}}); err != nil {
-		t.Fatal(err)
-	}
-	if info, err := os.Lstat(filepath.Join(r.dir, "portolan.yaml")); err != nil || info.Mode()&os.ModeSymlink == 0 || r.read("real.yaml") != text {
-		t.Errorf("the link is %v (%v), the file %q", info, err, r.read("real.yaml"))
-	}
-}
-
 // A virtual server that comes back while it is held is never answered, not even
 // between the swap and the first row of the prober.
 func TestHoldOutlivesItsRow(t *testing.T) {
@@ -487,38 +326,6 @@ func TestHoldOutlivesItsRow(t *testing.T) {
 	}
 }
 
-// A geo database that is torn when the server restarts does not keep it from
-// starting: the one it had is kept with the configuration.
-func TestTornDatabaseAtStart(t *testing.T) {
-	r := newRig(t)
-	tree, err := mmdbwriter.New(mmdbwriter.Options{DatabaseType: "Country", IncludeReservedNetworks: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, network, _ := net.ParseCIDR("127.0.0.0/8")
-	if err := tree.Insert(network, mmdbtype.Map{"country_code": mmdbtype.String("CN")}); err != nil {
-		t.Fatal(err)
-	}
-	var data strings.Builder
-	if _, err := tree.WriteTo(&data); err != nil {
-		t.Fatal(err)
-	}
-	r.write("country.mmdb", data.String())
-	config := r.config("192.0.2.1") + "geo: {databases: [country.mmdb]}\nregions: [{name: cn, any: [{country: CN}]}]\ntopology: [{region: cn, prefer: {virtualServer: one}}]\n"
-	r.write("portolan.yaml", strings.Replace(config, "{name: web, ", "{name: web, preferred: topology, ", 1))
-	r.start()
-	r.becomes("www.a.example.", "NOERROR 192.0.2.1")
-	if err := r.stop(); err != nil {
-		t.Fatal(err)
-	}
-	r.write("country.mmdb", data.String()[:data.Len()/2])
-	r.start()
-	r.becomes("www.a.example.", "NOERROR 192.0.2.1")
-	if !r.logged("THE CONFIGURATION IS BAD") {
-		t.Error("the log is silent about it")
-	}
-}
-
 // One bad zone does not keep what else is new from being the last good.
 func TestLastGoodGoesOnBesideABadZone(t *testing.T) {
 	r := newRig(t)
@@ -540,71 +347,6 @@ func TestLastGoodGoesOnBesideABadZone(t *testing.T) {
 	}
 }
 
-// A SIGHUP that comes while the server still starts does not end it.
-func TestHangupDuringStart(t *testing.T) {
-	r := newRig(t)
-	ready := make(chan struct{})
-	r.d = New(Options{Config: filepath.Join(r.dir, "portolan.yaml"), State: filepath.Join(r.dir, "state"),
-		Log: slog.New(hangupAt{slog.NewTextHandler(r, nil), "kept state restored"}), Ready: func(*Daemon) { close(ready) }})
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- r.d.Run(ctx) }()
-	<-ready
-	r.becomes("www.a.example.", "NOERROR 192.0.2.1")
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-}
-
-// hangupAt is a log that sends the process a SIGHUP at a message.
-type hangupAt struct {
-	slog.Handler
-	message string
-}
-
-func (h hangupAt) Handle(ctx context.Context, r slog.Record) error {
-	if r.Message == h.message {
-		if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
-			return err
-		}
-	}
-	return h.Handler.Handle(ctx, r)
-}
-
-// systemd hears when the server serves, what it serves, and when it stops.
-func TestReadyIsAnnounced(t *testing.T) {
-	r := newRig(t)
-	socket := filepath.Join(r.dir, "notify")
-	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	t.Setenv("NOTIFY_SOCKET", socket)
-	hear := func(want string) {
-		t.Helper()
-		buf := make([]byte, 4096)
-		if err := l.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
-			t.Fatal(err)
-		}
-		n, err := l.Read(buf)
-		if err != nil || !strings.Contains(string(buf[:n]), want) {
-			t.Errorf("heard %q, %v; want %q", buf[:n], err, want)
-		}
-	}
-	r.start()
-	hear("READY=1\nSTATUS=serving 2 zones, 1 pool")
-	if _, err := r.d.Reload(t.Context(), "test"); err != nil {
-		t.Fatal(err)
-	}
-	hear("STATUS=serving 2 zones, 1 pool")
-	if err := r.stop(); err != nil {
-		t.Fatal(err)
-	}
-	hear("STOPPING=1")
-}
-
 // The log alone tells an operator when the server began, what fell, and that
 // answers suffer.
 func TestTheLogTellsWhatHappens(t *testing.T) {
@@ -624,26 +366,4 @@ func TestTheLogTellsWhatHappens(t *testing.T) {
 			}
 		}
 	}
-}
-
-// Apply refuses listeners that would keep the next start from listening.
-func TestApplyTriesNewListeners(t *testing.T) {
-	r := newRig(t)
-	r.start()
-	was := r.read("portolan.yaml")
-	apply := func(address string) error {
-		text := strings.Replace(r.config("192.0.2.1"), "listeners: [", fmt.Sprintf("listeners: [{address: %q}, ", address), 1)
-		_, err := r.d.Apply(t.Context(), api.Change{Base: r.dir, Files: map[string]string{"new.yaml": text}})
-		return err
-	}
-	if err := apply("198.51.100.53:53"); err == nil || !strings.Contains(err.Error(), "198.51.100.53") || r.read("portolan.yaml") != was {
-		t.Errorf("an address that no interface has: %v", err)
-	}
-	if err := apply(freePort(t)); err != nil {
-		t.Errorf("an address that is free: %v", err)
-	}
-	if err := r.stop(); err != nil {
-		t.Fatal(err)
-	}
-	r.start()
 }

@@ -3,16 +3,12 @@ package link
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"math"
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/fstest"
-	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -25,176 +21,6 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// machine is a pretend kernel.
-type machine struct {
-	mu         sync.Mutex
-	interfaces []kernel.Interface
-	totals     map[int]kernel.Counter
-	flow       map[int]kernel.Counter // octets a second, by which counters grow
-	grown      time.Time
-	err        error
-	changed    func()
-	looks      atomic.Int32
-	slow       atomic.Int64 // what a look takes
-}
-
-func (m *machine) Interfaces() ([]kernel.Interface, error) {
-	time.Sleep(time.Duration(m.slow.Load())) // fake time
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.looks.Add(1)
-	return slices.Clone(m.interfaces), m.err
-}
-
-func (m *machine) Counters(into map[int]kernel.Counter) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.err != nil {
-		return m.err
-	}
-	ticks := uint64(math.Round(float64(time.Since(m.grown)) / float64(every)))
-	m.grown = m.grown.Add(time.Duration(ticks) * every)
-	a := uint64(sec / every) // of a second
-	clear(into)
-	for _, i := range m.interfaces {
-		c := m.totals[i.Index]
-		c.In += ticks * m.flow[i.Index].In / a
-		c.Out += ticks * m.flow[i.Index].Out / a
-		m.totals[i.Index] = c
-		into[i.Index] = c
-	}
-	return nil
-}
-
-func (m *machine) Watch(ctx context.Context, changed func()) error {
-	m.mu.Lock()
-	m.changed = changed
-	m.mu.Unlock()
-	<-ctx.Done()
-	return nil
-}
-
-// now changes the machine, and tells.
-func (m *machine) now(change func()) {
-	m.mu.Lock()
-	change()
-	changed := m.changed
-	m.mu.Unlock()
-	if changed != nil {
-		changed()
-	}
-}
-
-// flows sets what goes through an interface, in bits a second.
-func (m *machine) flows(index int, in, out uint64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.flow[index] = kernel.Counter{In: in / 8, Out: out / 8}
-}
-
-func eth(index int, name string, more ...func(*kernel.Interface)) kernel.Interface {
-	i := kernel.Interface{Index: index, Name: name, Up: true}
-	for _, f := range more {
-		f(&i)
-	}
-	return i
-}
-
-func hop4(a string) func(*kernel.Interface) {
-	return func(i *kernel.Interface) { i.NextHop4 = netip.MustParseAddr(a) }
-}
-
-func hop6(a string) func(*kernel.Interface) {
-	return func(i *kernel.Interface) { i.NextHop6 = netip.MustParseAddr(a) }
-}
-
-func addresses(list ...string) func(*kernel.Interface) {
-	return func(i *kernel.Interface) {
-		for _, a := range list {
-			i.Addresses = append(i.Addresses, netip.MustParsePrefix(a))
-		}
-	}
-}
-
-// specs reads links as an operator writes them.
-func specs(t testing.TB, yaml string) []*config.Link {
-	t.Helper()
-	text := "version: 1\nlinks:\n" + yaml
-	m, errs := config.LoadBytes([]byte(text), config.Source{FS: fstest.MapFS{}, Dir: ".", Name: "portolan.yaml"})
-	if errs.Failed() {
-		t.Fatal(errs)
-	}
-	return m.Links
-}
-
-// bench is links on a pretend machine, in a bubble of fake time.
-type bench struct {
-	*Links
-	*machine
-	t     *testing.T
-	moved atomic.Int32
-}
-
-// inBubble runs a test with links that are wanted and running. Between its steps
-// it sleeps, which is fake time.
-func inBubble(t *testing.T, yaml string, f func(b *bench), opts ...func(*bench, *Options)) {
-	synctest.Test(t, func(t *testing.T) {
-		b := &bench{t: t, machine: &machine{grown: time.Now(), totals: map[int]kernel.Counter{}, flow: map[int]kernel.Counter{}}}
-		b.interfaces = []kernel.Interface{eth(1, "lo"), eth(7, "eth1", hop4("192.0.2.1")), eth(8, "eth2")}
-		o := Options{Kernel: b.machine, Log: slog.New(slog.DiscardHandler), Moved: func() { b.moved.Add(1) }}
-		for _, f := range opts {
-			f(b, &o)
-		}
-		b.Links = New(status.NewBoard(100), o)
-		b.Want(specs(t, yaml))
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error)
-		go func() { done <- b.Run(ctx) }()
-		time.Sleep(every / 2) // between two ticks
-		f(b)
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-}
-
-func (b *bench) rates(what string, in, out float64) {
-	b.t.Helper()
-	g, ok := b.board.Gauges().Get("link/a")
-	if !ok {
-		b.t.Errorf("%s: there is no gauge", what)
-	}
-	wantRates(b.t, what, g.Rate, in, out)
-	wantRates(b.t, what+" (state)", b.States()[0].Rates, in, out)
-}
-
-func (b *bench) isBusy(what string, want bool, why string) {
-	b.t.Helper()
-	if r := b.board.Table().Row("link/a"); r.Busy != want || r.LoadWhy != why {
-		b.t.Errorf("%s: busy is %v: %q, want %v: %q", what, r.Busy, r.LoadWhy, want, why)
-	}
-}
-
-func (b *bench) row(id status.ID, health status.Health, why string) {
-	b.t.Helper()
-	r, ok := b.board.Table().Lookup(id)
-	if !ok || r.Health != health || r.Why != why {
-		b.t.Errorf("row %s is %+v, want %v: %q", id, r, health, why)
-	}
-}
-
-func (b *bench) events() (list []string) {
-	for _, e := range b.board.Events(0) {
-		if e.ID.Kind() == status.KindLink {
-			list = append(list, e.Old+" -> "+e.New+": "+e.Why)
-		}
-	}
-	return list
-}
-
-const sec = time.Second
 
 // Rates are unknown at the start and after a gap, and known from the second
 // reading on (T28).
@@ -245,12 +71,6 @@ func TestReplaced_T28(t *testing.T) {
 		b.rates("a second of the new one", 16e6, 0)
 		b.row("interface/eth1", status.Up, "interface 9 is up")
 	})
-}
-
-func (b *bench) mu2(change func()) {
-	b.machine.mu.Lock()
-	defer b.machine.mu.Unlock()
-	change()
 }
 
 const thresholds = "  - {name: a, interface: eth1, maxBandwidth: {total: 1Gbps, out: 400Mbps}, busy: {rate: 70%, recovery: 60%, out: {rate: 80%, recovery: 50%}}}\n"
@@ -663,90 +483,10 @@ func TestSource(t *testing.T) {
 	})
 }
 
-// A link that sheds slices of its clients is not busy.
-func TestShed(t *testing.T) {
-	inBubble(t, "  - {name: a, interface: eth1, maxBandwidth: 100Mbps, busy: {shed: hash-slices}}\n", func(b *bench) {
-		b.flows(7, 50e6, 0)
-		time.Sleep(30 * sec)
-		b.flows(7, 90e6, 0)
-		time.Sleep(10 * sec)
-		r := b.board.Table().Row("link/a")
-		if r.Busy || r.Shed == 0 || !strings.Contains(r.LoadWhy, "slices") || !b.States()[0].Sheds {
-			t.Errorf("%+v", r)
-		}
-		b.Want(specs(t, "  - {name: a, interface: eth1, maxBandwidth: 100Mbps}\n"))
-		time.Sleep(2 * sec)
-		if r := b.board.Table().Row("link/a"); !r.Busy || r.Shed != 0 {
-			t.Errorf("all at once: %+v", r)
-		}
-		b.Want(specs(t, "  - {name: a, interface: eth1, maxBandwidth: 100Mbps, busy: {shed: hash-slices}}\n"))
-		b.flows(7, 0, 0)
-		time.Sleep(2 * sec)
-		b.isBusy("slices again, and nothing flows", false, "busy.shed was changed: it is judged afresh")
-	}, func(_ *bench, o *Options) {
-		o.DeadTime = func(link string) time.Duration {
-			if link != "a" {
-				t.Errorf("dead time of %s", link)
-			}
-			return 5 * sec
-		}
-	})
-}
-
-// One report is one measurement, however long it counts: until the next one it
-// says nothing of what was shed since.
-func TestShedByReports(t *testing.T) {
-	inBubble(t, "  - {name: a, meter: push, maxBandwidth: 100Mbps, busy: {shed: hash-slices}}\n", func(b *bench) {
-		shed, load := uint16(0), 0.0
-		for i := range 15 {
-			load = 95e6 * (1 - float64(shed)/busy.Slices) // caches let go before the next report
-			if err := b.Push("a", busy.Rates{nan, load, 0}); err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(2 * sec)
-			shed = b.board.Table().Row("link/a").Shed
-			time.Sleep(18 * sec)
-			if now := b.board.Table().Row("link/a").Shed; now != shed || now == 0 || now > 96 {
-				t.Fatalf("report %d, %.1f Mbps: sheds %d, 18s later %d", i, load/1e6, shed, now)
-			}
-		}
-		if load > 70e6 || load < 60e6 {
-			t.Errorf("%.1f Mbps in the end", load/1e6)
-		}
-	}, func(_ *bench, o *Options) { o.DeadTime = func(string) time.Duration { return 5 * sec } })
-}
-
-// Without a kernel nothing is known, and nothing breaks.
-func TestBlind(t *testing.T) {
-	inBubble(t, "  - {name: a, interface: eth1, nextHop: 192.0.2.1}\n", func(b *bench) {
-		b.row("interface/eth1", status.Unknown, "this server cannot read interfaces")
-		time.Sleep(3 * sec)
-		b.rates("blind", nan, nan)
-		if s := b.States()[0]; s.Why != "this server cannot read interfaces" || s.Way.NextHop.String() != "192.0.2.1" {
-			t.Errorf("%+v", s)
-		}
-	}, func(_ *bench, o *Options) { o.Kernel = nil })
-}
-
 func TestShowRate(t *testing.T) {
 	for bits, want := range map[float64]string{0: "0bps", 0.4: "0bps", 5: "5bps", 999: "999bps", 999.4: "999bps", 999.6: "1kbps", 1500: "1.5kbps", 81.24e6: "81.2Mbps", 812e6: "812Mbps", 1.236e9: "1.24Gbps", 5e15: "5e+03Tbps"} {
 		if got := busy.Show(bits); got != want {
 			t.Errorf("%v: %s, want %s", bits, got, want)
-		}
-	}
-}
-
-// The dead time is what caches keep, and how late the rates show it: the window,
-// and what a router takes until it is asked again.
-func TestDeadTime(t *testing.T) {
-	l := New(status.NewBoard(1), Options{DeadTime: func(string) time.Duration { return 30 * sec }})
-	l.Want(specs(t, `
-  - {name: a, interface: eth1, busy: {window: 20s}, maxBandwidth: 1Gbps}
-  - {name: b, meter: {snmp: {address: 192.0.2.1, community: x, index: 1, interval: 7s}}, maxBandwidth: 1Gbps}
-`))
-	for i, want := range []time.Duration{50 * sec, 38 * sec} {
-		if got := l.deadTime(l.links[i]); got != want {
-			t.Errorf("link %s: %s, want %s", l.links[i].spec.Name, got, want)
 		}
 	}
 }
