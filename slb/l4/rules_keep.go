@@ -77,7 +77,9 @@ func (w *writer) learn(k *keep, tell string) (rules []kernel.Rule) {
 
 // keep writes the chain of targets with a persistence: who has a server keeps
 // it while it is one of those that he may bypass limits for (FAQ 1.2.8, C2), else
-// the entry is forgotten and another server learnt. Limits of the virtual server
+// the entry is forgotten and another server learnt. An entry is looked at once more
+// where it is forgotten: of several first connections at once one may have made it
+// since, and all of them keep that. Limits of the virtual server
 // are passed only by an entry that there is (T23).
 func (w *writer) keep(k *keep) string {
 	name := "keep_" + traffic.Word(k.Name)
@@ -98,7 +100,9 @@ func (w *writer) keep(k *keep) string {
 				w.in(may, w.lookup("farm", now), has), become(has), kernel.Goto{Chain: w.kept(k)}))
 		}
 		for _, f := range traffic.Families() {
-			rules = append(rules, traffic.Rule("persistence "+k.Name+" forgets the server", kernel.Change{How: kernel.Remove, Set: w.stick(k, f), Key: w.before(k, f), Data: now}))
+			has := kernel.Lookup{Key: w.before(k, f), Map: w.stick(k, f)}
+			rules = append(rules, traffic.Rule("persistence "+k.Name+" forgets the server", notIn(w.in(may, w.lookup("farm", now), has)),
+				kernel.Change{How: kernel.Remove, Set: w.stick(k, f), Key: w.before(k, f), Data: now}))
 		}
 		if k.OverrideLimit {
 			rules = append(rules, w.bounded()...)
