@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"testing"
@@ -274,4 +276,71 @@ func TestRoom_Run(t *testing.T) {
 		stop()
 		<-done
 	})
+}
+
+// Linux itself: who is full is passed over until some have ended and it was asked;
+// the questions themselves go nowhere, and count for nothing.
+func TestRoom_Root(t *testing.T) {
+	space, k := linux(t)
+	const port, most = 8003, 2
+	r := Room{Name: "it", Tag: 0x11, Full: kernel.NewElements(), Last: kernel.NewElements()}
+	full, last := RoomFor(7, most)
+	r.Full.Put(full)
+	r.Last.Put(last)
+	b := NewBuilder("portolan_traffic", NewFixed())
+	seven := kernel.Const(kernel.Number(7))
+	b.Base("out", kernel.Hook{Type: "filter", Point: "output"}, func() []kernel.Rule {
+		rules := []kernel.Rule{
+			Rule("", kernel.Is{Of: kernel.Protocol, Op: kernel.NotEqual, To: []byte{6}}, kernel.Accept{}),
+			Rule("", kernel.Is{Of: kernel.DestPort, Op: kernel.NotEqual, To: kernel.Port(port)}, kernel.Accept{}),
+			Rule("", NoBit(kernel.CtState, kernel.CtNew), kernel.Accept{}),
+			Rule("", r.Shut(b, seven), kernel.Reject{With: kernel.TCPReset}),
+		}
+		return append(rules, r.Enter(b, "it", "full", seven)...)
+	})
+	r.Ask(b)
+	table, _ := b.Done()
+	stands(t, k, table)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.Run(ctx, k, table.Name, func() bool { return true }, slog.Default())
+	}()
+	t.Cleanup(func() { stop(); <-done })
+	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
+	var l net.Listener
+	var err error
+	space.Do(func() { l, err = net.Listen("tcp", at.String()) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	dial := func() (c net.Conn, err error) {
+		space.Do(func() { c, err = net.Dial("tcp", at.String()) })
+		if err == nil {
+			err = c.(*net.TCPConn).SetLinger(0)
+		}
+		return c, err
+	}
+	var open []net.Conn
+	for round := range 3 {
+		for late := time.Now().Add(30 * time.Second); len(open) < most; {
+			c, err := dial()
+			if err == nil {
+				open = append(open, c)
+			} else if time.Now().After(late) {
+				t.Fatalf("round %d: with %d of %d: %v", round, len(open), most, err)
+			}
+		}
+		for range 50 {
+			if c, err := dial(); err == nil {
+				t.Fatalf("round %d: one more than %d: %v", round, most, c.LocalAddr())
+			}
+		}
+		for _, c := range open {
+			_ = c.Close()
+		}
+		open = nil
+	}
 }

@@ -76,6 +76,9 @@ func TestB04_RoomAgain_Root(t *testing.T) {
 			return nil
 		})
 		t.Logf("%s: all are full after %s", what, took)
+	}
+	full := func(what string, route nettest.Route) {
+		t.Helper()
 		if s := b.Connect(3, route); s.OK() > 0 {
 			t.Errorf("%s: all are full, and take %v", what, s)
 		}
@@ -92,12 +95,14 @@ func TestB04_RoomAgain_Root(t *testing.T) {
 			end(host)
 			fill(fmt.Sprintf("%s, those of host %d have ended", name, host), route)
 		}
+		full(name, route)
 		end(2)
 	}
 	fill("as before", b.to4(1, 80))
 	b.Kill()
 	end(2)
 	fill("without the program", b.to4(1, 80))
+	full("without the program", b.to4(1, 80))
 	for host := range 3 {
 		end(host + 1)
 	}
@@ -113,12 +118,12 @@ func TestB04_RoomChurn_Root(t *testing.T) {
 	t.Parallel()
 	b := before(t, farm(t, nettest.FarmLayout{}))
 	const each, streams, flows = 5, 8, 4 // 12 at once, where 15 may be
-	b.Set("netfilter/nf_conntrack_udp_timeout", "1")
-	b.Set("netfilter/nf_conntrack_udp_timeout_stream", "1")
+	b.Set("netfilter/nf_conntrack_udp_timeout", "3")
+	b.Set("netfilter/nf_conntrack_udp_timeout_stream", "3")
 	b.use(setup{Farm: b.Farm, farm: ", algorithm: random", server: map[int]string{0: fmt.Sprintf(", maxConnections: %d", each)}})
 	b.takes(time.Second, b.to4(1, 80), 1, 2, 3)
 	c := crowd{open: map[int][]*nettest.Talk{}, most: each}
-	end := time.Now().Add(6 * time.Second)
+	end := time.Now().Add(8 * time.Second)
 	var wg sync.WaitGroup
 	var count, longest, refused atomic.Int64
 	life := func(r *rand.Rand) time.Duration {
@@ -191,7 +196,7 @@ func TestB04_RoomChurn_Root(t *testing.T) {
 					b.Pause(min(d, 200*time.Millisecond))
 				}
 				return err
-			}, 1500*time.Millisecond) // Linux takes a flow for alive a second more, as set above
+			}, 3500*time.Millisecond) // Linux takes a flow for alive three seconds more, as set above
 		})
 	}
 	wg.Wait()
