@@ -22,7 +22,7 @@ type watch struct {
 	out                bool
 	until              time.Time // then it is tried again; zero: when an operator says so
 	why                string
-	again              time.Time // when it was tried again last
+	again              time.Time // when it was tried again last, or an operator held it up still
 }
 
 // answerWithin is for how long a server may leave a TCP connection without any
@@ -30,7 +30,7 @@ type watch struct {
 // a moment has answered the second try by then.
 const answerWithin = 3 * time.Second
 
-// answerLate is how long after a server is tried again connections may be counted
+// answerLate is how long after a server is tried again, or let go, connections may be counted
 // that it left unanswered before: they wait for answerWithin, and are looked for
 // each second, by one who may be late.
 const answerLate = 2 * answerWithin
@@ -97,7 +97,10 @@ func (s *SLB) watch(now time.Time, refusals map[l4.ID]uint64) {
 			s.back(m, now, fmt.Sprintf("it was out for %v, and is tried again", spec.Recovery))
 			gone = append(gone, m.own)
 			continue
-		case w.out || held != nil && held.State == status.HoldUp:
+		case w.out:
+			continue
+		case held != nil && held.State == status.HoldUp: // what it shows meanwhile is the operator's to judge
+			*w = watch{again: now}
 			continue
 		}
 		if why := w.judge(now, refusals[m.id], m.unanswered, spec); why != "" {

@@ -96,6 +96,35 @@ func TestAutoShutdownLate(t *testing.T) {
 	})
 }
 
+// What a server shows while an operator holds it up is his to judge: it does not go
+// out for that when he lets it go, but for what it does then.
+func TestAutoShutdownHeldUp(t *testing.T) {
+	const how = "slots: 64\n    autoShutdown: {resets: 10, unanswered: 6, within: 20s, recovery: 1m}"
+	for name, evidence := range map[string]func(b *bench, n uint64){
+		"resets":     func(b *bench, n uint64) { b.resets("10.1.0.2:8080", n) },
+		"unanswered": func(b *bench, n uint64) { b.unanswered("web", "10.1.0.2:8080", unix.IPPROTO_TCP, n) },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, fmt.Sprintf(web, how)).run(t)
+			b.say(status.Up, "web/a", "web/b", "web/c")
+			evidence(b, 1)
+			b.wait(4 * time.Second)
+			if err := b.board.Hold("realServer/web/b", status.Hold{State: status.HoldUp, Reason: "it is looked at", By: "me"}); err != nil {
+				t.Fatal(err)
+			}
+			b.wait(2 * time.Second)
+			evidence(b, 100)
+			b.wait(time.Hour)
+			b.board.Release("realServer/web/b", "done", "me")
+			b.wait(answerLate + time.Second)
+			b.want(name+" of an hour ago", b.slots("web"), "a:22 b:21 c:21")
+			evidence(b, 10)
+			b.wait(2100 * time.Millisecond)
+			b.want(name+" of now", b.slots("web"), "a:32 c:32")
+		})
+	}
+}
+
 // Whoever counts is asked for what is not answered within 3 s (B.8: a server that is
 // silent is seen within seconds), and only if a farm goes by that.
 func TestAutoShutdownAsks(t *testing.T) {

@@ -83,7 +83,7 @@ func (p *Plan) headOf(v *kernel.Visit) (*server, *farm) {
 		if l.Set != "head" || l.Found == nil {
 			continue
 		}
-		s, f := p.byMark[number32(l.Key)], p.byNumber[number32(l.Found.Data)&^isFarm]
+		s, f := p.byMark[number32(l.Key)], p.byNumber[farmNumber(number32(l.Found.Data))]
 		if s != nil && s.target != nil && f != nil {
 			return s, f
 		}

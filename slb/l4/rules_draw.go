@@ -65,8 +65,7 @@ func (w *writer) mode(m *mode) string {
 	return w.ChainFor(kind, of, m.name, func() (rules []kernel.Rule) {
 		from := func(slot kernel.Value) kernel.Step { return become(w.lookup(m.slotSet(), now, slot)) }
 		tell := tellBy + string(m.of)
-		switch m.of {
-		case config.FarmRoundRobin:
+		if m.turn != nil {
 			return []kernel.Rule{traffic.Rule(tell, from(kernel.Turn{Of: m.slots}))}
 		}
 		for _, f := range traffic.Families() {

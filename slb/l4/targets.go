@@ -283,21 +283,14 @@ func (p *Plan) findFeatures() {
 		}
 		h.resets = h.resets || f.OnFailure == config.ServerReset
 		h.refusals = h.refusals || f.AutoShutdown != nil && f.AutoShutdown.Resets > 0
-		has := [2]int{}
 		for _, m := range f.members {
 			h.full = h.full || traffic.InKernel(m.MaxConnections)
 			h.fast = h.fast || m.NewConnections > 0
 			h.rates = h.rates || m.RateLimit != (config.Bandwidths{})
 			h.octets = h.octets || m.measured()
-			for _, a := range m.Addresses {
-				has[traffic.FamilyOf(a)]++
-			}
-			if m.Host != "" && len(f.members) > 1 {
-				h.mixed = [2]bool{true, true}
-			}
 		}
-		for i, n := range has {
-			h.mixed[i] = h.mixed[i] || n > 0 && n < len(f.members)
+		for i, mixed := range f.mixed() {
+			h.mixed[i] = h.mixed[i] || mixed
 		}
 	}
 }
@@ -333,14 +326,23 @@ func (s *server) word() uint32 {
 
 // tries says whether a server of the farm may refuse a connection that its slot gives it.
 func (f *farm) tries() bool {
+	return f.mixed() != [2]bool{} || slices.ContainsFunc(f.members, (*member).bounded)
+}
+
+// mixed says of which families some servers of the farm have no address, or may have
+// none: those by name.
+func (f *farm) mixed() (is [2]bool) {
 	var has [2]int
 	for _, m := range f.members {
-		if m.bounded() || m.Host != "" && len(f.members) > 1 {
-			return true
+		if m.Host != "" && len(f.members) > 1 {
+			return [2]bool{true, true}
 		}
 		for _, a := range m.Addresses {
 			has[traffic.FamilyOf(a)]++
 		}
 	}
-	return slices.ContainsFunc(has[:], func(n int) bool { return n > 0 && n < len(f.members) })
+	for i, n := range has {
+		is[i] = n > 0 && n < len(f.members)
+	}
+	return is
 }
