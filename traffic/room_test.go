@@ -202,6 +202,7 @@ type asked struct {
 	shut  []kernel.Element
 	asked []uint32
 	looks int
+	took  time.Duration // by a question
 	err   error
 }
 
@@ -216,6 +217,7 @@ func (a *asked) Elements(table, set string) ([]kernel.Element, error) {
 }
 
 func (a *asked) Ask(numbers ...uint32) error {
+	time.Sleep(time.Duration(len(numbers)) * a.took)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.asked = append(a.asked, numbers...)
@@ -263,6 +265,18 @@ func TestRoom_Run(t *testing.T) {
 		if q, looks := a.after(time.Second, many...); len(q) != 3000*looks || looks == 0 {
 			t.Errorf("%d questions in %d looks", len(q), looks)
 		}
+		a.took = 10 * time.Microsecond // 30 ms for all, of 600
+		a.after(2*time.Second, many...)
+		if _, looks := a.after(10*time.Second, many...); looks < 14 || looks > 17 {
+			t.Errorf("%d looks of 30 ms in 10 s", looks)
+		}
+		a.took = time.Millisecond // 3 s, and marks go by themselves after ten
+		a.after(20*time.Second, many...)
+		if _, looks := a.after(80*time.Second, many...); looks < 9 || looks > 11 {
+			t.Errorf("%d looks of 3 s in 80 s", looks)
+		}
+		a.took = 0
+		a.after(10 * time.Second)
 		a.err = errors.New("the table is not there yet")
 		if q, _ := a.after(3 * time.Second); len(q) > 0 {
 			t.Errorf("%v", q)
