@@ -140,7 +140,7 @@ func (s *sketch) database(name, kind string) {
 
 // inAlias says whether databases keep or repeat IPv4 in an IPv6 network.
 func inAlias(p netip.Prefix) bool {
-	return p.Overlaps(netip.MustParsePrefix("2002::/16")) || p.Overlaps(ipv4Part)
+	return p.Overlaps(ipv4Part) || slices.ContainsFunc(aliasNetworks, p.Overlaps)
 }
 
 func encode(kind string, f map[string]string) mmdbtype.Map {

@@ -12,9 +12,9 @@ import (
 	"github.com/portolan-lb/portolan/nettest"
 )
 
-// Test 1 is of 10,000 virtual servers of ten servers each. That many pass this
-// too and take a minute, so CI does with fewer; what they cost is measured by
-// make bench-kernel. The first 256 farms have a rule each, for their turns.
+// Test 1 is of 10,000 virtual servers of ten servers each. That many take minutes, so
+// there are fewer here; what 10,000 cost is measured by make bench-kernel. The first
+// 256 farms have a rule each, for their turns.
 const (
 	manyVirtuals = 2000
 	fewVirtuals  = 300
