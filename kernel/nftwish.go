@@ -159,9 +159,6 @@ func (w *tableWish) setNames() (names []string) {
 	return names
 }
 
-// setSum gives the checksum of a set, by which it is known again.
-func (w *tableWish) setSum(name string) uint64 { return w.sets[name].sum() }
-
 func (c *chainWish) sum() uint64 {
 	if c.hook == nil {
 		return 0
